@@ -1,0 +1,234 @@
+"""The queue: where jobs live from admission to result, and who may move them.
+
+One protocol, two brokers: `RedisBroker` (production) and `MemoryBroker` (simulations and
+tests), held to the same conformance suite. A broker knows messages, never decisions.
+
+    admit ──▶ waiting ──route──▶ assigned ──claim──▶ running ──finish──▶ completed | failed
+                 ▲                   │                  │
+                 └──────── reap ─────┴──────────────────┘   instance gone, lease expired
+
+Each arrow is one atomic call that does no harm when it runs twice, so a process may die
+before, after or in the middle of any of them, and its client may retry.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from preble.messages import (
+    Assignment,
+    ClaimedJob,
+    EventBatch,
+    InstanceId,
+    InstanceRecord,
+    JobId,
+    JobView,
+    LeaderToken,
+    Lease,
+    Outcome,
+    PlacedJob,
+    PoolRecord,
+    PoolStats,
+    Reaped,
+    Signal,
+    Snapshot,
+    Submission,
+    WaitingJob,
+)
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """How far a reader has followed the pool's signals and each instance's block events."""
+
+    signals: str
+    events: Mapping[InstanceId, str]
+
+
+class News(msgspec.Struct, frozen=True):
+    """What happened since a cursor, and the cursor after it."""
+
+    cursor: Cursor
+    signals: tuple[Signal, ...]
+    batches: tuple[EventBatch, ...]
+
+
+class PoolView(msgspec.Struct, frozen=True):
+    """Everything a scheduler needs to start warm, and the cursor to follow from."""
+
+    instances: tuple[InstanceRecord, ...]
+    snapshots: tuple[Snapshot, ...]
+    placed: tuple[PlacedJob, ...]
+    cursor: Cursor
+
+
+class Broker(Protocol):
+    """The queue of one pool. Every call may raise BrokerUnavailable, and says so here once."""
+
+    async def join_pool(self, record: PoolRecord) -> None:
+        """Found the pool with this record, or agree with it.
+
+        Raises:
+            PoolMismatch: If the pool was founded with another record, naming the difference.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+    # The api's calls.
+
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[None | Exception]:
+        """Take new jobs. Each batch is taken whole or not at all.
+
+        Returns:
+            One entry for each batch: None if accepted, QueueFull or BrokerUnavailable
+            where refused. Admitting the same job ids again changes nothing.
+
+        Changes: jobs become waiting, at the end of their ingress queue, in order.
+        """
+        ...
+
+    async def view(self, job_id: JobId) -> JobView | None:
+        """A job as it stands, or None if it is unknown or has expired."""
+        ...
+
+    async def stats(self) -> PoolStats:
+        """Counts of the pool. Cost: O(instances + ingress queues)."""
+        ...
+
+    # The scheduler's calls.
+
+    async def lead(self, holder: str, *, ttl_s: float) -> LeaderToken | None:
+        """Become or stay the leader; None while another holds the lease.
+
+        The token stays the same while the holder renews in time, and is new otherwise.
+        """
+        ...
+
+    async def resign(self, token: LeaderToken) -> None:
+        """Give leadership up, so that a standby need not wait. Harmless if already lost."""
+        ...
+
+    async def load_pool(self) -> PoolView:
+        """The whole state a new leader needs."""
+        ...
+
+    async def follow(self, cursor: Cursor, *, timeout_s: float) -> News:
+        """What happened since the cursor; waits up to the timeout for something to happen."""
+        ...
+
+    async def peek(self, window_jobs: int) -> list[WaitingJob]:
+        """The first jobs of each ingress queue, in order. Changes: nothing."""
+        ...
+
+    async def route(
+        self, token: LeaderToken, assignments: Sequence[tuple[str, Assignment]]
+    ) -> list[bool]:
+        """Move waiting jobs to their instances' queues and record the decisions.
+
+        Args:
+            token: From `lead`.
+            assignments: Each with the ingress queue its job waits in.
+
+        Returns:
+            Whether each job moved; not if it is no longer waiting or its instance is gone.
+
+        Raises:
+            NotLeader: If the token is no longer the leader's; nothing moved.
+        """
+        ...
+
+    async def reap(self, token: LeaderToken, *, limit: int) -> Reaped:
+        """Take back what the dead hold: expired leases, queues of instances that are gone.
+
+        A job whose lease expired goes back to the front of its ingress queue, or fails
+        once its attempts are used up.
+
+        Raises:
+            NotLeader: As `route`.
+        """
+        ...
+
+    async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
+        """An instance's newest snapshot and the event cursor that follows it."""
+        ...
+
+    # The worker's calls.
+
+    async def register(self, record: InstanceRecord, *, lease_s: float) -> None:
+        """Begin a new life of an instance; leases of its earlier life expire at once.
+
+        Raises:
+            InstanceFenced: Never here, but in every later call of the earlier life.
+        """
+        ...
+
+    async def claim(
+        self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
+    ) -> list[ClaimedJob]:
+        """Lease jobs from the head of the instance's queue, at most `jobs` and `tokens`.
+
+        Calling again with the same `claim_id` returns the same jobs: a lost reply is safe.
+        `tokens` bounds the sum of `JobSpec.total_tokens`; the head of the queue is never
+        skipped.
+
+        Raises:
+            InstanceFenced: If a newer life has registered.
+        """
+        ...
+
+    async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
+        """Wait until the instance's queue has a job, or the timeout. Changes: nothing."""
+        ...
+
+    async def renew(
+        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
+    ) -> list[Lease]:
+        """Renew the instance's own lease and those of its jobs.
+
+        Returns:
+            Leases that are lost: stop those jobs, their results would be refused.
+
+        Raises:
+            InstanceFenced: If a newer life has registered.
+        """
+        ...
+
+    async def finish(self, record: InstanceRecord, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Record how executions ended.
+
+        Returns:
+            Whether each was accepted: exactly one execution of a job ever is. Finishing
+            the same execution again says True again and changes nothing.
+        """
+        ...
+
+    async def publish(self, batches: Sequence[EventBatch]) -> None:
+        """Append block events to the instance's stream."""
+        ...
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Store what the instance holds; followers that missed events reload it.
+
+        Call it after `publish` of the batch that it names.
+        """
+        ...
+
+    async def release(
+        self, record: InstanceRecord, leases: Sequence[Lease], *, is_attempt: bool
+    ) -> None:
+        """Hand running jobs back, to run elsewhere; the next `reap` makes them waiting.
+
+        Args:
+            record: The instance that holds the leases.
+            leases: Leases to give up; those already lost are skipped.
+            is_attempt: Whether the run counts towards the bound on attempts: not when the
+                worker drains.
+        """
+        ...
+
+    async def retire(self, record: InstanceRecord) -> None:
+        """Leave the pool; the next `reap` hands the instance's queue back."""
+        ...

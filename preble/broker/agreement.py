@@ -1,0 +1,23 @@
+"""What processes of one pool must agree on before they may touch a job."""
+
+from preble.errors import PoolMismatch
+from preble.messages import PoolRecord
+
+
+def require_same_pool(pool: str, founded: PoolRecord, record: PoolRecord) -> None:
+    """Compare this process's record with the one the pool was founded with.
+
+    Raises:
+        PoolMismatch: If they differ, naming every field and both values.
+    """
+    differences = [
+        f"{name} is {getattr(record, name)!r} here and {getattr(founded, name)!r} in the pool"
+        for name in PoolRecord.__struct_fields__
+        if getattr(record, name) != getattr(founded, name)
+    ]
+    if differences:
+        msg = (
+            f"pool {pool!r} disagrees with this process: {'; '.join(differences)}. "
+            "Use the same settings everywhere, or another --pool"
+        )
+        raise PoolMismatch(msg)

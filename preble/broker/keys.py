@@ -1,0 +1,99 @@
+"""Every Redis key, in one table: the only place that spells a key's name.
+
+`KEYS` is read by people (who writes, who reads, when it goes), by Python (`PoolKeys`) and
+by Lua (`lua_functions` renders the same templates as the functions of a table `k`).
+Names start with `preble:{pool}:` (ours) or `rq:` (RQ's own, kept truthful so that RQ's
+tools see what happens). Scripts build key names themselves, so one pool lives on one
+primary: not on a Redis Cluster.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One row of the table. Placeholders in the template are the key's arguments."""
+
+    name: str
+    template: str
+    type: str
+    writers: str
+    readers: str
+    goes: str
+
+
+KEYS: Final = (
+    # Ours.
+    Key("pool", "preble:{pool}:pool", "string", "join", "join", "never"),
+    Key("ingresses", "preble:{pool}:ingresses", "set", "ADMIT", "PEEK, stats", "never; bounded"),
+    Key("prompt", "preble:{pool}:prompt:{job}", "string", "stage, ADMIT", "CLAIM", "DONE, REAP"),
+    Key("block_keys", "preble:{pool}:blocks:{job}", "string", "ADMIT", "PEEK", "DONE, REAP"),
+    Key("decision", "preble:{pool}:decision:{job}", "string", "ROUTE", "VIEW", "with the job"),
+    Key("counts", "preble:{pool}:counts", "hash", "ADMIT, DONE, REAP", "ADMIT, stats", "never"),
+    Key("totals", "preble:{pool}:totals", "hash", "DONE, REAP", "stats", "never"),
+    Key("leases", "preble:{pool}:leases", "zset", "CLAIM, RENEW, DONE, REAP", "REAP", "never"),
+    Key("leader", "preble:{pool}:leader", "string", "LEAD", "ROUTE, REAP", "its lease"),
+    Key("leader_epoch", "preble:{pool}:leader_epoch", "string", "LEAD", "LEAD", "never"),
+    Key("signals", "preble:{pool}:signals", "stream", "ADMIT, DONE, REGISTER", "follow", "trimmed"),
+    Key("instances", "preble:{pool}:instances", "zset", "REGISTER, RENEW", "ROUTE, REAP", "REAP"),
+    Key("instance", "preble:{pool}:instance:{instance}", "hash", "REGISTER", "CLAIM", "REAP"),
+    Key("events", "preble:{pool}:events:{instance}", "stream", "publish", "follow", "REAP"),
+    Key("snapshot", "preble:{pool}:snapshot:{instance}", "string", "publish", "follow", "REAP"),
+    Key("doorbell", "preble:{pool}:doorbell:{instance}", "stream", "ROUTE", "worker", "REAP"),
+    # RQ's.
+    Key("queues", "rq:queues", "set", "ADMIT, REGISTER", "RQ", "never; bounded"),
+    Key("queue", "rq:queue:{queue}", "list", "ADMIT, ROUTE, CLAIM, REAP", "PEEK, RQ", "emptied"),
+    Key("job", "rq:job:{job}", "hash", "all scripts", "VIEW, RQ", "result_ttl_s after its end"),
+    Key("results", "rq:results:{job}", "stream", "DONE, REAP", "VIEW, RQ", "with the job"),
+    Key("started", "rq:wip:{queue}", "zset", "CLAIM, DONE, REAP", "REGISTER, RQ", "emptied"),
+    Key("finished", "rq:finished:{queue}", "zset", "DONE", "RQ", "REAP, by score"),
+    Key("failed", "rq:failed:{queue}", "zset", "DONE, REAP", "RQ", "REAP, by score"),
+    Key("execution", "rq:execution:{composite}", "hash", "CLAIM", "RQ", "DONE, REAP"),
+    Key("executions", "rq:executions:{job}", "zset", "CLAIM", "RQ", "DONE, REAP"),
+    Key("worker", "rq:worker:{worker}", "hash", "CLAIM, RENEW, DONE", "RQ", "death or silence"),
+    Key("worker_executions", "rq:worker:{worker}:executions", "set", "CLAIM, DONE", "RQ", "DONE"),
+)
+
+_TEMPLATES: Final = {key.name: key.template for key in KEYS}
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+
+
+class PoolKeys:
+    """Key and queue names of one pool."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+
+    def __call__(self, name: str, **arguments: str) -> str:
+        """The key `name` of the table, its placeholders filled in."""
+        return _TEMPLATES[name].format(pool=self.pool, **arguments)
+
+    def ingress_queue(self) -> str:
+        """RQ queue that new jobs enter; one for each priority class and tenant."""
+        return f"{self.pool}.ingress.normal.default"
+
+    def instance_queue(self, instance: str) -> str:
+        """RQ queue of the jobs assigned to an instance; also the name of its RQ worker."""
+        return f"{self.pool}.instance.{instance}"
+
+    def lua_functions(self) -> str:
+        """The table as Lua: `k.job(id)`, `k.leases()`, and `instance_queue(instance)`."""
+        lines = ["local k = {}"]
+        lines += [self._lua_function(key) for key in KEYS]
+        name = _lua_concatenation(self.instance_queue("{instance}"))
+        lines.append(f"local function instance_queue(instance) return {name} end")
+        return "\n".join(lines)
+
+    def _lua_function(self, key: Key) -> str:
+        template = key.template.replace("{pool}", self.pool)
+        arguments = ", ".join(_PLACEHOLDER.findall(template))
+        return f"function k.{key.name}({arguments}) return {_lua_concatenation(template)} end"
+
+
+def _lua_concatenation(template: str) -> str:
+    """`rq:job:{job}` becomes `'rq:job:' .. job`."""
+    parts = _PLACEHOLDER.split(template)
+    pieces = [part if index % 2 else f"'{part}'" for index, part in enumerate(parts) if part]
+    return " .. ".join(pieces)

@@ -1,0 +1,466 @@
+"""A broker inside one process: for simulations, and the reference for the Lua scripts.
+
+The same calls, the same outcomes as `RedisBroker` (the conformance suite runs on both), in
+plain Python: read this file to learn what the scripts do. Nothing survives the process.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from preble.broker import Cursor, News, PoolView
+from preble.broker.agreement import require_same_pool
+from preble.clock import Clock, SystemClock
+from preble.errors import InstanceFenced, InvariantError, NotLeader, QueueFull
+from preble.messages import (
+    Assignment,
+    BlockKeys,
+    ClaimedJob,
+    EventBatch,
+    ExecutionId,
+    InstanceId,
+    InstanceJoined,
+    InstanceRecord,
+    JobEnded,
+    JobFailure,
+    JobId,
+    JobResult,
+    JobsAdmitted,
+    JobSpec,
+    JobState,
+    JobView,
+    LeaderToken,
+    Lease,
+    Outcome,
+    PlacedJob,
+    PoolRecord,
+    PoolStats,
+    Reaped,
+    Signal,
+    Snapshot,
+    Submission,
+    Tokens,
+    WaitingJob,
+)
+
+_INGRESS: Final = "normal.default"
+_ATTEMPTS_USED_UP: Final = JobFailure(
+    "attempts_used_up", "the job's worker died or lost its lease each time it was tried"
+)
+
+
+@dataclass(slots=True)
+class _Job:
+    spec: JobSpec
+    prompt: Tokens
+    block_keys: BlockKeys
+    submitted_at_s: float
+    state: JobState = JobState.WAITING
+    attempt: int = 0
+    instance_id: InstanceId | None = None
+    execution_id: ExecutionId | None = None
+    started_at_s: float | None = None
+    ended_at_s: float | None = None
+    assignment: Assignment | None = None
+    result: JobResult | None = None
+    failure: JobFailure | None = None
+
+
+@dataclass(slots=True)
+class _Instance:
+    record: InstanceRecord
+    expires_at_s: float
+    queue: deque[JobId] = field(default_factory=deque[JobId])
+    claim_id: str = ""
+    claimed: list[ClaimedJob] = field(default_factory=list[ClaimedJob])
+    batches: list[EventBatch] = field(default_factory=list[EventBatch])
+    snapshot: tuple[Snapshot, int] | None = None
+
+
+class MemoryBroker:
+    """The queue of one pool in memory. Implements `preble.broker.Broker`."""
+
+    def __init__(
+        self, *, clock: Clock | None = None, max_jobs: int = 100_000,
+        max_prompt_bytes: int = 1 << 30, max_attempts: int = 3,
+    ) -> None:  # fmt: skip
+        self._clock = clock or SystemClock()
+        self._max_jobs = max_jobs
+        self._max_prompt_bytes = max_prompt_bytes
+        self._max_attempts = max_attempts
+        self._pool: PoolRecord | None = None
+        self._jobs: dict[JobId, _Job] = {}
+        self._ingress: deque[JobId] = deque()
+        self._instances: dict[InstanceId, _Instance] = {}
+        self._leases: dict[Lease, float] = {}
+        self._leader: tuple[LeaderToken, float] | None = None
+        self._leader_epoch = 0
+        self._signals: list[Signal] = []
+        self._totals: dict[str, int] = {}
+        self._happened = asyncio.Event()
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    async def join_pool(self, record: PoolRecord) -> None:
+        """Found the pool, or agree with it. Raises: PoolMismatch."""
+        self._pool = self._pool or record
+        require_same_pool("memory", self._pool, record)
+
+    # The api's calls.
+
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[None | Exception]:
+        """Take new jobs, each batch whole or not at all."""
+        return [self._admit_batch(batch) for batch in batches]
+
+    async def view(self, job_id: JobId) -> JobView | None:
+        """A job as it stands."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return None
+        return JobView(
+            job_id=job_id, state=job.state, spec=job.spec, attempt=job.attempt,
+            submitted_at_s=job.submitted_at_s, position=self._position(job_id, job),
+            instance_id=job.instance_id, started_at_s=job.started_at_s,
+            ended_at_s=job.ended_at_s, assignment=job.assignment, result=job.result,
+            failure=job.failure,
+        )  # fmt: skip
+
+    async def stats(self) -> PoolStats:
+        """Counts of the pool."""
+        return PoolStats(
+            waiting=len(self._ingress),
+            assigned=sum(len(instance.queue) for instance in self._instances.values()),
+            running=len(self._leases),
+            prompt_bytes=self._prompt_bytes(),
+            instances=len(self._instances),
+            totals=dict(self._totals),
+        )
+
+    # The scheduler's calls.
+
+    async def lead(self, holder: str, *, ttl_s: float) -> LeaderToken | None:
+        """Become or stay the leader."""
+        now_s = self._clock.now_s()
+        if self._leader is None or self._leader[1] <= now_s:
+            self._leader_epoch += 1
+            token = LeaderToken(f"{self._leader_epoch}-{holder}")
+        elif self._leader[0].partition("-")[2] == holder:
+            token = self._leader[0]
+        else:
+            return None
+        self._leader = (token, now_s + ttl_s)
+        return token
+
+    async def resign(self, token: LeaderToken) -> None:
+        """Give leadership up."""
+        if self._leader and self._leader[0] == token:
+            self._leader = None
+
+    async def load_pool(self) -> PoolView:
+        """The whole state a new leader needs."""
+        events: dict[InstanceId, str] = {}
+        for instance_id in self._instances:
+            events[instance_id] = (await self.load_snapshot(instance_id))[1]
+        return PoolView(
+            instances=tuple(instance.record for instance in self._instances.values()),
+            snapshots=tuple(i.snapshot[0] for i in self._instances.values() if i.snapshot),
+            placed=tuple(self._placed()),
+            cursor=Cursor(str(len(self._signals)), events),
+        )
+
+    async def follow(self, cursor: Cursor, *, timeout_s: float) -> News:
+        """What happened since the cursor."""
+        news = self._news(cursor)
+        if not (news.signals or news.batches):
+            await self._wait(timeout_s)
+            news = self._news(cursor)
+        return news
+
+    async def peek(self, window_jobs: int) -> list[WaitingJob]:
+        """The first jobs of the ingress queue."""
+        ids = list(self._ingress)[:window_jobs]
+        jobs = ((job_id, self._jobs[job_id]) for job_id in ids)
+        return [WaitingJob(job_id, _INGRESS, job.spec, job.block_keys) for job_id, job in jobs]
+
+    async def route(
+        self, token: LeaderToken, assignments: Sequence[tuple[str, Assignment]]
+    ) -> list[bool]:
+        """Move waiting jobs to their instances' queues. Raises: NotLeader."""
+        self._require_leader(token)
+        moved = [self._move(assignment) for _, assignment in assignments]
+        self._ring()
+        return moved
+
+    async def reap(self, token: LeaderToken, *, limit: int) -> Reaped:
+        """Take back what the dead hold. Raises: NotLeader."""
+        self._require_leader(token)
+        requeued, failed = self._reap_leases(limit)
+        recalled, gone = self._reap_instances(limit - len(requeued) - len(failed))
+        return Reaped(tuple(requeued + recalled), tuple(failed), tuple(gone))
+
+    async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
+        """An instance's newest snapshot and the event cursor that follows it."""
+        instance = self._instances.get(instance_id)
+        if instance is None or instance.snapshot is None:
+            return None, "0"
+        snapshot, at = instance.snapshot
+        return snapshot, str(at)
+
+    # The worker's calls.
+
+    async def register(self, record: InstanceRecord, *, lease_s: float) -> None:
+        """Begin a new life of an instance."""
+        expires_at_s = self._clock.now_s() + lease_s
+        earlier = self._instances.get(record.instance_id)
+        if earlier and earlier.record.epoch == record.epoch:
+            earlier.expires_at_s = expires_at_s
+            return
+        for lease in self._leases:
+            if self._jobs[lease.job_id].instance_id == record.instance_id:
+                self._leases[lease] = 0
+        queue = earlier.queue if earlier else deque[JobId]()
+        self._instances[record.instance_id] = _Instance(record, expires_at_s, queue)
+        self._signal(InstanceJoined(record))
+
+    async def claim(
+        self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
+    ) -> list[ClaimedJob]:
+        """Lease jobs from the head of the instance's queue. Raises: InstanceFenced."""
+        instance = self._require_epoch(record)
+        if instance.claim_id == claim_id:
+            return [job for job in instance.claimed if job.lease in self._leases]
+        claimed: list[ClaimedJob] = []
+        while instance.queue and len(claimed) < jobs:
+            spec = self._jobs[instance.queue[0]].spec
+            if spec.total_tokens > tokens:
+                break
+            tokens -= spec.total_tokens
+            execution_id = ExecutionId(f"{claim_id}-{len(claimed) + 1}")
+            claimed.append(self._lease(instance.queue.popleft(), execution_id, lease_s))
+        if claimed:
+            instance.claim_id, instance.claimed = claim_id, claimed
+        return claimed
+
+    async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
+        """Wait until the instance's queue has a job."""
+        instance = self._instances.get(instance_id)
+        if not (instance and instance.queue):
+            await self._wait(timeout_s)
+            instance = self._instances.get(instance_id)
+        return bool(instance and instance.queue)
+
+    async def renew(
+        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
+    ) -> list[Lease]:
+        """Renew the instance's own lease and those of its jobs. Raises: InstanceFenced."""
+        expires_at_s = self._clock.now_s() + lease_s
+        self._require_epoch(record).expires_at_s = expires_at_s
+        lost = [lease for lease in leases if self._leases.get(lease, 0) == 0]
+        self._leases.update({lease: expires_at_s for lease in leases if lease not in lost})
+        return lost
+
+    async def finish(self, record: InstanceRecord, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Record how executions ended; the fence refuses lost leases."""
+        return [self._finish(record.instance_id, outcome) for outcome in outcomes]
+
+    async def publish(self, batches: Sequence[EventBatch]) -> None:
+        """Append block events to the instances' streams."""
+        for batch in batches:
+            if instance := self._instances.get(batch.instance_id):
+                instance.batches.append(batch)
+        self._ring()
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Store what the instance holds."""
+        if instance := self._instances.get(snapshot.instance_id):
+            instance.snapshot = (snapshot, len(instance.batches))
+
+    async def release(
+        self, record: InstanceRecord, leases: Sequence[Lease], *, is_attempt: bool
+    ) -> None:
+        """Hand running jobs back."""
+        del record
+        for lease in leases:
+            if self._leases.get(lease, 0) > 0:
+                self._leases[lease] = 0
+                self._jobs[lease.job_id].attempt -= not is_attempt
+
+    async def retire(self, record: InstanceRecord) -> None:
+        """Leave the pool."""
+        instance = self._instances.get(record.instance_id)
+        if instance and instance.record.epoch == record.epoch:
+            instance.expires_at_s = 0
+
+    # Helpers.
+
+    def _admit_batch(self, batch: Sequence[Submission]) -> QueueFull | None:
+        new = [job for job in batch if job.job_id not in self._jobs]
+        unfinished = sum(not job.state.is_terminal for job in self._jobs.values())
+        if unfinished + len(new) > self._max_jobs:
+            return QueueFull(f"the pool holds its {self._max_jobs} jobs", retry_after_s=1)
+        if self._prompt_bytes() + sum(len(job.prompt) for job in new) > self._max_prompt_bytes:
+            message = f"the pool holds its {self._max_prompt_bytes} prompt bytes"
+            return QueueFull(message, retry_after_s=1)
+        now_s = self._clock.now_s()
+        for job in new:
+            self._jobs[job.job_id] = _Job(job.spec, job.prompt, job.block_keys, now_s)
+            self._ingress.append(job.job_id)
+        if new:
+            self._signal(JobsAdmitted(len(new)))
+        return None
+
+    def _prompt_bytes(self) -> int:
+        return sum(len(job.prompt) for job in self._jobs.values())
+
+    def _position(self, job_id: JobId, job: _Job) -> int | None:
+        if job.state is JobState.WAITING:
+            return self._ingress.index(job_id)
+        if job.state is JobState.ASSIGNED and job.instance_id:
+            return self._instances[job.instance_id].queue.index(job_id)
+        return None
+
+    def _placed(self) -> list[PlacedJob]:
+        return [
+            PlacedJob(job_id, job.instance_id, job.spec, job.block_keys)
+            for job_id, job in self._jobs.items()
+            if job.state in {JobState.ASSIGNED, JobState.RUNNING} and job.instance_id
+        ]
+
+    def _news(self, cursor: Cursor) -> News:
+        signals = tuple(self._signals[int(cursor.signals) :])
+        batches: list[EventBatch] = []
+        events = dict(cursor.events)
+        for instance_id, at in cursor.events.items():
+            if instance := self._instances.get(instance_id):
+                batches += instance.batches[int(at) :]
+                events[instance_id] = str(len(instance.batches))
+        return News(Cursor(str(len(self._signals)), events), signals, tuple(batches))
+
+    def _move(self, assignment: Assignment) -> bool:
+        instance = self._instances.get(assignment.instance_id)
+        job = self._jobs.get(assignment.job_id)
+        if not (instance and job) or instance.expires_at_s <= self._clock.now_s():
+            return False
+        if job.state is not JobState.WAITING:
+            return job.state is JobState.ASSIGNED and job.instance_id == assignment.instance_id
+        self._ingress.remove(assignment.job_id)
+        instance.queue.append(assignment.job_id)
+        job.state, job.instance_id = JobState.ASSIGNED, assignment.instance_id
+        job.assignment = assignment
+        return True
+
+    def _reap_leases(self, limit: int) -> tuple[list[JobId], list[JobId]]:
+        now_s = self._clock.now_s()
+        requeued: list[JobId] = []
+        failed: list[JobId] = []
+        expired = sorted((at_s, lease.job_id, lease) for lease, at_s in self._leases.items()
+                         if at_s <= now_s)[:limit]  # fmt: skip
+        for _, job_id, lease in reversed(expired):
+            del self._leases[lease]
+            job = self._jobs[job_id]
+            if job.attempt >= self._max_attempts:
+                job.execution_id = None
+                self._conclude(job_id, job, failure=_ATTEMPTS_USED_UP)
+                failed.append(job_id)
+            else:
+                self._make_waiting(job_id, job)
+                self._count("requeued", 1)
+                requeued.append(job_id)
+        return requeued, failed
+
+    def _reap_instances(self, limit: int) -> tuple[list[JobId], list[InstanceId]]:
+        now_s = self._clock.now_s()
+        recalled: list[JobId] = []
+        gone: list[InstanceId] = []
+        for instance_id, instance in list(self._instances.items()):
+            if instance.expires_at_s > now_s:
+                continue
+            while instance.queue and len(recalled) < limit:
+                job_id = instance.queue.pop()
+                self._make_waiting(job_id, self._jobs[job_id])
+                recalled.append(job_id)
+            if not instance.queue:
+                del self._instances[instance_id]
+                gone.append(instance_id)
+        return recalled, gone
+
+    def _make_waiting(self, job_id: JobId, job: _Job) -> None:
+        job.state, job.instance_id, job.execution_id = JobState.WAITING, None, None
+        job.assignment, job.started_at_s = None, None
+        self._ingress.appendleft(job_id)
+
+    def _lease(self, job_id: JobId, execution_id: ExecutionId, lease_s: float) -> ClaimedJob:
+        now_s = self._clock.now_s()
+        job = self._jobs[job_id]
+        job.attempt += 1
+        job.state, job.execution_id, job.started_at_s = JobState.RUNNING, execution_id, now_s
+        self._leases[Lease(job_id, execution_id)] = now_s + lease_s
+        return ClaimedJob(job_id, execution_id, job.attempt, job.spec, job.prompt)
+
+    def _finish(self, instance_id: InstanceId, outcome: Outcome) -> bool:
+        job_id, execution_id = outcome.lease.job_id, outcome.lease.execution_id
+        if (outcome.result is None) == (outcome.failure is None):
+            msg = f"outcome of {job_id} is neither a result nor a failure"
+            raise InvariantError(msg)
+        job = self._jobs.get(job_id)
+        if job is None:
+            return False
+        if self._leases.pop(outcome.lease, None) is None:
+            return job.execution_id == execution_id and job.state.is_terminal
+        if job.instance_id != instance_id:
+            msg = f"{instance_id} finishes {job_id}, which {job.instance_id} runs"
+            raise InvariantError(msg)
+        self._conclude(job_id, job, result=outcome.result, failure=outcome.failure)
+        return True
+
+    def _conclude(
+        self, job_id: JobId, job: _Job, *, result: JobResult | None = None,
+        failure: JobFailure | None = None,
+    ) -> None:  # fmt: skip
+        job.state = JobState.COMPLETED if result else JobState.FAILED
+        job.result, job.failure = result, failure
+        job.ended_at_s = self._clock.now_s()
+        job.prompt, job.block_keys = Tokens(b""), BlockKeys(b"")
+        self._count(job.state, 1)
+        if result and job.assignment:
+            self._count("prompt_tokens", result.prompt_tokens)
+            self._count("completion_tokens", result.completion_tokens)
+            self._count("hit_tokens_available", job.assignment.available_hit_tokens)
+            self._count("hit_tokens_predicted", job.assignment.predicted_hit_tokens)
+            self._count("hit_tokens_delivered", result.cached_tokens)
+        if job.instance_id:
+            tokens = result.completion_tokens if result else 0
+            self._signal(JobEnded(job_id, job.instance_id, tokens))
+
+    def _count(self, name: str, amount: int) -> None:
+        self._totals[name] = self._totals.get(name, 0) + amount
+
+    def _require_leader(self, token: LeaderToken) -> None:
+        if not self._leader or self._leader[0] != token or self._leader[1] <= self._clock.now_s():
+            msg = "another scheduler leads this pool"
+            raise NotLeader(msg)
+
+    def _require_epoch(self, record: InstanceRecord) -> _Instance:
+        instance = self._instances.get(record.instance_id)
+        if instance is None or instance.record.epoch != record.epoch:
+            msg = f"instance {record.instance_id} was taken over, or its lease ran out"
+            raise InstanceFenced(msg)
+        return instance
+
+    def _signal(self, signal: Signal) -> None:
+        self._signals.append(signal)
+        self._ring()
+
+    def _ring(self) -> None:
+        self._happened.set()
+        self._happened = asyncio.Event()
+
+    async def _wait(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._happened.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,414 @@
+"""The production broker: RQ's queues on Redis or Valkey, moved by Lua.
+
+Each call of the protocol is one script (`scripts/*.lua`, whose headers list keys, arguments,
+reply, and why running twice is safe). Twice does happen: redis-py sends a command again
+when a connection breaks before the reply. Only this package imports redis and rq.
+"""
+
+import asyncio
+import base64
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+import msgspec
+
+from preble.broker import Cursor, News, PoolView
+from preble.broker.agreement import require_same_pool
+from preble.broker.keys import PoolKeys
+from preble.broker.redis_replies import (
+    claimed_jobs,
+    decode_placed,
+    decode_record,
+    job_view,
+    leases_from,
+    news,
+    waiting_jobs,
+)
+from preble.broker.redis_scripts import (
+    SOCKET_TIMEOUT_S,
+    Argument,
+    ScriptRunner,
+    connect,
+    translated,
+)
+from preble.broker.rq_worker import RQ_WORKER_TTL_S, RqWorker
+from preble.broker.scripts import load_scripts
+from preble.config import Settings
+from preble.errors import BrokerError, InstanceFenced, InvariantError, NotLeader, QueueFull
+from preble.messages import (
+    Assignment,
+    ClaimedJob,
+    EventBatch,
+    InstanceId,
+    InstanceJoined,
+    InstanceRecord,
+    JobFailure,
+    JobId,
+    JobState,
+    JobView,
+    LeaderToken,
+    Lease,
+    Outcome,
+    PlacedJob,
+    PoolRecord,
+    PoolStats,
+    Reaped,
+    Snapshot,
+    Submission,
+    WaitingJob,
+    encode,
+)
+
+MAX_CALL_BYTES: Final = 1024 * 1024
+"""Prompts above this, together, are staged before ADMIT, so that no call blocks Redis long."""
+
+STAGED_TTL_S: Final = 3600
+POSITION_DEPTH: Final = 10_000
+EVENTS_KEPT: Final = 4_096
+SIGNALS_READ: Final = 1_000
+
+_START: Final = "0-0"
+_ATTEMPTS_USED_UP: Final = JobFailure(
+    "attempts_used_up", "the job's worker died or lost its lease each time it was tried"
+)
+
+
+class RedisBroker:
+    """The queue of one pool on one Redis primary. Implements `preble.broker.Broker`."""
+
+    def __init__(
+        self, redis_url: str, pool: str, *, max_jobs: int, max_prompt_bytes: int,
+        max_attempts: int, result_ttl_s: int,
+    ) -> None:  # fmt: skip
+        self._redis_url = redis_url
+        self._keys = PoolKeys(pool)
+        self._client = connect(redis_url)
+        self._scripts = ScriptRunner(self._client, load_scripts(self._keys))
+        self._max_jobs = max_jobs
+        self._max_prompt_bytes = max_prompt_bytes
+        self._max_attempts = max_attempts
+        self._result_ttl_s = result_ttl_s
+        self._doorbells: dict[InstanceId, str] = {}
+        self._event_ids: dict[InstanceId, str] = {}
+        self._rq_workers: dict[InstanceId, RqWorker] = {}
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The broker that the settings name. Connects on its first call."""
+        return cls(
+            settings.redis_url, settings.pool, max_jobs=settings.max_jobs,
+            max_prompt_bytes=settings.max_prompt_bytes, max_attempts=settings.max_attempts,
+            result_ttl_s=settings.result_ttl_s,
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._client.aclose()
+
+    async def join_pool(self, record: PoolRecord) -> None:
+        """Found the pool, or agree with it. Raises: PoolMismatch."""
+        with translated():
+            key = self._keys("pool")
+            await self._client.set(key, msgspec.json.encode(record), nx=True)
+            founded = await self._client.get(key)
+        require_same_pool(self._keys.pool, msgspec.json.decode(founded, type=PoolRecord), record)
+
+    # The api's calls.
+
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[None | Exception]:
+        """Take new jobs, each batch whole or not at all."""
+        calls = [await self._admit_arguments(batch) for batch in batches]
+        replies = await self._scripts.run_each("admit", calls)
+        return [self._admitted(reply) for reply in replies]
+
+    async def view(self, job_id: JobId) -> JobView | None:
+        """A job as it stands."""
+        reply = await self._scripts.run("view", job_id, POSITION_DEPTH)
+        return job_view(job_id, reply) if reply else None
+
+    async def stats(self) -> PoolStats:
+        """Counts of the pool."""
+        keys = self._keys
+        with translated():
+            ingresses = await self._client.smembers(keys("ingresses"))
+            instances = await self._client.zrange(keys("instances"), 0, -1)
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for queue in ingresses:
+                    pipeline.llen(keys("queue", queue=queue.decode()))
+                for instance in instances:
+                    queue = keys.instance_queue(instance.decode())
+                    pipeline.llen(keys("queue", queue=queue))
+                pipeline.zcard(keys("leases"))
+                pipeline.hget(keys("counts"), "prompt_bytes")
+                pipeline.hgetall(keys("totals"))
+                *lengths, running, prompt_bytes, totals = await pipeline.execute()
+        return PoolStats(
+            waiting=sum(lengths[: len(ingresses)]), assigned=sum(lengths[len(ingresses) :]),
+            running=running, prompt_bytes=int(prompt_bytes or 0), instances=len(instances),
+            totals={name.decode(): int(value) for name, value in totals.items()},
+        )  # fmt: skip
+
+    # The scheduler's calls.
+
+    async def lead(self, holder: str, *, ttl_s: float) -> LeaderToken | None:
+        """Become or stay the leader."""
+        token = await self._scripts.run("lead", holder, _ms(ttl_s))
+        return LeaderToken(token.decode()) if token else None
+
+    async def resign(self, token: LeaderToken) -> None:
+        """Give leadership up."""
+        await self._scripts.run("resign", token)
+
+    async def load_pool(self) -> PoolView:
+        """The whole state a new leader needs.
+
+        The cursor is taken first: what happens meanwhile is then heard twice, not missed.
+        """
+        with translated():
+            newest = await self._client.xrevrange(self._keys("signals"), count=1)
+            signals = newest[0][0].decode() if newest else _START
+            records = await self._instance_records()
+        snapshots: list[Snapshot] = []
+        events: dict[InstanceId, str] = {}
+        for record in records:
+            snapshot, event_id = await self.load_snapshot(record.instance_id)
+            events[record.instance_id] = event_id
+            if snapshot:
+                snapshots.append(snapshot)
+        with translated():
+            placed = await self._placed_jobs(records)
+        return PoolView(records, tuple(snapshots), tuple(placed), Cursor(signals, events))
+
+    async def follow(self, cursor: Cursor, *, timeout_s: float) -> News:
+        """What happened since the cursor."""
+        keys = self._keys
+        streams: dict[str, str] = {keys("signals"): cursor.signals}
+        streams |= {keys("events", instance=i): at for i, at in cursor.events.items()}
+        block_ms = _ms(min(timeout_s, SOCKET_TIMEOUT_S / 2)) or None
+        with translated():
+            reply = await self._client.xread(streams, count=SIGNALS_READ, block=block_ms)
+        return news(cursor, reply, keys)
+
+    async def peek(self, window_jobs: int) -> list[WaitingJob]:
+        """The first jobs of each ingress queue."""
+        return waiting_jobs(await self._scripts.run("peek", window_jobs))
+
+    async def route(
+        self, token: LeaderToken, assignments: Sequence[tuple[str, Assignment]]
+    ) -> list[bool]:
+        """Move waiting jobs to their instances' queues. Raises: NotLeader."""
+        arguments: list[Argument] = [token]
+        for ingress, a in assignments:
+            arguments += (
+                ingress, a.job_id, a.instance_id, encode(a), a.predicted_hit_tokens,
+                a.available_hit_tokens,
+            )  # fmt: skip
+        reply = await self._scripts.run("route", *arguments)
+        return [bool(moved) for moved in _led(reply)]
+
+    async def reap(self, token: LeaderToken, *, limit: int) -> Reaped:
+        """Take back what the dead hold. Raises: NotLeader."""
+        reply = await self._scripts.run(
+            "reap", token, limit, self._max_attempts, self._result_ttl_s,
+            msgspec.json.encode(_ATTEMPTS_USED_UP), _rq_failure_text(_ATTEMPTS_USED_UP),
+        )  # fmt: skip
+        requeued, failed, gone = _led(reply)
+        return Reaped(
+            tuple(JobId(job.decode()) for job in requeued),
+            tuple(JobId(job.decode()) for job in failed),
+            tuple(InstanceId(instance.decode()) for instance in gone),
+        )
+
+    async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
+        """An instance's newest snapshot and the event cursor that follows it."""
+        with translated():
+            blob = await self._client.get(self._keys("snapshot", instance=instance_id))
+        if blob is None:
+            return None, _START
+        event_id, _, body = blob.partition(b"\n")
+        return msgspec.msgpack.decode(body, type=Snapshot), event_id.decode()
+
+    # The worker's calls.
+
+    async def register(self, record: InstanceRecord, *, lease_s: float) -> None:
+        """Begin a new life of an instance."""
+        await self._scripts.run(
+            "register", record.instance_id, record.epoch, encode(record), _ms(lease_s),
+            encode(InstanceJoined(record)),
+        )  # fmt: skip
+        self._event_ids.pop(record.instance_id, None)
+        rq_worker = RqWorker.of(self._redis_url, self._keys.instance_queue(record.instance_id))
+        self._rq_workers[record.instance_id] = rq_worker
+        await asyncio.to_thread(rq_worker.announce)
+
+    async def claim(
+        self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
+    ) -> list[ClaimedJob]:
+        """Lease jobs from the head of the instance's queue. Raises: InstanceFenced."""
+        reply = await self._scripts.run(
+            "claim", record.instance_id, record.epoch, claim_id, jobs, tokens, _ms(lease_s)
+        )
+        return claimed_jobs(_unfenced(reply, record))
+
+    async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
+        """Wait until the instance's queue has a job. A read, so that a full Redis allows it."""
+        key = self._keys("doorbell", instance=instance_id)
+        at = self._doorbells.get(instance_id, _START)
+        block_ms = _ms(min(timeout_s, SOCKET_TIMEOUT_S / 2)) or None
+        with translated():
+            reply = await self._client.xread({key: at}, block=block_ms)
+        if not reply:
+            return False
+        self._doorbells[instance_id] = reply[0][1][-1][0].decode()
+        return True
+
+    async def renew(
+        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
+    ) -> list[Lease]:
+        """Renew the instance's own lease and those of its jobs. Raises: InstanceFenced."""
+        composites = (f"{lease.job_id}:{lease.execution_id}" for lease in leases)
+        reply = await self._scripts.run(
+            "renew", record.instance_id, record.epoch, _ms(lease_s), RQ_WORKER_TTL_S, *composites
+        )
+        return leases_from(_unfenced(reply, record))
+
+    async def finish(self, record: InstanceRecord, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Record how executions ended; the fence refuses lost leases."""
+        arguments: list[Argument] = [record.instance_id, self._result_ttl_s]
+        for outcome in outcomes:
+            arguments += _done_arguments(outcome)
+        return [bool(ok) for ok in await self._scripts.run("done", *arguments)]
+
+    async def publish(self, batches: Sequence[EventBatch]) -> None:
+        """Append block events to the instances' streams."""
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for batch in batches:
+                    key = self._keys("events", instance=batch.instance_id)
+                    pipeline.xadd(key, {"b": encode(batch)}, maxlen=EVENTS_KEPT)
+                event_ids = await pipeline.execute()
+        for batch, event_id in zip(batches, event_ids, strict=True):
+            self._event_ids[batch.instance_id] = event_id.decode()
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Store what the instance holds, with the id of the event entry it follows."""
+        event_id = self._event_ids.get(snapshot.instance_id, _START)
+        blob = event_id.encode() + b"\n" + encode(snapshot)
+        with translated():
+            await self._client.set(self._keys("snapshot", instance=snapshot.instance_id), blob)
+
+    async def release(
+        self, record: InstanceRecord, leases: Sequence[Lease], *, is_attempt: bool
+    ) -> None:
+        """Hand running jobs back."""
+        arguments: list[Argument] = [record.instance_id, int(is_attempt)]
+        for lease in leases:
+            arguments += (lease.job_id, lease.execution_id)
+        await self._scripts.run("release", *arguments)
+
+    async def retire(self, record: InstanceRecord) -> None:
+        """Leave the pool."""
+        await self._scripts.run("retire", record.instance_id, record.epoch)
+        if rq_worker := self._rq_workers.pop(record.instance_id, None):
+            await asyncio.to_thread(rq_worker.depart)
+
+    # Helpers.
+
+    async def _admit_arguments(self, batch: Sequence[Submission]) -> list[Argument]:
+        is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES
+        if is_staged:
+            await self._stage(batch)
+        arguments: list[Argument] = [
+            self._keys.ingress_queue(), self._max_jobs, self._max_prompt_bytes, self._result_ttl_s,
+        ]  # fmt: skip
+        for job in batch:
+            arguments += (
+                job.job_id, encode(job.spec), job.spec.total_tokens, job.block_keys,
+                len(job.prompt), b"" if is_staged else job.prompt,
+            )  # fmt: skip
+        return arguments
+
+    async def _stage(self, batch: Sequence[Submission]) -> None:
+        """Write prompts ahead of ADMIT, one by one; they expire if it never comes."""
+        with translated():
+            for job in batch:
+                key = self._keys("prompt", job=job.job_id)
+                await self._client.set(key, job.prompt, ex=STAGED_TTL_S, nx=True)
+
+    def _admitted(self, reply: Any) -> None | Exception:  # noqa: ANN401  # a Lua reply or error
+        if isinstance(reply, Exception):
+            return reply
+        status, *details = (part.decode() for part in reply)
+        match status:
+            case "ok":
+                return None
+            case "full":
+                bound = self._max_jobs if details == ["jobs"] else self._max_prompt_bytes
+                message = f"the pool holds its {bound} {details[0]}; submit again later"
+                return QueueFull(message, retry_after_s=1)
+            case _:
+                return BrokerError(f"prompt of {details[0]} expired before it was admitted")
+
+    async def _instance_records(self) -> tuple[InstanceRecord, ...]:
+        instances = await self._client.zrange(self._keys("instances"), 0, -1)
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for instance in instances:
+                pipeline.hget(self._keys("instance", instance=instance.decode()), "record")
+            blobs = await pipeline.execute()
+        return tuple(decode_record(blob) for blob in blobs if blob)
+
+    async def _placed_jobs(self, records: Sequence[InstanceRecord]) -> list[PlacedJob]:
+        where: dict[JobId, InstanceId] = {}
+        for record in records:
+            queue = self._keys.instance_queue(record.instance_id)
+            running = await self._client.zrange(self._keys("started", queue=queue), 0, -1)
+            assigned = await self._client.lrange(self._keys("queue", queue=queue), 0, -1)
+            jobs = [composite.partition(b":")[0] for composite in running] + assigned
+            where |= {JobId(job.decode()): record.instance_id for job in jobs}
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for job_id in where:
+                pipeline.hget(self._keys("job", job=job_id), "preble_spec")
+                pipeline.get(self._keys("block_keys", job=job_id))
+            fields = await pipeline.execute()
+        return decode_placed(where, fields)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _led(reply: Any) -> Any:  # noqa: ANN401  # a Lua reply
+    if reply is None:
+        msg = "another scheduler leads this pool"
+        raise NotLeader(msg)
+    return reply
+
+
+def _unfenced(reply: Any, record: InstanceRecord) -> Any:  # noqa: ANN401  # a Lua reply
+    if reply is None:
+        msg = f"instance {record.instance_id} was taken over, or its lease ran out"
+        raise InstanceFenced(msg)
+    return reply
+
+
+def _done_arguments(outcome: Outcome) -> Sequence[Argument]:
+    lease = outcome.lease
+    if result := outcome.result:
+        text = base64.b64encode(msgspec.json.encode(result))
+        return (
+            lease.job_id, lease.execution_id, JobState.COMPLETED, text, b"",
+            result.prompt_tokens, result.completion_tokens, result.cached_tokens,
+        )  # fmt: skip
+    if failure := outcome.failure:
+        return (
+            lease.job_id, lease.execution_id, JobState.FAILED, _rq_failure_text(failure),
+            msgspec.json.encode(failure), 0, 0, 0,
+        )  # fmt: skip
+    msg = f"outcome of {lease.job_id} is neither a result nor a failure"
+    raise InvariantError(msg)
+
+
+def _rq_failure_text(failure: JobFailure) -> bytes:
+    """A failure as RQ keeps exceptions."""
+    return base64.b64encode(zlib.compress(f"{failure.code}: {failure.message}".encode()))

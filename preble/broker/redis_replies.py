@@ -1,0 +1,122 @@
+"""Replies of the Lua scripts, turned into messages. Pure."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from preble.broker import Cursor, News
+from preble.broker.keys import PoolKeys
+from preble.messages import (
+    Assignment,
+    BlockKeys,
+    ClaimedJob,
+    EventBatch,
+    ExecutionId,
+    InstanceId,
+    InstanceRecord,
+    JobFailure,
+    JobId,
+    JobResult,
+    JobSpec,
+    JobState,
+    JobView,
+    Lease,
+    PlacedJob,
+    Signal,
+    Tokens,
+    WaitingJob,
+)
+
+_decode_spec: Final = msgspec.msgpack.Decoder(JobSpec).decode
+_decode_assignment: Final = msgspec.msgpack.Decoder(Assignment).decode
+_decode_signal: Final = msgspec.msgpack.Decoder(Signal).decode
+_decode_batch: Final = msgspec.msgpack.Decoder(EventBatch).decode
+_decode_result: Final = msgspec.json.Decoder(JobResult).decode
+_decode_failure: Final = msgspec.json.Decoder(JobFailure).decode
+decode_record: Final = msgspec.msgpack.Decoder(InstanceRecord).decode
+
+Entries = Sequence[tuple[bytes, Mapping[bytes, bytes]]]
+
+
+def waiting_jobs(reply: Sequence[bytes]) -> list[WaitingJob]:
+    """PEEK's flat reply."""
+    return [
+        WaitingJob(JobId(job.decode()), ingress.decode(), _decode_spec(spec), BlockKeys(keys))
+        for job, ingress, spec, keys in _rows(reply, 4)
+    ]
+
+
+def claimed_jobs(reply: Sequence[Any]) -> list[ClaimedJob]:
+    """CLAIM's flat reply."""
+    return [
+        ClaimedJob(
+            JobId(job.decode()), ExecutionId(execution.decode()), attempt, _decode_spec(spec),
+            Tokens(prompt),
+        )
+        for job, execution, attempt, spec, prompt in _rows(reply, 5)
+    ]  # fmt: skip
+
+
+def leases_from(composites: Sequence[bytes]) -> list[Lease]:
+    """`job:execution` for each lease."""
+    pairs = (composite.decode().split(":") for composite in composites)
+    return [Lease(JobId(job), ExecutionId(execution)) for job, execution in pairs]
+
+
+def job_view(job_id: JobId, reply: Sequence[Any]) -> JobView:
+    """VIEW's reply."""
+    (state, spec, attempt, submitted, started, ended, instance, failure, position, decision,
+     return_value) = reply  # fmt: skip
+    return JobView(
+        job_id=job_id,
+        state=JobState(state.decode()),
+        spec=_decode_spec(spec),
+        attempt=int(attempt),
+        submitted_at_s=int(submitted) / 1000,
+        position=position,
+        instance_id=InstanceId(instance.decode()) if instance else None,
+        started_at_s=_seconds(started),
+        ended_at_s=_seconds(ended),
+        assignment=_decode_assignment(decision) if decision else None,
+        result=_decode_result(base64.b64decode(return_value)) if return_value else None,
+        failure=_decode_failure(failure) if failure else None,
+    )
+
+
+def news(cursor: Cursor, reply: Sequence[tuple[bytes, Entries]], keys: PoolKeys) -> News:
+    """XREAD's reply over the signals and the events of all instances."""
+    at_signals = cursor.signals
+    at_events = dict(cursor.events)
+    instance_of = {keys("events", instance=i).encode(): i for i in at_events}
+    signals: tuple[Signal, ...] = ()
+    batches: list[EventBatch] = []
+    for stream, entries in reply:
+        last_id = entries[-1][0].decode()
+        if instance := instance_of.get(stream):
+            at_events[instance] = last_id
+            batches += (_decode_batch(fields[b"b"]) for _, fields in entries)
+        else:
+            at_signals = last_id
+            signals = tuple(_decode_signal(fields[b"m"]) for _, fields in entries)
+    return News(Cursor(at_signals, at_events), signals, tuple(batches))
+
+
+def decode_placed(
+    where: Mapping[JobId, InstanceId], fields: Sequence[bytes | None]
+) -> list[PlacedJob]:
+    """Spec and block keys for each job of `where`; jobs that ended meanwhile are left out."""
+    return [
+        PlacedJob(job_id, instance_id, _decode_spec(spec), BlockKeys(keys))
+        for (job_id, instance_id), (spec, keys) in zip(where.items(), _rows(fields, 2), strict=True)
+        if spec is not None and keys is not None
+    ]
+
+
+def _rows(flat: Sequence[Any], width: int) -> list[tuple[Any, ...]]:
+    return [tuple(flat[start : start + width]) for start in range(0, len(flat), width)]
+
+
+def _seconds(ms: bytes | None) -> float | None:
+    return int(ms) / 1000 if ms else None

@@ -1,0 +1,64 @@
+"""An instance as RQ sees it: one worker that runs many jobs at once.
+
+RQ's own worker runs one job at a time, at twenty to fifty times the cost of a claim in Lua
+(ADR 0002). So this subclass keeps RQ's *records*, birth, death, queue, state and current
+executions, while claiming and finishing are `claim.lua` and `done.lua`, which write the
+same keys as RQ would. `rq info` and the Job API then show what really happens.
+"""
+
+from typing import Any, Final
+
+import redis
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from preble.broker.redis_scripts import SOCKET_TIMEOUT_S, translated
+from preble.errors import PrebleError
+
+RQ_WORKER_TTL_S: Final = 60
+
+
+def run_by_preble_worker_only() -> None:
+    """The function that RQ finds in each job.
+
+    Raises:
+        PrebleError: Always: a stock RQ worker listens on a queue that is Preble's.
+    """
+    msg = "this job can only be run by a Preble worker; stop the RQ worker on this queue"
+    raise PrebleError(msg)
+
+
+class RqWorker(SimpleWorker):
+    """The records of one instance's worker in RQ. Blocking: call it off the event loop."""
+
+    @classmethod
+    def of(cls, redis_url: str, queue: str) -> "RqWorker":
+        """The worker that listens on an instance's queue and bears its name."""
+        client = redis.Redis.from_url(redis_url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S)
+        return cls(
+            [Queue(queue, connection=client, serializer=JSONSerializer)],
+            name=queue, connection=client, serializer=JSONSerializer,
+            worker_ttl=RQ_WORKER_TTL_S,
+        )  # fmt: skip
+
+    def announce(self) -> None:
+        """Record a birth, also over an earlier life that died without a word.
+
+        Raises:
+            BrokerUnavailable: If Redis cannot be reached.
+        """
+        with translated():
+            self.connection.delete(self.key)
+            self.register_birth()
+            self.set_state("idle")
+
+    def depart(self) -> None:
+        """Record a death. Raises: BrokerUnavailable."""
+        with translated():
+            self.register_death()
+            self.connection.close()
+
+    def execute_job(self, job: Job, queue: Queue) -> Any:  # noqa: ANN401, ARG002  # RQ's signature
+        """Never: jobs are claimed by script. Raises: PrebleError."""
+        run_by_preble_worker_only()

@@ -1,0 +1,28 @@
+"""The Lua scripts, each with the pool's key functions and the shared library before it."""
+
+from importlib import resources
+from typing import Final, Literal
+
+from preble.broker.keys import PoolKeys
+
+ScriptName = Literal[
+    "admit", "peek", "route", "claim", "done", "reap", "release", "view",
+    "lead", "resign", "register", "renew", "retire",
+]  # fmt: skip
+
+_LIBRARY: Final = "lib.lua"
+
+
+def load_scripts(keys: PoolKeys) -> dict[str, str]:
+    """Source of every script for one pool, by name."""
+    files = {file.name: file.read_text() for file in resources.files(__package__).iterdir()
+             if file.name.endswith(".lua")}  # fmt: skip
+    library = files.pop(_LIBRARY)
+    prelude = f"{keys.lua_functions()}\n{library}"
+    return {name.removesuffix(".lua"): _assemble(text, prelude) for name, text in files.items()}
+
+
+def _assemble(text: str, prelude: str) -> str:
+    """The script with the prelude after its first line, which must stay the `#!lua` line."""
+    shebang, _, body = text.partition("\n")
+    return f"{shebang}\n{prelude}\n{body}"

@@ -1,0 +1,43 @@
+#!lua flags=allow-oom
+-- DONE: record how executions ended; the fence that makes each result single.
+--
+-- Keys:  leases, started, execution, executions, worker, worker_executions, job, results,
+--        finished, failed, prompt, block_keys, decision, counts, totals, signals
+-- Args:  instance, result_ttl_s, then for each outcome: job, execution, state, RQ result
+--        text, JobFailure or '', prompt tokens, completion tokens, hit tokens delivered
+-- Reply: 1 or 0 for each: accepted or refused
+-- Twice: only the holder of the lease is accepted; the execution that already ended the job
+--        hears 1 again and nothing changes.
+
+local instance, result_ttl_s = ARGV[1], tonumber(ARGV[2])
+local queue = instance_queue(instance)
+local now, reply = now_ms(), {}
+
+local function is_mine(job, execution)
+  local ended = redis.call('HMGET', k.job(job), 'preble_execution', 'preble_ended_ms')
+  return ended[1] == execution and ended[2]
+end
+
+local function count(job, prompt_tokens, completion_tokens, delivered)
+  local hits = redis.call('HMGET', k.job(job), 'preble_available', 'preble_predicted')
+  local added = {prompt_tokens = prompt_tokens, completion_tokens = completion_tokens,
+    hit_tokens_available = hits[1], hit_tokens_predicted = hits[2],
+    hit_tokens_delivered = delivered}
+  for name, value in pairs(added) do redis.call('HINCRBY', k.totals(), name, value) end
+end
+
+local function finish(job, execution, state, text, failure, prompt_tokens, completion_tokens, delivered)
+  if not end_execution(job, execution, instance) then return is_mine(job, execution) and 1 or 0 end
+  local outcome = {state = state, text = text, failure = failure ~= '' and failure or nil,
+    completion_tokens = tonumber(completion_tokens)}
+  conclude(job, instance, execution, outcome, result_ttl_s, now)
+  if state == 'completed' then count(job, prompt_tokens, completion_tokens, delivered) end
+  if redis.call('EXISTS', k.worker(queue)) == 1 then
+    local counter = state == 'completed' and 'successful_job_count' or 'failed_job_count'
+    redis.call('HINCRBY', k.worker(queue), counter, 1)
+  end
+  return 1
+end
+
+for i = 3, #ARGV, 8 do reply[#reply + 1] = finish(unpack(ARGV, i, i + 7)) end
+return reply

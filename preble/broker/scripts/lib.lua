@@ -1,0 +1,80 @@
+-- Shared by all scripts: prefixed to each after the key functions `k` of keys.py.
+-- Nothing here reads a client's clock: times are Redis TIME, in milliseconds.
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- RQ's time format. Days to civil date: the usual era arithmetic on a year that starts in March.
+local function iso(ms)
+  local days = math.floor(ms / 86400000)
+  local rest = ms - days * 86400000
+  local z = days + 719468
+  local era = math.floor(z / 146097)
+  local day_of_era = z - era * 146097
+  local year_of_era = math.floor((day_of_era - math.floor(day_of_era / 1460)
+    + math.floor(day_of_era / 36524) - math.floor(day_of_era / 146096)) / 365)
+  local day_of_year = day_of_era
+    - (365 * year_of_era + math.floor(year_of_era / 4) - math.floor(year_of_era / 100))
+  local shifted_month = math.floor((5 * day_of_year + 2) / 153)
+  local day = day_of_year - math.floor((153 * shifted_month + 2) / 5) + 1
+  local month = shifted_month < 10 and shifted_month + 3 or shifted_month - 9
+  local year = year_of_era + era * 400 + (month <= 2 and 1 or 0)
+  local seconds = math.floor(rest / 1000)
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month, day,
+    math.floor(seconds / 3600), math.floor(seconds / 60) % 60, seconds % 60, rest % 1000 * 1000)
+end
+
+local function signal(message)
+  redis.call('XADD', k.signals(), 'MAXLEN', '~', 100000, '*', 'm', message)
+end
+
+-- Ends one execution wherever it is known. False if its lease is gone: the fence.
+local function end_execution(job, execution, instance)
+  local composite = job .. ':' .. execution
+  if redis.call('ZREM', k.leases(), composite) == 0 then return false end
+  local queue = instance_queue(instance)
+  redis.call('ZREM', k.started(queue), composite)
+  redis.call('DEL', k.execution(composite), k.executions(job))
+  redis.call('SREM', k.worker_executions(queue), composite)
+  if redis.call('EXISTS', k.worker(queue)) == 1
+    and redis.call('SCARD', k.worker_executions(queue)) == 0 then
+    redis.call('HSET', k.worker(queue), 'state', 'idle')
+  end
+  return true
+end
+
+-- Puts a job back at the front of the ingress queue it came from.
+local function make_waiting(job)
+  local ingress = redis.call('HGET', k.job(job), 'preble_ingress')
+  redis.call('HSET', k.job(job), 'status', 'queued', 'origin', ingress, 'preble_state', 'waiting')
+  redis.call('HDEL', k.job(job), 'preble_instance', 'preble_execution', 'preble_started_ms',
+    'worker_name', 'started_at')
+  redis.call('DEL', k.decision(job))
+  redis.call('LPUSH', k.queue(ingress), job)
+end
+
+-- Gives a job its end. `outcome`: state, field, payload (JobFailure for `preble_failure`),
+-- type and text of RQ's result entry, completion_tokens.
+local function conclude(job, instance, execution, outcome, result_ttl_s, now)
+  local queue = instance_queue(instance)
+  local completed = outcome.state == 'completed'
+  redis.call('HSET', k.job(job), 'preble_state', outcome.state, 'preble_ended_ms', now,
+    'status', completed and 'finished' or 'failed', 'ended_at', iso(now))
+  if outcome.failure then redis.call('HSET', k.job(job), 'preble_failure', outcome.failure) end
+  redis.call('XADD', k.results(job), 'MAXLEN', 10, '*', 'type', completed and 1 or 2,
+    'worker_name', queue, 'execution_id', execution, 'execution_ended_at', now / 1000,
+    completed and 'return_value' or 'exc_string', outcome.text)
+  local expires_s = math.floor(now / 1000) + result_ttl_s
+  redis.call('ZADD', completed and k.finished(queue) or k.failed(queue), expires_s, job)
+  redis.call('EXPIRE', k.results(job), result_ttl_s)
+  redis.call('EXPIRE', k.job(job), result_ttl_s)
+  redis.call('EXPIRE', k.decision(job), result_ttl_s)
+  redis.call('DEL', k.prompt(job), k.block_keys(job))
+  local bytes = tonumber(redis.call('HGET', k.job(job), 'preble_bytes'))
+  redis.call('HINCRBY', k.counts(), 'jobs', -1)
+  redis.call('HINCRBY', k.counts(), 'prompt_bytes', -bytes)
+  redis.call('HINCRBY', k.totals(), outcome.state, 1)
+  signal(cmsgpack.pack({'ended', job, instance, outcome.completion_tokens}))
+end

@@ -1,0 +1,71 @@
+#!lua flags=allow-oom
+-- REAP: take back what the dead hold.
+--
+-- Keys:  leader, leases, instances, instance, queue, queues, job, prompt, block_keys, results,
+--        started, finished, failed, events, snapshot, doorbell, counts, totals, signals
+-- Args:  leader token, most jobs, max_attempts, result_ttl_s, JobFailure, RQ result text
+-- Reply: false if the token is not the leader's; else {requeued jobs, failed jobs, gone
+--        instances}
+-- Twice: what was taken back no longer has a lease or a dead instance; nothing is left to do.
+
+if redis.call('GET', k.leader()) ~= ARGV[1] then return false end
+local left, max_attempts, result_ttl_s = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local now = now_ms()
+local requeued, failed, gone = {}, {}, {}
+
+-- Newest first, and each to the front: the oldest ends up at the very front.
+local expired = redis.call('ZRANGEBYSCORE', k.leases(), '-inf', now, 'LIMIT', 0, left)
+for i = #expired, 1, -1 do
+  local job, execution = string.match(expired[i], '^(.*):(.*)$')
+  local at = redis.call('HMGET', k.job(job), 'preble_instance', 'preble_attempt')
+  if not at[1] then
+    redis.call('ZREM', k.leases(), expired[i])
+  else
+    end_execution(job, execution, at[1])
+    if tonumber(at[2]) >= max_attempts then
+      -- No execution ended this job, so none may later hear that it did.
+      redis.call('HDEL', k.job(job), 'preble_execution')
+      local outcome = {state = 'failed', failure = ARGV[5], text = ARGV[6], completion_tokens = 0}
+      conclude(job, at[1], execution, outcome, result_ttl_s, now)
+      failed[#failed + 1] = job
+    else
+      make_waiting(job)
+      redis.call('HINCRBY', k.totals(), 'requeued', 1)
+      requeued[#requeued + 1] = job
+    end
+  end
+end
+left = left - #expired
+
+local function remove_instance(instance)
+  local queue = instance_queue(instance)
+  redis.call('ZREM', k.instances(), instance)
+  redis.call('DEL', k.instance(instance), k.events(instance), k.snapshot(instance),
+    k.doorbell(instance))
+  if redis.call('ZCARD', k.finished(queue)) + redis.call('ZCARD', k.failed(queue)) == 0 then
+    redis.call('SREM', k.queues(), k.queue(queue))
+  end
+  gone[#gone + 1] = instance
+end
+
+for _, instance in ipairs(redis.call('ZRANGEBYSCORE', k.instances(), '-inf', now)) do
+  local queue = k.queue(instance_queue(instance))
+  while left > 0 do
+    local job = redis.call('RPOP', queue)
+    if not job then break end
+    if redis.call('EXISTS', k.job(job)) == 1 then
+      make_waiting(job)
+      requeued[#requeued + 1] = job
+      left = left - 1
+    end
+  end
+  if redis.call('LLEN', queue) == 0 then remove_instance(instance) end
+end
+
+local now_s = math.floor(now / 1000)
+for _, queue in ipairs(redis.call('SMEMBERS', k.queues())) do
+  local name = string.match(queue, '^rq:queue:(.*)$')
+  redis.call('ZREMRANGEBYSCORE', k.finished(name), '-inf', now_s)
+  redis.call('ZREMRANGEBYSCORE', k.failed(name), '-inf', now_s)
+end
+return {requeued, failed, gone}

@@ -1,0 +1,22 @@
+#!lua
+-- REGISTER: begin a new life of an instance.
+--
+-- Keys:  instances, instance, queues, started, leases, events, snapshot, doorbell, signals
+-- Args:  instance, epoch, record, lease ms, signal
+-- Reply: 1
+-- Twice: the same epoch only renews.
+
+local instance, epoch = ARGV[1], ARGV[2]
+redis.call('ZADD', k.instances(), now_ms() + ARGV[4], instance)
+if redis.call('HGET', k.instance(instance), 'epoch') == epoch then return 1 end
+
+-- What the earlier life still runs will be refused: let REAP take it back at once.
+for _, composite in ipairs(redis.call('ZRANGE', k.started(instance_queue(instance)), 0, -1)) do
+  redis.call('ZADD', k.leases(), 'XX', 0, composite)
+end
+redis.call('DEL', k.instance(instance), k.events(instance), k.snapshot(instance))
+redis.call('HSET', k.instance(instance), 'epoch', epoch, 'record', ARGV[3])
+redis.call('SADD', k.queues(), k.queue(instance_queue(instance)))
+redis.call('XADD', k.doorbell(instance), 'MAXLEN', 1, '*', 'm', '')
+signal(ARGV[5])
+return 1

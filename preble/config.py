@@ -1,0 +1,141 @@
+"""All settings, their defaults and their meaning; the only place that reads the environment.
+
+Each field is the environment variable `PREBLE_<FIELD>`; the command line sets the same
+fields. `preble serve` hands its settings to its children through the environment, so
+there is one mechanism and one table.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from preble.errors import ConfigError
+
+ENV_PREFIX = "PREBLE_"
+
+EngineKind = Literal["emulated", "http", "noop"]
+PolicyName = Literal["e2", "round_robin"]
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process of Preble can be told."""
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    pool: Name = "default"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # The pool: what all its processes must agree on.
+    model: str = "preble-emulated"
+    tokenizer: str = "embedded"
+    """`embedded`, or a local folder with tokenizer files."""
+    context_length: Positive = 8192
+    block_size: Positive = 64
+    page_size: Positive = 16
+
+    # The api.
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    api_key: str = ""
+    """Bearer token that clients must send; needed to listen beyond loopback."""
+    max_body_bytes: Positive = 32 * 1024 * 1024
+    tokenizer_threads: Positive = 2
+
+    # The queue.
+    max_jobs: Positive = 100_000
+    """Most jobs waiting, assigned and running at once."""
+    max_prompt_bytes: Positive = 1024 * 1024 * 1024
+    """Most bytes of prompts in Redis at once."""
+    result_ttl_s: Positive = 24 * 3600
+    max_attempts: Positive = 3
+    lease_s: Seconds = 10.0
+
+    # The scheduler.
+    policy: PolicyName = "e2"
+    window_jobs: Positive = 256
+    """Jobs at the head of each ingress queue that are considered at once."""
+    history_s: Seconds = 180.0
+    """The window H of the paper."""
+
+    # The worker.
+    instance: Name = "gpu0"
+    engine: EngineKind = "emulated"
+    engine_url: str = ""
+    slots: Positive = 64
+    """Jobs that run in the engine at once."""
+    kv_capacity_tokens: Positive = 198_516
+    cost_model: str = "mistral_7b_a6000"
+    chunk_tokens: Positive = 2048
+    """Most tokens computed in one step of the emulated engine (chunked prefill)."""
+    emulated_speed: Seconds = 1.0
+    """How many times faster than real the emulated engine runs."""
+    metrics_port: Port = 0
+    """Port of the worker's or scheduler's own Prometheus page on loopback; 0 for none."""
+
+    # The command line: `preble serve` and the client.
+    workers: Positive = 2
+    """Workers that `preble serve` starts; with engine `http` one for each URL instead."""
+    data_dir: str = ""
+    """Folder of the embedded Valkey; empty for the user's data folder (`data_folder`)."""
+    url: str = "http://127.0.0.1:8000"
+    """Where the client finds the api."""
+
+    def __post_init__(self) -> None:
+        """Check what concerns several fields. Raises: ValueError."""
+        if self.block_size % self.page_size:
+            msg = (
+                f"block_size {self.block_size} is not a multiple of page_size {self.page_size}; "
+                "choose a block that is made of whole engine pages"
+            )
+            raise ValueError(msg)
+
+
+def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
+    """Settings from the environment, overridden by what the command line gave.
+
+    Args:
+        environ: Usually `os.environ`; names without the prefix are ignored.
+        overrides: Fields by name; None means not given.
+
+    Raises:
+        ConfigError: If a value is out of range or a name is unknown, naming it.
+    """
+    given: dict[str, object] = {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(ENV_PREFIX)
+    }
+    given.update({name: value for name, value in overrides.items() if value is not None})
+    unknown = sorted(given.keys() - set(Settings.__struct_fields__))
+    if unknown:
+        msg = f"unknown setting {ENV_PREFIX}{unknown[0].upper()}: see `preble settings`"
+        raise ConfigError(msg)
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error))) from None
+
+
+def to_environ(settings: Settings) -> dict[str, str]:
+    """The settings as environment variables, so that `load_settings` gives them back."""
+    fields = msgspec.to_builtins(settings)
+    return {ENV_PREFIX + name.upper(): str(value) for name, value in fields.items()}
+
+
+def data_folder(environ: Mapping[str, str]) -> Path:
+    """Where embedded Redis keeps its data when no folder was named (XDG base directories)."""
+    base = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME", ".")) / ".local/share")
+    return Path(base) / "preble"
+
+
+def _explain(error: str) -> str:
+    """`Expected int >= 1 - at $.slots` becomes `setting slots: expected int >= 1`."""
+    what, _, where = error.partition(" - at `$")
+    name = where.strip("`.")
+    return f"setting {name}: {what[:1].lower()}{what[1:]}" if name else what

@@ -1,0 +1,106 @@
+"""The seam between a worker and whatever computes tokens.
+
+Three engines stand behind it: `emulated` (a cost model in real time), `http` (a running
+SGLang by URL) and `noop` (answers at once; for benchmarks of the dispatch path).
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from preble.messages import JobId, SamplingParams, Tokens
+
+
+class EngineInfo(msgspec.Struct, frozen=True):
+    """What an engine can take."""
+
+    slots: int
+    """Requests it runs at once."""
+    kv_capacity_tokens: int
+    page_size: int
+    context_length: int
+
+
+class EngineRequest(msgspec.Struct, frozen=True):
+    """One prompt to complete."""
+
+    job_id: JobId
+    prompt: Tokens
+    sampling: SamplingParams
+    cache_salt: str
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """What the engine made of a request."""
+
+    output_ids: tuple[int, ...]
+    text: str | None
+    """None if the engine speaks token ids only: the worker then decodes."""
+    finish_reason: str
+    cached_tokens: int
+    """Prompt tokens that the engine took from its KV cache."""
+    ttft_s: float
+    """Seconds from the request to its first output token."""
+
+
+class PagesStored(msgspec.Struct, frozen=True):
+    """The engine has computed consecutive pages, in the engine's own hashes."""
+
+    page_hashes: Sequence[int]
+    parent_hash: int | None
+    """Hash of the page before the first; None at the start of a prompt."""
+    token_ids: Sequence[int]
+    """All tokens of these pages, shape (len(page_hashes) * page_size,)."""
+    cache_salt: str = ""
+
+
+class PagesRemoved(msgspec.Struct, frozen=True):
+    """The engine has evicted these pages."""
+
+    page_hashes: Sequence[int]
+
+
+class AllPagesCleared(msgspec.Struct, frozen=True):
+    """The engine has dropped its whole KV cache."""
+
+
+PageEvent = PagesStored | PagesRemoved | AllPagesCleared
+
+
+class Engine(Protocol):
+    """One model on one instance. `start` comes first, `close` last; both once."""
+
+    async def start(self) -> EngineInfo:
+        """Get ready and say what the engine can take.
+
+        Raises:
+            ConfigError: If the engine cannot be used as it is configured.
+            EngineUnavailable: If it cannot be reached.
+        """
+        ...
+
+    async def generate(self, request: EngineRequest) -> Completion:
+        """Complete one prompt; cancelling the call aborts the request in the engine.
+
+        Raises:
+            EngineRefused: If it will never run this request.
+            EngineUnavailable: If it died or cannot be reached; the request may run again.
+        """
+        ...
+
+    def page_events(self) -> AsyncIterator[list[PageEvent]]:
+        """KV cache events in the engine's order, in batches, until `close`.
+
+        One reader at most. An engine that reports none yields what it is assumed to hold.
+        """
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Grows while the engine makes progress or is idle; stands still when it hangs."""
+        ...
+
+    async def close(self) -> None:
+        """Stop and release everything. Outstanding `generate` calls raise EngineUnavailable."""
+        ...
