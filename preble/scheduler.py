@@ -134,9 +134,10 @@ class Scheduler:
         if instance is None or job.job_id in self._instance_of:
             return
         keys = unpack_keys(job.block_keys)
-        hit_tokens = self._tree.resident_depth(keys, instance.slot) * self._block_size
-        prefill_s = _prefill_s(instance, job.spec.prompt_tokens, hit_tokens)
-        self._place(job.job_id, instance, keys, job.spec.prompt_tokens, prefill_s, now_s)
+        prompt_tokens = job.spec.prompt_tokens
+        blocks = self._tree.resident_depth(keys, instance.slot)
+        prefill_s = _prefill_s(instance, prompt_tokens, self._hit_tokens(blocks, prompt_tokens))
+        self._place(job.job_id, instance, keys, prompt_tokens, prefill_s, now_s)
 
     def assign(self, job: WaitingJob, *, now_s: float) -> Assignment | None:
         """Decide where a job goes, and count it there at once.
@@ -150,6 +151,7 @@ class Scheduler:
         """
         if not self._instances:
             return None
+        self.forget(job.job_id)  # it waits again: whatever was believed of it is over
         keys = unpack_keys(job.block_keys)
         prompt_tokens = job.spec.prompt_tokens
         options = self._options(keys, prompt_tokens, now_s)
@@ -196,12 +198,16 @@ class Scheduler:
             case AllBlocksCleared():
                 self._tree.clear(slot)
 
+    def _hit_tokens(self, blocks: int, prompt_tokens: int) -> int:
+        """Tokens of a held depth. An engine computes at least the last token of a prompt."""
+        return min(blocks * self._block_size, prompt_tokens - 1)
+
     def _options(self, keys: list[int], prompt_tokens: int, now_s: float) -> list[Option]:
         slots = sum(1 << slot for slot in self._by_slot)
         depths = self._tree.match(keys, slots)
         options: list[Option] = []
         for instance in self._instances.values():
-            hit_tokens = depths[instance.slot] * self._block_size
+            hit_tokens = self._hit_tokens(depths[instance.slot], prompt_tokens)
             load_s = instance.history.load_s(now_s=now_s)
             prefill_s = _prefill_s(instance, prompt_tokens, hit_tokens)
             options.append(Option(instance, hit_tokens, load_s, prefill_s))
@@ -212,7 +218,7 @@ class Scheduler:
     ) -> Assignment:
         chosen = choice.option
         resident_blocks = self._tree.resident_depth(keys, chosen.instance.slot)
-        resident = min(resident_blocks * self._block_size, chosen.hit_tokens)
+        resident = self._hit_tokens(resident_blocks, job.spec.prompt_tokens)
         return Assignment(
             job_id=job.job_id,
             instance_id=chosen.instance.record.instance_id,
@@ -240,6 +246,5 @@ class Scheduler:
 
 
 def _prefill_s(instance: Instance, prompt_tokens: int, hit_tokens: int) -> float:
-    """P. An engine always computes at least the last token of a prompt."""
-    miss_tokens = max(1, prompt_tokens - hit_tokens)
-    return instance.cost_model.prefill_s(miss_tokens, prompt_tokens)
+    """P: seconds to prefill what the prompt misses there."""
+    return instance.cost_model.prefill_s(prompt_tokens - hit_tokens, prompt_tokens)

@@ -69,10 +69,12 @@ PageEvent = PagesStored | PagesRemoved | AllPagesCleared
 
 
 class Engine(Protocol):
-    """One model on one instance. `start` comes first, `close` last; both once."""
+    """One model on one instance. `start` comes first, `close` last."""
 
     async def start(self) -> EngineInfo:
         """Get ready and say what the engine can take.
+
+        Called again after EngineUnavailable, to learn whether the engine is back.
 
         Raises:
             ConfigError: If the engine cannot be used as it is configured.

@@ -1,0 +1,249 @@
+"""The scheduler process: moves messages between the broker and the Scheduler.
+
+    lead ─▶ load the pool ─▶ ┌ follow events ─▶ fold ─▶ peek ─▶ decide ─▶ route ┐ ─▶ until fenced
+                             └──────────────── renew, reap, now and then ◀──────┘
+
+Any number may run; one leads, the others wait. Whatever a dead leader left half done is
+either not done (jobs still wait) or done (jobs are assigned): there is no state between,
+so a new leader loads the pool and goes on. Run it as `preble scheduler`.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import Final
+from uuid import uuid4
+
+from preble.broker import Broker, Cursor, News
+from preble.broker.redis import RedisBroker
+from preble.clock import Clock, SystemClock
+from preble.config import Settings, load_settings
+from preble.errors import BrokerUnavailable, ConfigError, NotLeader, PrebleError
+from preble.logs import configure_logging
+from preble.messages import (
+    Assignment,
+    InstanceId,
+    InstanceJoined,
+    InstanceRecord,
+    JobEnded,
+    JobsAdmitted,
+    LeaderToken,
+    Signal,
+)
+from preble.policy import create_policy
+from preble.scheduler import Scheduler
+
+LEADER_LEASE_S: Final = 3.0
+RENEW_EVERY_S: Final = 1.0
+REAP_EVERY_S: Final = 0.5
+REAP_LIMIT: Final = 1_000
+RETRY_AFTER_S: Final = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class SchedulerProcess:
+    """Leads when it can, stands by when it cannot. `run` until `stop`."""
+
+    def __init__(self, broker: Broker, settings: Settings, clock: Clock) -> None:
+        self._broker = broker
+        self._settings = settings
+        self._clock = clock
+        self._holder = uuid4().hex
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask `run` to return soon."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Lead or stand by until `stop`; survives a broker that is away for a while."""
+        while not self._stopping.is_set():
+            try:
+                token = await self._broker.lead(self._holder, ttl_s=LEADER_LEASE_S)
+                if token:
+                    await self._lead(token)
+                else:
+                    await self._pause(RENEW_EVERY_S)
+            except NotLeader:
+                _log.warning("lost leadership; standing by")
+            except BrokerUnavailable as error:
+                _log.warning("%s; trying again", error)
+                await self._pause(RETRY_AFTER_S)
+
+    async def _lead(self, token: LeaderToken) -> None:
+        leadership = Leadership(self._broker, self._settings, self._clock, token)
+        await leadership.load()
+        while not self._stopping.is_set():
+            await self._renew(leadership)
+            await leadership.turn()
+        await self._broker.resign(token)
+
+    async def _renew(self, leadership: "Leadership") -> None:
+        if self._clock.now_s() < leadership.renew_at_s:
+            return
+        leadership.renew_at_s = self._clock.now_s() + RENEW_EVERY_S
+        token = await self._broker.lead(self._holder, ttl_s=LEADER_LEASE_S)
+        if token != leadership.token:
+            msg = "another scheduler leads this pool"
+            raise NotLeader(msg)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+
+class Leadership:
+    """One term of a leader: the Scheduler, and how far it has followed the pool."""
+
+    def __init__(
+        self, broker: Broker, settings: Settings, clock: Clock, token: LeaderToken
+    ) -> None:
+        self.token = token
+        self.renew_at_s = clock.now_s() + RENEW_EVERY_S
+        self._broker = broker
+        self._settings = settings
+        self._clock = clock
+        self._scheduler = Scheduler(
+            create_policy(settings.policy),
+            block_size=settings.block_size,
+            history_s=settings.history_s,
+        )
+        self._cursor = Cursor("", {})
+        self._reap_at_s = clock.now_s()
+        self._has_waiting = True
+
+    async def load(self) -> None:
+        """Build the Scheduler's state from the broker. Raises: BrokerUnavailable."""
+        pool = await self._broker.load_pool()
+        self._cursor = pool.cursor
+        for record in pool.instances:
+            self._join(record)
+        for snapshot in pool.snapshots:
+            self._scheduler.load_snapshot(snapshot)
+        for job in pool.placed:
+            self._scheduler.restore(job, now_s=self._clock.now_s())
+        _log.info(
+            "leading token=%s policy=%s instances=%d cached_blocks=%d placed_jobs=%d",
+            self.token, self._settings.policy, len(pool.instances),
+            self._scheduler.cached_blocks, len(pool.placed),
+        )  # fmt: skip
+
+    async def turn(self) -> None:
+        """One round: reap if due, place what waits, then follow what happens.
+
+        Raises:
+            NotLeader: If another scheduler took over.
+            BrokerUnavailable: If Redis is away.
+        """
+        if self._clock.now_s() >= self._reap_at_s:
+            await self._reap()
+        if self._has_waiting:
+            self._has_waiting = await self._place_waiting()
+        await self._fold(await self._broker.follow(self._cursor, timeout_s=REAP_EVERY_S))
+
+    async def _reap(self) -> None:
+        self._reap_at_s = self._clock.now_s() + REAP_EVERY_S
+        reaped = await self._broker.reap(self.token, limit=REAP_LIMIT)
+        for job_id in (*reaped.requeued, *reaped.failed):
+            self._scheduler.forget(job_id)
+        for instance_id in reaped.gone:
+            self._scheduler.leave(instance_id)
+        if reaped.requeued or reaped.failed or reaped.gone:
+            self._has_waiting = True
+            _log.warning(
+                "reaped requeued_jobs=%d failed_jobs=%d gone_instances=%s",
+                len(reaped.requeued), len(reaped.failed), ",".join(reaped.gone) or "none",
+            )  # fmt: skip
+
+    async def _place_waiting(self) -> bool:
+        """Place jobs until none waits. Returns whether some still do, for lack of an instance."""
+        while waiting := await self._broker.peek(self._settings.window_jobs):
+            decided: list[tuple[str, Assignment]] = []
+            for job in waiting:
+                if assignment := self._scheduler.assign(job, now_s=self._clock.now_s()):
+                    decided.append((job.ingress, assignment))
+            if not decided or not any(await self._route(decided)):
+                return True
+        return False
+
+    async def _route(self, decided: list[tuple[str, Assignment]]) -> list[bool]:
+        moved = await self._broker.route(self.token, decided)
+        for (_, assignment), has_moved in zip(decided, moved, strict=True):
+            if not has_moved:
+                self._scheduler.forget(assignment.job_id)
+        return moved
+
+    async def _fold(self, news: News) -> None:
+        self._cursor = news.cursor
+        for signal_ in news.signals:
+            await self._hear(signal_)
+        for batch in news.batches:
+            if not self._scheduler.fold(batch):
+                _log.warning("events of %s were missed; loading its snapshot", batch.instance_id)
+                await self._load_snapshot(batch.instance_id)
+
+    async def _hear(self, signal_: Signal) -> None:
+        match signal_:
+            case JobsAdmitted():
+                self._has_waiting = True
+            case JobEnded():
+                self._scheduler.ended(signal_, now_s=self._clock.now_s())
+            case InstanceJoined(record):
+                self._join(record)
+                await self._load_snapshot(record.instance_id)
+                self._has_waiting = True
+
+    def _join(self, record: InstanceRecord) -> None:
+        try:
+            self._scheduler.join(record)
+        except ConfigError as error:
+            _log.error("instance %s cannot be used: %s", record.instance_id, error)
+        else:
+            _log.info("instance %s joined engine=%s", record.instance_id, record.engine)
+
+    async def _load_snapshot(self, instance_id: InstanceId) -> None:
+        """Take the newest snapshot and follow the instance's events from there."""
+        snapshot, event_cursor = await self._broker.load_snapshot(instance_id)
+        if snapshot:
+            self._scheduler.load_snapshot(snapshot)
+        events = {**self._cursor.events, instance_id: event_cursor}
+        self._cursor = Cursor(self._cursor.signals, events)
+
+
+async def serve(settings: Settings) -> None:
+    """Run a scheduler until SIGTERM or SIGINT."""
+    broker = RedisBroker.from_settings(settings)
+    process = SchedulerProcess(broker, settings, SystemClock())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, process.stop)
+    try:
+        await process.run()
+    finally:
+        await broker.close()
+
+
+def main() -> int:
+    """Entry of `python -m preble.scheduler_process`. Returns the exit code."""
+    try:
+        settings = load_settings(os.environ)
+    except ConfigError as error:
+        print(f"preble-scheduler: {error}", file=sys.stderr)  # noqa: T201  # before logging
+        return 2
+    configure_logging(settings.log_level, "scheduler")
+    try:
+        asyncio.run(serve(settings))
+    except PrebleError as error:
+        _log.error("%s", error)
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

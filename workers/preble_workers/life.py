@@ -1,0 +1,252 @@
+"""One life of a worker: claims jobs for its instance, runs them in the engine, finishes them.
+
+    claim ─▶ one task for each job: engine.generate ─▶ outcomes ─▶ finish
+      ▲                                                   │
+      └────────── a slot and its KV memory are free ◀─────┘        renew, beside all that
+
+A life registers under a new epoch and ends when it has drained, or when the broker fences
+it: because it was silent past its lease (stopped, cut off), or because another worker took
+the instance over. What it ran is then cancelled, for its results would be refused. Leases
+are renewed only while the engine makes progress, so a hung engine loses its jobs.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+from uuid import uuid4
+
+from preble.broker import Broker
+from preble.clock import Clock
+from preble.errors import BrokerUnavailable, EngineRefused, EngineUnavailable
+from preble.messages import ClaimedJob, InstanceRecord, JobFailure, JobResult, Lease, Outcome
+from preble.tokenizer import Tokenizer
+from preble_workers.engine import Completion, Engine, EngineInfo, EngineRequest
+
+AWAIT_ASSIGNED_S: Final = 2.0
+FINISH_TOGETHER: Final = 64
+BROKER_RETRY_S: Final = 0.25
+ENGINE_RETRY_S: Final = 1.0
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Life:
+    """One epoch of an instance, from registration until it is drained or fenced."""
+
+    def __init__(
+        self, broker: Broker, engine: Engine, info: EngineInfo, record: InstanceRecord,
+        tokenizer: Tokenizer, clock: Clock, *, lease_s: float,
+    ) -> None:  # fmt: skip
+        self.record = record
+        self._broker = broker
+        self._engine = engine
+        self._info = info
+        self._tokenizer = tokenizer
+        self._clock = clock
+        self._lease_s = lease_s
+        self._held: dict[Lease, asyncio.Task[None]] = {}
+        self._free_slots = info.slots
+        self._free_tokens = info.kv_capacity_tokens
+        self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        self._wake = asyncio.Event()
+        self._engine_ready = asyncio.Event()
+        self._engine_ready.set()
+        self._engine_steps = -1
+        self._progress_at_s = clock.now_s()
+
+    async def run(self, draining: asyncio.Event) -> None:
+        """Work until `draining` is set, then until the running jobs have ended.
+
+        Raises:
+            ExceptionGroup: Holding InstanceFenced, when this life is over; its jobs are
+                cancelled then.
+        """
+        await insist(lambda: self._broker.register(self.record, lease_s=self._lease_s))
+        _log.info("instance %s begins epoch %s", self.record.instance_id, self.record.epoch)
+        async with asyncio.TaskGroup() as tasks:
+            beside = [
+                tasks.create_task(self._renew_leases()),
+                tasks.create_task(self._listen()),
+                tasks.create_task(self._wake_when(draining)),
+                tasks.create_task(self._finish_outcomes()),
+            ]
+            await self._claim_until(draining, tasks)
+            await self._drain()
+            for task in beside:
+                task.cancel()
+
+    async def hand_back(self) -> None:
+        """Give the jobs still held back, uncounted, and leave the pool."""
+        await self._broker.release(self.record, list(self._held), is_attempt=False)
+        await self._broker.retire(self.record)
+
+    # Claiming.
+
+    async def _claim_until(self, draining: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        while not draining.is_set():
+            self._wake.clear()
+            await self._engine_ready.wait()
+            claimed = await self._claim()
+            for job in claimed:
+                self._start(job, tasks)
+            if not claimed:
+                await self._wake.wait()
+
+    async def _claim(self) -> list[ClaimedJob]:
+        if not self._free_slots:
+            return []
+        claim_id = uuid4().hex
+        return await insist(
+            lambda: self._broker.claim(
+                self.record, claim_id=claim_id, jobs=self._free_slots,
+                tokens=self._free_tokens, lease_s=self._lease_s,
+            )
+        )  # fmt: skip
+
+    async def _listen(self) -> None:
+        """Wake the claims whenever jobs were assigned."""
+        instance_id = self.record.instance_id
+        while True:
+            if await insist(
+                lambda: self._broker.await_assigned(instance_id, timeout_s=AWAIT_ASSIGNED_S)
+            ):
+                self._wake.set()
+
+    async def _wake_when(self, draining: asyncio.Event) -> None:
+        await draining.wait()
+        self._wake.set()
+
+    # Running.
+
+    def _start(self, job: ClaimedJob, tasks: asyncio.TaskGroup) -> None:
+        self._free_slots -= 1
+        self._free_tokens -= job.spec.total_tokens
+        task = tasks.create_task(self._run_job(job))
+        self._held[job.lease] = task
+        task.add_done_callback(lambda _: self._free(job))
+
+    def _free(self, job: ClaimedJob) -> None:
+        self._free_slots += 1
+        self._free_tokens += job.spec.total_tokens
+        self._wake.set()
+
+    async def _run_job(self, job: ClaimedJob) -> None:
+        try:
+            outcome = Outcome(job.lease, result=await self._generate(job))
+        except EngineUnavailable as error:
+            await self._give_up(job, error)
+            return
+        except EngineRefused as error:
+            outcome = Outcome(job.lease, failure=JobFailure("engine_refused", str(error)))
+        except Exception:
+            # The one place where a bug ends one job instead of all that run beside it.
+            _log.exception("job %s met an unexpected error", job.job_id)
+            failure = JobFailure("internal_error", "an error inside Preble; see the worker's log")
+            outcome = Outcome(job.lease, failure=failure)
+        self._outcomes.put_nowait(outcome)
+
+    async def _generate(self, job: ClaimedJob) -> JobResult:
+        request = EngineRequest(job.job_id, job.prompt, job.spec.sampling, job.spec.cache_salt)
+        started_s = self._clock.now_s()
+        completion = await self._engine.generate(request)
+        return JobResult(
+            text=self._text(completion),
+            output_ids=completion.output_ids,
+            finish_reason=completion.finish_reason,
+            prompt_tokens=job.spec.prompt_tokens,
+            completion_tokens=len(completion.output_ids),
+            cached_tokens=completion.cached_tokens,
+            ttft_s=completion.ttft_s,
+            engine_s=self._clock.now_s() - started_s,
+        )
+
+    def _text(self, completion: Completion) -> str:
+        if completion.text is None:
+            return self._tokenizer.decode(completion.output_ids)
+        return completion.text
+
+    async def _give_up(self, job: ClaimedJob, error: EngineUnavailable) -> None:
+        """Hand a job back that the engine lost; claim nothing until the engine answers."""
+        _log.warning("engine lost job %s: %s", job.job_id, error)
+        await insist(lambda: self._broker.release(self.record, [job.lease], is_attempt=True))
+        del self._held[job.lease]
+        if self._engine_ready.is_set():
+            self._engine_ready.clear()
+            await self._revive_engine()
+            self._engine_ready.set()
+
+    async def _revive_engine(self) -> None:
+        while True:
+            try:
+                await self._engine.start()
+            except EngineUnavailable as error:
+                _log.warning("the engine is not back yet: %s", error)
+                await asyncio.sleep(ENGINE_RETRY_S)
+            else:
+                return
+
+    # Finishing.
+
+    async def _finish_outcomes(self) -> None:
+        while True:
+            outcomes = [await self._outcomes.get()]
+            while not self._outcomes.empty() and len(outcomes) < FINISH_TOGETHER:
+                outcomes.append(self._outcomes.get_nowait())
+            await self._finish(outcomes)
+
+    async def _finish(self, outcomes: list[Outcome]) -> None:
+        accepted = await insist(lambda: self._broker.finish(self.record, outcomes))
+        for outcome, is_accepted in zip(outcomes, accepted, strict=True):
+            self._held.pop(outcome.lease, None)
+            self._outcomes.task_done()
+            if not is_accepted:
+                _log.warning("late result of job %s was refused", outcome.lease.job_id)
+
+    async def _drain(self) -> None:
+        running = list(self._held.values())
+        await asyncio.gather(*running, return_exceptions=True)
+        await self._outcomes.join()
+
+    # Leases.
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / 4)
+            if self._makes_progress():
+                await self._renew()
+            else:
+                _log.error("the engine makes no progress: its leases are not renewed")
+
+    async def _renew(self) -> None:
+        leases = list(self._held)
+        lost = await insist(
+            lambda: self._broker.renew(self.record, leases, lease_s=self._lease_s)
+        )
+        for lease in lost:
+            if task := self._held.pop(lease, None):
+                _log.warning("lost the lease of job %s; stopping it", lease.job_id)
+                task.cancel()
+
+    def _makes_progress(self) -> bool:
+        """Whether the engine's step counter moved within the last lease."""
+        now_s = self._clock.now_s()
+        if (steps := self._engine.steps) != self._engine_steps:
+            self._engine_steps = steps
+            self._progress_at_s = now_s
+        return now_s - self._progress_at_s < self._lease_s
+
+
+async def insist(call: Callable[[], Awaitable[_T]]) -> _T:
+    """Call the broker until it answers; every call of it may run twice.
+
+    Raises:
+        BrokerError: Whatever is not BrokerUnavailable.
+    """
+    while True:
+        try:
+            return await call()
+        except BrokerUnavailable as error:
+            _log.warning("%s; trying again", error)
+            await asyncio.sleep(BROKER_RETRY_S)
