@@ -1,0 +1,207 @@
+"""The Lua scripts against the memory broker, over arbitrary sequences of calls.
+
+Every call goes to both, and both must answer the same. Calls come from actors that may be
+dead, deposed or late, may repeat themselves (a lost reply), and may never go on (a crash
+between any two calls). After each, every admitted job is in exactly one place.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from msgspec.structs import replace
+from redis import Redis
+from support import assignment, completed, record, redis_broker, submission
+
+from preble.broker import Broker
+from preble.broker.memory import MemoryBroker
+from preble.errors import PrebleError
+from preble.messages import (
+    ClaimedJob,
+    InstanceRecord,
+    JobId,
+    JobResult,
+    JobState,
+    JobView,
+    LeaderToken,
+    Lease,
+    WaitingJob,
+)
+
+T = TypeVar("T")
+
+NAMES = [f"job{number}" for number in range(6)]
+LEASES_S = st.sampled_from([60.0, 60.0, 0.0])
+INSTANCES = st.sampled_from(["gpu0", "gpu1"])
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Clients, schedulers and workers in any order."""
+
+    redis_url: str
+
+    @initialize()
+    def start(self) -> None:
+        with Redis.from_url(self.redis_url) as client:
+            client.flushall()
+        self.runner = asyncio.Runner()
+        self.redis = redis_broker(self.redis_url)
+        self.memory = MemoryBroker(max_jobs=100, max_prompt_bytes=10_000, max_attempts=3)
+        self.tokens: list[LeaderToken] = [LeaderToken("0-nobody")]
+        self.lives: list[InstanceRecord] = [record()]
+        self.leases: list[tuple[InstanceRecord, Lease]] = []
+        self.waiting: list[WaitingJob] = []
+        self.results: dict[JobId, JobResult | None] = {}
+        self.claims = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "runner"):
+            self.runner.run(self.redis.close())
+            self.runner.close()
+
+    def both(self, call: Callable[[Broker], Awaitable[T]]) -> T | None:
+        """Make a call on both brokers: same answer, or the same error. None for an error."""
+        answers = [self.runner.run(_answer(call, broker)) for broker in (self.memory, self.redis)]
+        assert answers[0] == answers[1]
+        return None if isinstance(answers[0], str) else answers[0]
+
+    @rule(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
+    def admit(self, names: list[str]) -> None:
+        batch = [submission(name) for name in names]
+        assert self.both(lambda broker: broker.admit([batch])) == [None]
+        for name in names:
+            self.results.setdefault(JobId(name), None)
+
+    @rule(holder=st.sampled_from(["one", "two"]), ttl_s=LEASES_S)
+    def lead(self, holder: str, ttl_s: float) -> None:
+        if token := self.both(lambda broker: broker.lead(holder, ttl_s=ttl_s or 0.001)):
+            self.tokens.append(token)
+        if not ttl_s:
+            self.runner.run(asyncio.sleep(0.003))  # Redis expires by its own clock
+
+    @rule(data=st.data())
+    def resign(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+        self.both(lambda broker: broker.resign(token))
+
+    @rule(window=st.integers(1, 6))
+    def peek(self, window: int) -> None:
+        self.waiting = [
+            replace(job, ingress="") for job in self.runner.run(self.memory.peek(window))
+        ]
+        real = self.runner.run(self.redis.peek(window))
+        assert [replace(job, ingress="") for job in real] == self.waiting
+        self.ingress = real[0].ingress if real else ""
+
+    @rule(data=st.data(), instance=INSTANCES)
+    def route(self, data: st.DataObject, instance: str) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+        decided = [(self.ingress, assignment(job, instance)) for job in self.waiting]
+        if decided:
+            self.both(lambda broker: broker.route(token, decided))
+
+    @rule(instance=INSTANCES, epoch=st.sampled_from(["e1", "e2", "e3"]), lease_s=LEASES_S)
+    def register(self, instance: str, epoch: str, lease_s: float) -> None:
+        life = record(instance, epoch)
+        self.both(lambda broker: broker.register(life, lease_s=lease_s))
+        self.lives.append(life)
+
+    @rule(data=st.data(), jobs=st.integers(1, 4), lease_s=LEASES_S, is_repeated=st.booleans())
+    def claim(self, data: st.DataObject, jobs: int, lease_s: float, is_repeated: bool) -> None:  # noqa: FBT001
+        life = data.draw(st.sampled_from(self.lives))
+        self.claims += not is_repeated
+        claim_id = f"c{self.claims}"
+
+        async def call(broker: Broker) -> list[ClaimedJob]:
+            return await broker.claim(
+                life, claim_id=claim_id, jobs=jobs, tokens=1_000, lease_s=lease_s
+            )
+
+        for job in self.both(call) or []:
+            self.leases.append((life, job.lease))
+
+    @rule(data=st.data(), text=st.sampled_from(["x", "y"]))
+    def finish(self, data: st.DataObject, text: str) -> None:
+        if self.leases:
+            life, lease = data.draw(st.sampled_from(self.leases))
+            self.both(lambda broker: broker.finish(life, [completed(lease, text)]))
+
+    @rule(data=st.data(), lease_s=LEASES_S)
+    def renew(self, data: st.DataObject, lease_s: float) -> None:
+        life = data.draw(st.sampled_from(self.lives))
+        leases = [lease for owner, lease in self.leases if owner == life]
+        self.both(lambda broker: broker.renew(life, leases, lease_s=lease_s))
+
+    @rule(data=st.data(), is_attempt=st.booleans())
+    def release(self, data: st.DataObject, is_attempt: bool) -> None:  # noqa: FBT001
+        if self.leases:
+            life, lease = data.draw(st.sampled_from(self.leases))
+            self.both(lambda broker: broker.release(life, [lease], is_attempt=is_attempt))
+
+    @rule(data=st.data())
+    def retire(self, data: st.DataObject) -> None:
+        life = data.draw(st.sampled_from(self.lives))
+        self.both(lambda broker: broker.retire(life))
+
+    @rule(data=st.data())
+    def reap(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+
+        async def call(broker: Broker) -> tuple[list[str], ...]:
+            reaped = await broker.reap(token, limit=100)
+            return sorted(reaped.requeued), sorted(reaped.failed), sorted(reaped.gone)
+
+        self.both(call)
+
+    @invariant()
+    def every_job_is_in_one_place_and_keeps_its_result(self) -> None:
+        if not hasattr(self, "runner"):
+            return
+        states = [self.check_job(job_id) for job_id in self.results]
+        stats = self.both(lambda broker: broker.stats())
+        assert stats
+        assert stats.waiting == states.count(JobState.WAITING)
+        assert stats.assigned == states.count(JobState.ASSIGNED)
+        assert stats.running == states.count(JobState.RUNNING)
+        unfinished = [state for state in states if not state.is_terminal]
+        assert stats.prompt_bytes == 40 * len(unfinished)
+
+    def check_job(self, job_id: JobId) -> JobState:
+        view = self.both(lambda broker: _timeless(broker, job_id))
+        assert view, f"{job_id} was accepted and is lost"
+        known = self.results[job_id]
+        assert known is None or view.result == known, f"{job_id} got a second result"
+        self.results[job_id] = view.result
+        return view.state
+
+
+async def _answer(call: Callable[[Broker], Awaitable[T]], broker: Broker) -> T | str:
+    try:
+        return await call(broker)
+    except PrebleError as error:
+        return type(error).__name__
+
+
+async def _timeless(broker: Broker, job_id: JobId) -> JobView | None:
+    view = await broker.view(job_id)
+    return view and replace(view, submitted_at_s=0, started_at_s=None, ended_at_s=None)
+
+
+def test_scripts_and_reference_agree_and_lose_nothing(redis_url: str) -> None:
+    QueueMachine.redis_url = redis_url
+    run_state_machine_as_test(
+        QueueMachine,
+        settings=settings(
+            max_examples=60, stateful_step_count=40, deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )  # fmt: skip
