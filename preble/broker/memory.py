@@ -57,6 +57,7 @@ class _Job:
     prompt: Tokens
     block_keys: BlockKeys
     submitted_at_s: float
+    order: int
     state: JobState = JobState.WAITING
     attempt: int = 0
     instance_id: InstanceId | None = None
@@ -231,7 +232,7 @@ class MemoryBroker:
         """Lease jobs from the head of the instance's queue. Raises: InstanceFenced."""
         instance = self._require_epoch(record)
         if instance.claim_id == claim_id:
-            return [job for job in instance.claimed if job.lease in self._leases]
+            return [job for job in instance.claimed if self._leases.get(job.lease, 0) > 0]
         claimed: list[ClaimedJob] = []
         while instance.queue and len(claimed) < jobs:
             spec = self._jobs[instance.queue[0]].spec
@@ -306,7 +307,9 @@ class MemoryBroker:
             return QueueFull(message, retry_after_s=1)
         now_s = self._clock.now_s()
         for job in new:
-            self._jobs[job.job_id] = _Job(job.spec, job.prompt, job.block_keys, now_s)
+            self._jobs[job.job_id] = _Job(
+                job.spec, job.prompt, job.block_keys, now_s, order=len(self._jobs)
+            )  # fmt: skip
             self._ingress.append(job.job_id)
         if new:
             self._signal(JobsAdmitted(len(new)))
@@ -356,10 +359,11 @@ class MemoryBroker:
         now_s = self._clock.now_s()
         requeued: list[JobId] = []
         failed: list[JobId] = []
-        expired = sorted((at_s, lease.job_id, lease) for lease, at_s in self._leases.items()
-                         if at_s <= now_s)[:limit]  # fmt: skip
-        for _, job_id, lease in reversed(expired):
+        expired = [lease for lease, at_s in self._leases.items() if at_s <= now_s][:limit]
+        expired.sort(key=lambda lease: self._jobs[lease.job_id].order, reverse=True)
+        for lease in expired:
             del self._leases[lease]
+            job_id = lease.job_id
             job = self._jobs[job_id]
             if job.attempt >= self._max_attempts:
                 job.execution_id = None

@@ -8,7 +8,7 @@ when a connection breaks before the reply. Only this package imports redis and r
 import asyncio
 import base64
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -91,7 +91,6 @@ class RedisBroker:
         self._result_ttl_s = result_ttl_s
         self._doorbells: dict[InstanceId, str] = {}
         self._event_ids: dict[InstanceId, str] = {}
-        self._rq_workers: dict[InstanceId, RqWorker] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -238,9 +237,7 @@ class RedisBroker:
             encode(InstanceJoined(record)),
         )  # fmt: skip
         self._event_ids.pop(record.instance_id, None)
-        rq_worker = RqWorker.of(self._redis_url, self._keys.instance_queue(record.instance_id))
-        self._rq_workers[record.instance_id] = rq_worker
-        await asyncio.to_thread(rq_worker.announce)
+        await self._in_rq(RqWorker.announce, record)
 
     async def claim(
         self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
@@ -310,10 +307,13 @@ class RedisBroker:
     async def retire(self, record: InstanceRecord) -> None:
         """Leave the pool."""
         await self._scripts.run("retire", record.instance_id, record.epoch)
-        if rq_worker := self._rq_workers.pop(record.instance_id, None):
-            await asyncio.to_thread(rq_worker.depart)
+        await self._in_rq(RqWorker.depart, record)
 
     # Helpers.
+
+    async def _in_rq(self, act: Callable[[str, str], None], record: InstanceRecord) -> None:
+        queue = self._keys.instance_queue(record.instance_id)
+        await asyncio.to_thread(act, self._redis_url, queue)
 
     async def _admit_arguments(self, batch: Sequence[Submission]) -> list[Argument]:
         is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES

@@ -6,6 +6,8 @@ executions, while claiming and finishing are `claim.lua` and `done.lua`, which w
 same keys as RQ would. `rq info` and the Job API then show what really happens.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import redis
@@ -33,31 +35,41 @@ class RqWorker(SimpleWorker):
     """The records of one instance's worker in RQ. Blocking: call it off the event loop."""
 
     @classmethod
-    def of(cls, redis_url: str, queue: str) -> "RqWorker":
-        """The worker that listens on an instance's queue and bears its name."""
-        client = redis.Redis.from_url(redis_url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S)
-        return cls(
-            [Queue(queue, connection=client, serializer=JSONSerializer)],
-            name=queue, connection=client, serializer=JSONSerializer,
-            worker_ttl=RQ_WORKER_TTL_S,
-        )  # fmt: skip
-
-    def announce(self) -> None:
+    def announce(cls, redis_url: str, queue: str) -> None:
         """Record a birth, also over an earlier life that died without a word.
+
+        Args:
+            redis_url: Where.
+            queue: The instance's queue, whose name the worker bears.
 
         Raises:
             BrokerUnavailable: If Redis cannot be reached.
         """
-        with translated():
-            self.connection.delete(self.key)
-            self.register_birth()
-            self.set_state("idle")
+        with cls._connected(redis_url, queue) as worker:
+            worker.connection.delete(worker.key)
+            worker.register_birth()
+            worker.set_state("idle")
 
-    def depart(self) -> None:
+    @classmethod
+    def depart(cls, redis_url: str, queue: str) -> None:
         """Record a death. Raises: BrokerUnavailable."""
-        with translated():
-            self.register_death()
-            self.connection.close()
+        with cls._connected(redis_url, queue) as worker:
+            worker.register_death()
+
+    @classmethod
+    @contextmanager
+    def _connected(cls, redis_url: str, queue: str) -> Generator["RqWorker"]:
+        with (
+            translated(),
+            redis.Redis.from_url(
+                redis_url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S
+            ) as client,
+        ):
+            listened = Queue(queue, connection=client, serializer=JSONSerializer)
+            yield cls(
+                [listened], name=queue, connection=client, serializer=JSONSerializer,
+                worker_ttl=RQ_WORKER_TTL_S,
+            )  # fmt: skip
 
     def execute_job(self, job: Job, queue: Queue) -> Any:  # noqa: ANN401, ARG002  # RQ's signature
         """Never: jobs are claimed by script. Raises: PrebleError."""

@@ -28,10 +28,11 @@ if tonumber(counts[2] or 0) + bytes > max_bytes then return {'full', 'prompt byt
 local now = now_ms()
 local now_iso = iso(now)
 redis.call('HINCRBY', k.counts(), 'jobs', #new)
+local order = redis.call('HINCRBY', k.counts(), 'admitted', #new) - #new
 redis.call('HINCRBY', k.counts(), 'prompt_bytes', bytes)
 redis.call('SADD', k.ingresses(), ingress)
 redis.call('SADD', k.queues(), k.queue(ingress))
-for _, i in ipairs(new) do
+for index, i in ipairs(new) do
   local job = ARGV[i]
   redis.call('HSET', k.job(job),
     'created_at', now_iso, 'enqueued_at', now_iso, 'status', 'queued', 'origin', ingress,
@@ -39,7 +40,7 @@ for _, i in ipairs(new) do
     'description', 'preble job', 'timeout', -1, 'result_ttl', result_ttl_s,
     'failure_ttl', result_ttl_s, 'preble_state', 'waiting', 'preble_ingress', ingress,
     'preble_spec', ARGV[i + 1], 'preble_tokens', ARGV[i + 2], 'preble_bytes', ARGV[i + 4],
-    'preble_attempt', 0, 'preble_submitted_ms', now)
+    'preble_attempt', 0, 'preble_submitted_ms', now, 'preble_order', order + index)
   redis.call('SET', k.block_keys(job), ARGV[i + 3])
   if ARGV[i + 5] == '' then
     redis.call('PERSIST', k.prompt(job))

@@ -7,7 +7,7 @@
 -- Reply: false if the epoch is not the instance's; else flat: job, execution, attempt, spec,
 --        prompt, for each job
 -- Twice: the instance remembers its last claim id; the same id returns the same jobs, as far
---        as they are still leased, and leases nothing more.
+--        as they are still leased and were not released, and leases nothing more.
 
 local instance, epoch, claim_id = ARGV[1], ARGV[2], ARGV[3]
 local most_jobs, tokens_left, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -29,7 +29,8 @@ end
 if known[2] == claim_id then
   for index, job in ipairs(cmsgpack.unpack(known[3])) do
     local execution = claim_id .. '-' .. index
-    if redis.call('ZSCORE', k.leases(), job .. ':' .. execution) then hand_over(job, execution) end
+    local expires = redis.call('ZSCORE', k.leases(), job .. ':' .. execution)
+    if expires and tonumber(expires) > 0 then hand_over(job, execution) end
   end
   return reply
 end

@@ -13,28 +13,36 @@ local left, max_attempts, result_ttl_s = tonumber(ARGV[2]), tonumber(ARGV[3]), t
 local now = now_ms()
 local requeued, failed, gone = {}, {}, {}
 
--- Newest first, and each to the front: the oldest ends up at the very front.
-local expired = redis.call('ZRANGEBYSCORE', k.leases(), '-inf', now, 'LIMIT', 0, left)
-for i = #expired, 1, -1 do
-  local job, execution = string.match(expired[i], '^(.*):(.*)$')
-  local at = redis.call('HMGET', k.job(job), 'preble_instance', 'preble_attempt')
-  if not at[1] then
-    redis.call('ZREM', k.leases(), expired[i])
+local expired = {}
+for _, composite in ipairs(redis.call('ZRANGEBYSCORE', k.leases(), '-inf', now, 'LIMIT', 0, left)) do
+  local job, execution = string.match(composite, '^(.*):(.*)$')
+  local at = redis.call('HMGET', k.job(job), 'preble_instance', 'preble_attempt', 'preble_order')
+  if at[1] then
+    expired[#expired + 1] = {job = job, execution = execution, instance = at[1],
+      attempt = tonumber(at[2]), order = tonumber(at[3])}
   else
-    end_execution(job, execution, at[1])
-    if tonumber(at[2]) >= max_attempts then
-      -- No execution ended this job, so none may later hear that it did.
-      redis.call('HDEL', k.job(job), 'preble_execution')
-      local outcome = {state = 'failed', failure = ARGV[5], text = ARGV[6], completion_tokens = 0}
-      conclude(job, at[1], execution, outcome, result_ttl_s, now)
-      failed[#failed + 1] = job
-    else
-      make_waiting(job)
-      redis.call('HINCRBY', k.totals(), 'requeued', 1)
-      requeued[#requeued + 1] = job
-    end
+    redis.call('ZREM', k.leases(), composite)
   end
 end
+
+local function take_back(lease)
+  end_execution(lease.job, lease.execution, lease.instance)
+  if lease.attempt < max_attempts then
+    make_waiting(lease.job)
+    redis.call('HINCRBY', k.totals(), 'requeued', 1)
+    requeued[#requeued + 1] = lease.job
+    return
+  end
+  -- No execution ended this job, so none may later hear that it did.
+  redis.call('HDEL', k.job(lease.job), 'preble_execution')
+  local outcome = {state = 'failed', failure = ARGV[5], text = ARGV[6], completion_tokens = 0}
+  conclude(lease.job, lease.instance, lease.execution, outcome, result_ttl_s, now)
+  failed[#failed + 1] = lease.job
+end
+
+-- Each goes to the front, so the last submitted goes first: submission order remains.
+table.sort(expired, function(one, other) return one.order > other.order end)
+for _, lease in ipairs(expired) do take_back(lease) end
 left = left - #expired
 
 local function remove_instance(instance)
