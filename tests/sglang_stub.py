@@ -7,9 +7,10 @@ cached tokens by SGLang's rule, for prompts that it has completed.
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 Json = dict[str, object]
 
@@ -19,29 +20,31 @@ class SGLangStub:
 
     Args:
         server_info: The reply of `/server_info`; None for a server that has none.
-        model_info: The reply of `/model_info`; None for a server that has none.
+        model_info: The reply of `/model_info`.
         page_size: For cached tokens.
     """
 
     def __init__(
         self,
         *,
-        server_info: Json | None = None,
-        model_info: Json | None = None,
+        server_info: Mapping[str, object] | None = None,
+        model_info: Mapping[str, object] | None = None,
         page_size: int = 16,
     ) -> None:
-        self.pages: dict[str, Json | None] = {
+        self.pages: dict[str, Mapping[str, object] | None] = {
             "/server_info": server_info,
             "/model_info": model_info or {"is_generation": True},
+            "/health_generate": {},
+            "/abort_request": {},
         }
-        self.arrivals: asyncio.Queue[Json] = asyncio.Queue()
-        """Bodies of `/generate`, as they come."""
-        self.aborts: asyncio.Queue[Json] = asyncio.Queue()
+        """Replies by path; None is a 404."""
+        self.requests: defaultdict[str, asyncio.Queue[Json]] = defaultdict(asyncio.Queue)
+        """Bodies by path, as they come."""
+        self.scripted: defaultdict[str, list[bytes]] = defaultdict(list)
+        """Raw responses by path, to be given to the next requests instead."""
         self.go_on = asyncio.Event()
-        """Clear it to hold each answer after its first event."""
+        """Clear it to hold each completion after its first event."""
         self.go_on.set()
-        self.scripted: list[bytes] = []
-        """Raw responses to be given to the next calls of `/generate` instead."""
         self._page_size = page_size
         self._completed: list[list[int]] = []
 
@@ -82,15 +85,11 @@ class SGLangStub:
             writer.close()
 
     async def _answer(self, path: str, body: Json, writer: asyncio.StreamWriter) -> None:
-        if path == "/generate" and self.scripted:
-            self.arrivals.put_nowait(body)
-            writer.write(self.scripted.pop(0))
+        self.requests[path].put_nowait(body)
+        if self.scripted[path]:
+            writer.write(self.scripted[path].pop(0))
         elif path == "/generate":
-            self.arrivals.put_nowait(body)
             await self._generate(body, writer)
-        elif path == "/abort_request":
-            self.aborts.put_nowait(body)
-            writer.write(response(200, b""))
         elif (page := self.pages.get(path)) is not None:
             writer.write(response(200, json.dumps(page).encode()))
         else:
@@ -102,18 +101,17 @@ class SGLangStub:
         writer.write(STREAM_HEAD + chunk(first))
         await writer.drain()
         await self.go_on.wait()
-        writer.write(b"".join(chunk(event) for event in [*rest, "[DONE]"]) + chunk(""))
+        writer.write(b"".join(map(chunk, rest)) + STREAM_TAIL)
 
     def _events(self, body: Json) -> list[Json]:
-        prompt, sampling = body["input_ids"], body["sampling_params"]
-        assert isinstance(prompt, list)
-        assert isinstance(sampling, dict)
-        num_output = int(sampling["max_new_tokens"])
+        prompt = cast("list[int]", body["input_ids"])
+        sampling = cast("dict[str, int]", body["sampling_params"])
+        num_output = sampling["max_new_tokens"]
         output = (prompt * num_output)[-num_output:]
         cached = self._cached_tokens(prompt)
         self._completed.append([*prompt, *output[:-1]])
         ends = range(1, num_output + 1)
-        finish = [None] * (num_output - 1) + [{"type": "length", "length": num_output}]
+        finish = [None] * (num_output - 1) + [{"type": "length"}]
         return [
             reply(output[:end], cached_tokens=cached, finish_reason=reason)
             for end, reason in zip(ends, finish, strict=True)
@@ -146,16 +144,19 @@ STREAM_HEAD = (
 )
 
 
-def stream(events: Iterable[Json | str]) -> bytes:
-    """A whole streamed response."""
-    return STREAM_HEAD + b"".join(chunk(event) for event in [*events, "[DONE]"]) + chunk("")
-
-
 def chunk(event: Json | str) -> bytes:
-    """One event as one HTTP chunk; the empty one ends the response."""
+    """One event as one HTTP chunk."""
     data = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
-    payload = f"data: {data}\n\n".encode() if data else b""
+    payload = f"data: {data}\n\n".encode()
     return f"{len(payload):x}\r\n".encode() + payload + b"\r\n"
+
+
+STREAM_TAIL = chunk("[DONE]") + b"0\r\n\r\n"
+
+
+def stream(*events: Json | str) -> bytes:
+    """A whole streamed response."""
+    return STREAM_HEAD + b"".join(map(chunk, events)) + STREAM_TAIL
 
 
 def response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:

@@ -114,16 +114,14 @@ async def test_events_tell_what_is_stored_and_evicted(engine: EmulatedEngine) ->
 
 
 async def test_events_end_when_the_engine_closes(engine: EmulatedEngine) -> None:
-    batches: list[list[PageEvent]] = []
-
-    async def read() -> None:
-        async for batch in engine.page_events():
-            batches.append(batch)
+    async def read() -> list[list[PageEvent]]:
+        return [batch async for batch in engine.page_events()]
 
     reader = asyncio.create_task(read())
     await engine.generate(make_request(40))
     await engine.close()
-    await reader
+    batches = await reader
+    assert batches
     assert all(batches)
 
 
@@ -161,7 +159,8 @@ async def test_steps_stand_still_while_one_is_under_way() -> None:
     await asyncio.sleep(0)
     assert engine.steps == engine.steps
     await engine.close()
-    assert isinstance(await asyncio.gather(task, return_exceptions=True), list)
+    with pytest.raises(EngineUnavailable):
+        await task
 
 
 async def test_each_step_takes_the_time_the_cost_model_predicts(

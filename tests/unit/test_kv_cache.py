@@ -196,6 +196,7 @@ def test_events_nobody_takes_become_what_is_held() -> None:
 def test_a_broken_cache_is_noticed() -> None:
     cache = make_cache()
     request = run_through(cache, pages_of(cache, *range(8)))
-    cache._evictable.move_to_end(request.page_hashes[1])
+    order = cache._evictable  # pyright: ignore[reportPrivateUsage]  # to break it
+    order.move_to_end(request.page_hashes[1])
     with pytest.raises(InvariantError, match="prefix first"):
         cache.check_invariants()

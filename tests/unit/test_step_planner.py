@@ -19,9 +19,7 @@ class Bench:
 
     def add(self, prompt_tokens: int, output_tokens: int, *, first_id: int = 0) -> Run:
         ids = range(first_id, first_id + prompt_tokens + output_tokens)
-        pages = self.kv_cache.pages_of(
-            pack_tokens(ids), prompt_tokens=prompt_tokens, cache_salt=""
-        )
+        pages = self.kv_cache.pages_of(pack_tokens(ids), prompt_tokens=prompt_tokens, cache_salt="")
         run = Run(pages, output_tokens)
         self.planner.add(run)
         return run

@@ -62,7 +62,9 @@ def test_children_are_told_their_settings_through_the_environment() -> None:
 
 
 def test_http_engine_gets_one_worker_for_each_url() -> None:
-    settings = Settings(engine="http", engine_url="http://a:1, http://b:2", workers=5)
+    settings = Settings(
+        engine="http", engine_url="http://a:1, http://b:2", tokenizer="/model", workers=5
+    )
 
     told = [(each.instance, each.engine_url) for each in worker_settings(settings)]
 
@@ -72,6 +74,11 @@ def test_http_engine_gets_one_worker_for_each_url() -> None:
 def test_http_engine_without_url_is_refused() -> None:
     with pytest.raises(ConfigError, match="--engine-url"):
         worker_settings(Settings(engine="http"))
+
+
+def test_http_engine_needs_the_tokenizer_of_its_model() -> None:
+    with pytest.raises(ConfigError, match="--tokenizer"):
+        worker_settings(Settings(engine="http", engine_url="http://a:1"))
 
 
 def test_each_process_has_a_metrics_port_of_its_own() -> None:

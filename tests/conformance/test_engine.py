@@ -1,0 +1,199 @@
+"""What every engine promises, whatever computes its tokens."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import pytest
+from sglang_stub import SGLangStub
+
+from preble.clock import SystemClock
+from preble.cost_model import load_cost_model
+from preble.errors import EngineUnavailable
+from preble.messages import JobId, SamplingParams, pack_tokens
+from preble_workers.emulated_engine import EmulatedEngine
+from preble_workers.engine import (
+    AllPagesCleared,
+    Engine,
+    EngineInfo,
+    EngineRequest,
+    PageEvent,
+    PagesRemoved,
+    PagesStored,
+)
+from preble_workers.http_engine import HttpEngine
+from preble_workers.noop_engine import NoopEngine
+
+pytestmark = pytest.mark.anyio
+
+Kind = Literal["emulated", "http", "noop"]
+
+INFO = EngineInfo(slots=4, kv_capacity_tokens=640, page_size=16, context_length=512)
+
+every_engine = pytest.mark.parametrize("kind", ["emulated", "http", "noop"])
+engines_that_cache = pytest.mark.parametrize("kind", ["emulated", "http"])
+engines_that_take_time = engines_that_cache
+
+
+@asynccontextmanager
+async def running(kind: Kind, *, hangs: bool = False) -> AsyncGenerator[Engine]:
+    """A started engine, closed at the end; one that `hangs` never completes a request."""
+    async with SGLangStub(page_size=INFO.page_size) as stub:
+        if hangs:
+            stub.go_on.clear()
+        engine = make_engine(kind, stub.url, speed=1e-9 if hangs else 1e9)
+        assert await engine.start() == INFO
+        yield engine
+        await engine.close()
+
+
+def make_engine(kind: Kind, url: str, *, speed: float) -> Engine:
+    match kind:
+        case "emulated":
+            return EmulatedEngine(
+                INFO,
+                chunk_tokens=64,
+                cost_model=load_cost_model("mistral_7b_a6000"),
+                speed=speed,
+                clock=SystemClock(),
+            )
+        case "http":
+            return HttpEngine(url, assumed=INFO, block_size=64, clock=SystemClock())
+        case "noop":
+            return NoopEngine(INFO)
+
+
+def make_request(ids: Iterable[int], *, salt: str = "", max_new_tokens: int = 4) -> EngineRequest:
+    sampling = SamplingParams(max_new_tokens=max_new_tokens)
+    return EngineRequest(JobId("j"), pack_tokens([*ids]), sampling, salt)
+
+
+async def start_requests(engine: Engine, count: int) -> list[asyncio.Task[object]]:
+    """Outstanding requests of an engine that hangs."""
+    tasks: list[asyncio.Task[object]] = [
+        asyncio.create_task(engine.generate(make_request(range(100 * i, 100 * i + 40))))
+        for i in range(count)
+    ]
+    await asyncio.sleep(0)
+    return tasks
+
+
+@every_engine
+async def test_a_request_completes(kind: Kind) -> None:
+    async with running(kind) as engine:
+        completion = await engine.generate(make_request(range(40)))
+        assert completion.output_ids == (36, 37, 38, 39)
+        assert (completion.finish_reason, completion.cached_tokens) == ("length", 0)
+        assert completion.ttft_s >= 0
+
+
+@every_engine
+async def test_many_requests_complete_at_once(kind: Kind) -> None:
+    async with running(kind) as engine:
+        requests = [make_request(range(start, start + 100)) for start in range(0, 2000, 100)]
+        completions = await asyncio.gather(*map(engine.generate, requests))
+        assert [completion.output_ids[-1] for completion in completions] == [*range(99, 2000, 100)]
+
+
+@every_engine
+async def test_at_least_one_prompt_token_is_computed(kind: Kind) -> None:
+    async with running(kind) as engine:
+        for prompt_tokens in (1, 16, 17, 32, 33, 48):
+            request = make_request(range(prompt_tokens))
+            for _ in range(2):
+                assert (await engine.generate(request)).cached_tokens <= prompt_tokens - 1
+
+
+@engines_that_cache
+async def test_the_second_run_takes_whole_pages_from_the_cache(kind: Kind) -> None:
+    async with running(kind) as engine:
+        await engine.generate(make_request(range(48)))
+        assert (await engine.generate(make_request(range(48)))).cached_tokens == 32
+        assert (await engine.generate(make_request(range(49)))).cached_tokens == 48
+
+
+@engines_that_take_time
+async def test_a_cancelled_request_is_gone(kind: Kind) -> None:
+    async with running(kind, hangs=True) as engine:
+        tasks = await start_requests(engine, 3)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert all(task.cancelled() for task in tasks)
+        before = engine.steps
+        assert engine.steps > before, "an idle engine counts as making progress"
+
+
+@engines_that_take_time
+async def test_a_hanging_engine_makes_no_progress(kind: Kind) -> None:
+    async with running(kind, hangs=True) as engine:
+        tasks = await start_requests(engine, 1)
+        before = engine.steps
+        assert engine.steps == before
+        tasks[0].cancel()
+        await asyncio.wait(tasks)
+
+
+@engines_that_take_time
+async def test_close_ends_outstanding_requests(kind: Kind) -> None:
+    async with running(kind, hangs=True) as engine:
+        tasks = await start_requests(engine, 3)
+    for task in tasks:
+        with pytest.raises(EngineUnavailable):
+            await task
+
+
+@every_engine
+async def test_a_closed_engine_takes_nothing(kind: Kind) -> None:
+    async with running(kind) as engine:
+        pass
+    with pytest.raises(EngineUnavailable):
+        await engine.generate(make_request(range(8)))
+
+
+@every_engine
+async def test_an_idle_engine_makes_progress(kind: Kind) -> None:
+    async with running(kind) as engine:
+        before = engine.steps
+        assert engine.steps > before
+
+
+@every_engine
+async def test_events_are_prefix_closed_and_end_with_the_engine(kind: Kind) -> None:
+    """Twice the capacity runs through, in prompts that share their first 64 tokens."""
+    parents: dict[int, int | None] = {}
+
+    async def follow(engine: Engine) -> None:
+        async for batch in engine.page_events():
+            assert batch
+            for event in batch:
+                fold(parents, event)
+
+    async with running(kind) as engine:
+        reader = asyncio.create_task(follow(engine))
+        for start in range(1000, 3000, 200):
+            ids = [*range(64), *range(start, start + 100)]
+            await engine.generate(make_request(ids, salt="s"))
+    await reader
+    assert len(parents) <= INFO.kv_capacity_tokens / INFO.page_size
+    assert bool(parents) == (kind != "noop")
+
+
+def fold(parents: dict[int, int | None], event: PageEvent) -> None:
+    """Take one event; nothing may ever be held without what precedes it."""
+    match event:
+        case PagesStored():
+            assert len(event.token_ids) == len(event.page_hashes) * INFO.page_size
+            assert event.cache_salt == "s"
+            parent = event.parent_hash
+            for page_hash in event.page_hashes:
+                assert parent is None or parent in parents
+                parents[page_hash] = parent
+                parent = page_hash
+        case PagesRemoved():
+            for page_hash in event.page_hashes:
+                del parents[page_hash]
+            assert all(parent is None or parent in parents for parent in parents.values())
+        case AllPagesCleared():
+            parents.clear()
