@@ -129,7 +129,7 @@ async def test_a_server_that_cannot_be_reached_is_unavailable() -> None:
 
 
 async def test_a_server_that_is_starting_is_waited_for(stub: SGLangStub) -> None:
-    stub.scripted["/model_info"] = [response(503, b"")] * 2
+    stub.scripted["/model_info"] = [response(503, b"")]
     clock = ManualClock()
     engine = HttpEngine(stub.url, assumed=ASSUMED, block_size=64, clock=clock)
     assert await engine.start() == ASSUMED
@@ -354,12 +354,18 @@ async def test_closing_aborts_outstanding_calls(stub: SGLangStub, engine: HttpEn
         await engine.generate(make_request())
 
 
-async def test_a_completed_request_is_assumed_cached(engine: HttpEngine) -> None:
-    """61 prompt tokens and 4 of output, the last never computed: 64 tokens, 4 pages."""
-    await engine.generate(make_request(61))
+@pytest.mark.parametrize(
+    ("prompt_tokens", "cached"),
+    [(61, [*range(61), 57, 58, 59]), (60, [*range(48)])],
+)
+async def test_a_completed_request_is_assumed_cached_but_for_its_last_token(
+    engine: HttpEngine, prompt_tokens: int, cached: list[int]
+) -> None:
+    """With 4 tokens of output, 64 are computed of the one, and 63 of the other: 4 and 3 pages."""
+    await engine.generate(make_request(prompt_tokens))
     (event,) = await anext(engine.page_events())
     assert isinstance(event, PagesStored)
-    assert list(event.token_ids) == [*range(61), 57, 58, 59]
+    assert list(event.token_ids) == cached
 
 
 async def test_a_failed_request_is_not_assumed_cached(stub: SGLangStub, engine: HttpEngine) -> None:
@@ -378,12 +384,13 @@ async def test_what_exceeds_the_assumed_capacity_is_left_out(engine: HttpEngine)
     assert len(event.page_hashes) == 1
 
 
-async def test_a_server_that_refuses_connections_has_lost_its_cache() -> None:
+@pytest.mark.parametrize("call", ["generate", "start"])
+async def test_a_server_that_refuses_connections_has_lost_its_cache(call: str) -> None:
     async with SGLangStub() as stub:
         engine = make_engine(stub.url)
         await engine.start()
         await engine.generate(make_request())
     with pytest.raises(EngineUnavailable, match="no connection"):
-        await engine.generate(make_request())
+        await (engine.start() if call == "start" else engine.generate(make_request()))
     assert (await anext(engine.page_events()))[-1] == AllPagesCleared()
     await engine.close()

@@ -1,0 +1,115 @@
+"""Real processes, killed and stopped for real, in the middle of real work."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+from processes import Stack, stack
+from redis import Redis
+from support import eventually
+
+pytestmark = pytest.mark.process
+
+FAST = {"emulated_speed": "25", "slots": "16"}
+
+
+def prompts(number: int, *, max_new_tokens: int = 16) -> list[dict[str, object]]:
+    """Prompts of about 300 tokens in groups that share most of them."""
+    return [
+        {
+            "input_ids": [(index % 10) * 100 + position % 97 for position in range(256)]
+            + [index % 1_000, index // 1_000] * 20,
+            "sampling_params": {"max_new_tokens": max_new_tokens},
+        }
+        for index in range(number)
+    ]
+
+
+def check_one_result_each(running: Stack, ids: list[str]) -> None:
+    """Every job completed, with one entry in RQ's result stream and one in the totals."""
+    with Redis(port=running.redis_port) as client, client.pipeline() as pipeline:
+        for job_id in ids:
+            pipeline.hget(f"rq:job:{job_id}", "preble_state")
+            pipeline.xlen(f"rq:results:{job_id}")
+        replies = pipeline.execute()
+    assert set(replies[::2]) == {b"completed"}
+    assert set(replies[1::2]) == {1}
+    assert running.completed() == len(ids)
+
+
+def rq_info(running: Stack) -> str:
+    """RQ's own monitor, as an operator runs it."""
+    command = [sys.executable, "-m", "rq.cli", "info", "-u", running.redis_url, "--raw"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_thousand_jobs_survive_the_death_of_a_worker_and_two_schedulers(tmp_path: Path) -> None:
+    with stack(tmp_path, **FAST) as running:
+        ids = running.submit(prompts(1_000))
+        for completed, victim in ((100, "scheduler"), (250, "gpu0"), (500, "scheduler")):
+            eventually(lambda least=completed: running.completed() >= least)  # type: ignore[misc]
+            running.kill(victim)
+            if victim == "scheduler":
+                running.start(victim)
+        eventually(lambda: running.completed() == len(ids), within_s=60)
+        check_one_result_each(running, ids)
+        assert running.totals()["requeued"] > 0
+
+
+def test_a_worker_stopped_past_its_lease_is_refused_and_begins_anew(tmp_path: Path) -> None:
+    with stack(tmp_path, instances=1, lease_s="1", emulated_speed="1", slots="16") as running:
+        ids = running.submit(prompts(16, max_new_tokens=60))
+        eventually(lambda: running.job(ids[0])["status"] == "running")
+        running.signal("gpu0", signal.SIGSTOP)
+        running.start("gpu1")
+        eventually(lambda: running.completed() == len(ids), within_s=60)
+        running.signal("gpu0", signal.SIGCONT)
+        eventually(lambda: "beginning anew" in running.log("gpu0"))
+        check_one_result_each(running, ids)
+        assert {running.job(job_id)["instance"] for job_id in ids} == {"gpu1"}
+        more = running.submit(prompts(16, max_new_tokens=60))
+        eventually(lambda: running.completed() == len(ids) + len(more), within_s=60)
+
+
+def test_rq_info_shows_true_counts_and_changes_nothing(tmp_path: Path) -> None:
+    with stack(tmp_path, instances=1, emulated_speed="1", slots="4") as running:
+        ids = running.submit(prompts(12, max_new_tokens=120))
+        eventually(lambda: running.job(ids[3])["status"] == "running")
+        shown = rq_info(running)
+        assert "queue default.instance.gpu0 8, 4 executing, 0 finished, 0 failed" in shown
+        assert "busy default.instance.gpu0" in shown
+        running.signal("gpu0", signal.SIGSTOP)
+        rq_info(running)  # with a silent worker, RQ's own cleaning would fail its jobs
+        running.signal("gpu0", signal.SIGCONT)
+        eventually(lambda: running.completed() == len(ids), within_s=60)
+        check_one_result_each(running, ids)
+        assert "12 finished, 0 failed" in rq_info(running)
+
+
+def test_a_drained_worker_hands_its_jobs_back_at_no_cost(tmp_path: Path) -> None:
+    with stack(tmp_path, instances=1, emulated_speed="0.5", slots="8") as running:
+        ids = running.submit(prompts(16, max_new_tokens=400))
+        eventually(lambda: running.job(ids[0])["status"] == "running")
+        running.signal("gpu0", signal.SIGTERM)
+        assert running.processes.pop("gpu0").wait(timeout=20) == 0
+        eventually(lambda: running.job(ids[0])["status"] == "waiting")
+        assert {running.job(job_id)["attempt"] for job_id in ids} == {0}
+
+
+def test_redis_gone_is_503_and_back_is_202(tmp_path: Path) -> None:
+    with stack(tmp_path, instances=1, **FAST) as running:
+        with Redis(port=running.redis_port) as client:
+            pid = int(client.info("server")["process_id"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            reply = httpx2.post(f"{running.url}/v1/jobs", json=prompts(1)[0], timeout=120)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert reply.status_code == 503
+        assert int(reply.headers["retry-after"]) > 0
+        ids = running.submit(prompts(4))
+        eventually(lambda: all(running.job(job_id)["status"] == "completed" for job_id in ids))

@@ -1,0 +1,110 @@
+"""The applications as real processes on a real Valkey, to be killed for real."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+from redis import Redis
+from support import eventually, free_port, valkey
+
+MODULES = {
+    "api": "preble_api",
+    "scheduler": "preble.scheduler_process",
+    "worker": "preble_workers",
+}
+
+
+class Stack:
+    """Valkey, an api, a scheduler and workers. Each process logs to a file of its own."""
+
+    def __init__(self, folder: Path, redis_port: int, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self.redis_port = redis_port
+        self.redis_url = f"redis://127.0.0.1:{redis_port}/0"
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._environ = {
+            name: value for name, value in os.environ.items() if not name.startswith("PREBLE_")
+        } | {
+            "PREBLE_REDIS_URL": self.redis_url,
+            "PREBLE_PORT": self.url.rpartition(":")[2],
+            "PREBLE_LEASE_S": "2",
+            **{f"PREBLE_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        """Start `api`, `scheduler` or an instance's worker such as `gpu0`."""
+        module = MODULES.get(name, MODULES["worker"])
+        environ = self._environ | {"PREBLE_INSTANCE": name}
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", module], env=environ, stderr=log, stdout=log
+            )
+
+    def kill(self, name: str) -> None:
+        """Kill with -9, as the kernel would."""
+        self.processes[name].kill()
+        self.processes.pop(name).wait()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send any other signal."""
+        self.processes[name].send_signal(number)
+
+    def log(self, name: str) -> str:
+        """What a process has logged so far."""
+        return (self.folder / f"{name}.log").read_text()
+
+    def ready(self, instances: int) -> bool:
+        """Whether the api answers and sees so many instances."""
+        try:
+            reply = httpx2.get(f"{self.url}/readyz")
+        except httpx2.TransportError:
+            return False
+        return reply.status_code == 200 and reply.json()["instances"] == instances
+
+    def submit(self, jobs: list[dict[str, object]]) -> list[str]:
+        """Submit a list; returns the ids."""
+        reply = httpx2.post(f"{self.url}/v1/jobs", json=jobs, timeout=30)
+        assert reply.status_code == 202, reply.text
+        return [job["id"] for job in reply.json()["data"]]
+
+    def job(self, job_id: str) -> dict[str, object]:
+        """One job, as the api shows it."""
+        reply = httpx2.get(f"{self.url}/v1/jobs/{job_id}", timeout=30)
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+    def totals(self) -> dict[str, int]:
+        """Counts of ended jobs, from Redis itself."""
+        with Redis(port=self.redis_port, decode_responses=True) as client:
+            totals = client.hgetall("preble:default:totals")
+        return {name: int(value) for name, value in totals.items()}
+
+    def completed(self) -> int:
+        """Jobs completed so far."""
+        return self.totals().get("completed", 0)
+
+    def stop(self) -> None:
+        """Kill whatever still runs."""
+        for name in list(self.processes):
+            self.kill(name)
+
+
+@contextmanager
+def stack(folder: Path, *, instances: int = 2, **settings: str) -> Iterator[Stack]:
+    """A running stack whose instances have joined."""
+    port = free_port()
+    with valkey(folder, port):
+        made = Stack(folder, port, settings)
+        try:
+            for name in ("api", "scheduler", *(f"gpu{number}" for number in range(instances))):
+                made.start(name)
+            eventually(lambda: made.ready(instances))
+            yield made
+        finally:
+            made.stop()
