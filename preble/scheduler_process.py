@@ -126,6 +126,7 @@ class Leadership:
             self._join(record)
         for snapshot in pool.snapshots:
             self._scheduler.load_snapshot(snapshot)
+        await self._catch_up()
         for job in pool.placed:
             self._scheduler.restore(job, now_s=self._clock.now_s())
         _log.info(
@@ -133,6 +134,14 @@ class Leadership:
             self.token, self._settings.policy, len(pool.instances),
             self._scheduler.cached_blocks, len(pool.placed),
         )  # fmt: skip
+
+    async def _catch_up(self) -> None:
+        """Fold all events that came after the snapshots: decide nothing on old news."""
+        while True:
+            news = await self._broker.follow(self._cursor, timeout_s=0)
+            await self._fold(news)
+            if not news.batches:
+                return
 
     async def turn(self) -> None:
         """One round: reap if due, place what waits, then follow what happens.

@@ -94,7 +94,8 @@ class Engine(Protocol):
     def page_events(self) -> AsyncIterator[list[PageEvent]]:
         """KV cache events in the engine's order, in batches, until `close`.
 
-        One reader at most. An engine that reports none yields what it is assumed to hold.
+        One reader at a time; a later one goes on where an earlier one stopped. An engine
+        that reports none yields what it is assumed to hold.
         """
         ...
 

@@ -22,11 +22,13 @@ from preble.errors import BrokerUnavailable, EngineRefused, EngineUnavailable
 from preble.messages import ClaimedJob, InstanceRecord, JobFailure, JobResult, Lease, Outcome
 from preble.tokenizer import Tokenizer
 from preble_workers.engine import Completion, Engine, EngineInfo, EngineRequest
+from preble_workers.prefix_publisher import PrefixPublisher
 
 AWAIT_ASSIGNED_S: Final = 2.0
 FINISH_TOGETHER: Final = 64
 BROKER_RETRY_S: Final = 0.25
 ENGINE_RETRY_S: Final = 1.0
+DRAIN_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -37,15 +39,17 @@ class Life:
 
     def __init__(
         self, broker: Broker, engine: Engine, info: EngineInfo, record: InstanceRecord,
-        tokenizer: Tokenizer, clock: Clock, *, lease_s: float,
+        publisher: PrefixPublisher, tokenizer: Tokenizer, clock: Clock, *, lease_s: float,
+        engine_stall_s: float,
     ) -> None:  # fmt: skip
-        self.record = record
+        self._record = record
         self._broker = broker
         self._engine = engine
-        self._info = info
+        self._publisher = publisher
         self._tokenizer = tokenizer
         self._clock = clock
         self._lease_s = lease_s
+        self._engine_stall_s = engine_stall_s
         self._held: dict[Lease, asyncio.Task[None]] = {}
         self._free_slots = info.slots
         self._free_tokens = info.kv_capacity_tokens
@@ -57,30 +61,27 @@ class Life:
         self._progress_at_s = clock.now_s()
 
     async def run(self, draining: asyncio.Event) -> None:
-        """Work until `draining` is set, then until the running jobs have ended.
+        """Work until `draining` is set; then finish or hand back what runs, and leave.
 
         Raises:
             ExceptionGroup: Holding InstanceFenced, when this life is over; its jobs are
                 cancelled then.
         """
-        await insist(lambda: self._broker.register(self.record, lease_s=self._lease_s))
-        _log.info("instance %s begins epoch %s", self.record.instance_id, self.record.epoch)
+        await insist(lambda: self._broker.register(self._record, lease_s=self._lease_s))
+        _log.info("instance %s begins epoch %s", self._record.instance_id, self._record.epoch)
         async with asyncio.TaskGroup() as tasks:
             beside = [
                 tasks.create_task(self._renew_leases()),
                 tasks.create_task(self._listen()),
                 tasks.create_task(self._wake_when(draining)),
                 tasks.create_task(self._finish_outcomes()),
+                tasks.create_task(self._publisher.run()),
             ]
             await self._claim_until(draining, tasks)
             await self._drain()
-            for task in beside:
+            for task in (*beside, *self._held.values()):
                 task.cancel()
-
-    async def hand_back(self) -> None:
-        """Give the jobs still held back, uncounted, and leave the pool."""
-        await self._broker.release(self.record, list(self._held), is_attempt=False)
-        await self._broker.retire(self.record)
+        await self._leave()
 
     # Claiming.
 
@@ -100,14 +101,14 @@ class Life:
         claim_id = uuid4().hex
         return await insist(
             lambda: self._broker.claim(
-                self.record, claim_id=claim_id, jobs=self._free_slots,
+                self._record, claim_id=claim_id, jobs=self._free_slots,
                 tokens=self._free_tokens, lease_s=self._lease_s,
             )
         )  # fmt: skip
 
     async def _listen(self) -> None:
         """Wake the claims whenever jobs were assigned."""
-        instance_id = self.record.instance_id
+        instance_id = self._record.instance_id
         while True:
             if await insist(
                 lambda: self._broker.await_assigned(instance_id, timeout_s=AWAIT_ASSIGNED_S)
@@ -170,7 +171,7 @@ class Life:
     async def _give_up(self, job: ClaimedJob, error: EngineUnavailable) -> None:
         """Hand a job back that the engine lost; claim nothing until the engine answers."""
         _log.warning("engine lost job %s: %s", job.job_id, error)
-        await insist(lambda: self._broker.release(self.record, [job.lease], is_attempt=True))
+        await insist(lambda: self._broker.release(self._record, [job.lease], is_attempt=True))
         del self._held[job.lease]
         if self._engine_ready.is_set():
             self._engine_ready.clear()
@@ -197,7 +198,7 @@ class Life:
             await self._finish(outcomes)
 
     async def _finish(self, outcomes: list[Outcome]) -> None:
-        accepted = await insist(lambda: self._broker.finish(self.record, outcomes))
+        accepted = await insist(lambda: self._broker.finish(self._record, outcomes))
         for outcome, is_accepted in zip(outcomes, accepted, strict=True):
             self._held.pop(outcome.lease, None)
             self._outcomes.task_done()
@@ -205,9 +206,21 @@ class Life:
                 _log.warning("late result of job %s was refused", outcome.lease.job_id)
 
     async def _drain(self) -> None:
-        running = list(self._held.values())
-        await asyncio.gather(*running, return_exceptions=True)
-        await self._outcomes.join()
+        """Let running jobs end, for as long as the grace time lasts."""
+        _log.info("draining running_jobs=%d", len(self._held))
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while running := [task for task in self._held.values() if not task.done()]:
+                    await asyncio.wait(running)
+                await self._outcomes.join()
+        except TimeoutError:
+            _log.warning("%d jobs did not end in %s s", len(self._held), DRAIN_S)
+
+    async def _leave(self) -> None:
+        """Hand the jobs still held back, uncounted, and retire."""
+        await self._broker.release(self._record, list(self._held), is_attempt=False)
+        await self._broker.retire(self._record)
+        _log.info("left the pool handed_back_jobs=%d", len(self._held))
 
     # Leases.
 
@@ -222,7 +235,7 @@ class Life:
     async def _renew(self) -> None:
         leases = list(self._held)
         lost = await insist(
-            lambda: self._broker.renew(self.record, leases, lease_s=self._lease_s)
+            lambda: self._broker.renew(self._record, leases, lease_s=self._lease_s)
         )
         for lease in lost:
             if task := self._held.pop(lease, None):
@@ -230,12 +243,12 @@ class Life:
                 task.cancel()
 
     def _makes_progress(self) -> bool:
-        """Whether the engine's step counter moved within the last lease."""
+        """Whether the engine's step counter moved lately."""
         now_s = self._clock.now_s()
         if (steps := self._engine.steps) != self._engine_steps:
             self._engine_steps = steps
             self._progress_at_s = now_s
-        return now_s - self._progress_at_s < self._lease_s
+        return now_s - self._progress_at_s < self._engine_stall_s
 
 
 async def insist(call: Callable[[], Awaitable[_T]]) -> _T:

@@ -1,0 +1,1 @@
+"""The worker application of Preble: one engine, fed from the queue."""

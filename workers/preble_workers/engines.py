@@ -1,0 +1,57 @@
+"""Which engine the settings ask for."""
+
+from urllib.parse import urlsplit
+
+from preble.clock import Clock
+from preble.config import Settings
+from preble.cost_model import load_cost_model
+from preble.errors import ConfigError
+from preble_workers.emulated_engine import EmulatedEngine
+from preble_workers.engine import Engine, EngineInfo
+from preble_workers.http_engine import HttpEngine
+from preble_workers.noop_engine import NoopEngine
+
+
+def create_engine(settings: Settings, clock: Clock) -> Engine:
+    """An engine that has not been started.
+
+    Raises:
+        ConfigError: If a setting of the engine is missing or wrong.
+    """
+    info = EngineInfo(
+        slots=settings.slots,
+        kv_capacity_tokens=settings.kv_capacity_tokens,
+        page_size=settings.page_size,
+        context_length=settings.context_length,
+    )
+    match settings.engine:
+        case "emulated":
+            return EmulatedEngine(
+                info,
+                chunk_tokens=settings.chunk_tokens,
+                cost_model=load_cost_model(settings.cost_model),
+                speed=settings.emulated_speed,
+                clock=clock,
+            )
+        case "http":
+            url = _checked_url(settings.engine_url)
+            return HttpEngine(url, assumed=info, block_size=settings.block_size, clock=clock)
+        case "noop":
+            return NoopEngine(info)
+
+
+def _checked_url(url: str) -> str:
+    """The URL without a closing slash. Raises: ConfigError if it names no HTTP server."""
+    try:
+        parts = urlsplit(url)
+        is_server = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        _ = parts.port  # Parsed when read: raises ValueError if it is no port.
+    except ValueError:
+        is_server = False
+    if not is_server:
+        msg = (
+            f"setting engine_url: engine 'http' needs the URL of an SGLang server, "
+            f"such as http://127.0.0.1:30000, not {url!r}"
+        )
+        raise ConfigError(msg)
+    return url.rstrip("/")

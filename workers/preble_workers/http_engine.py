@@ -1,0 +1,299 @@
+"""A running SGLang server, named by its URL.
+
+Each request is one streamed `POST /generate`; cancelling it posts `/abort_request`. While a
+long prefill keeps all streams silent, `/health_generate` tells whether the server still steps:
+a busy one answers it after its next step, at no cost.
+
+The server's own KV events are not read. What it holds is *assumed* instead, from the requests
+it has completed: a `KvCache` of its capacity takes the pages of each and evicts as SGLang
+does. The assumption drifts when others send requests to the same server, and it starts empty
+beside a server that is warm already; a wrong belief costs a worse placement, never a wrong
+answer. A server that refuses connections is taken to have lost everything.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Final
+from uuid import uuid4
+
+import httpx2
+import msgspec
+
+from preble.clock import Clock
+from preble.errors import ConfigError, EngineUnavailable
+from preble.messages import TOKEN_BYTES, Tokens, pack_tokens
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
+from preble_workers.kv_cache import KvCache
+from preble_workers.page_feed import PageFeed
+from preble_workers.sglang_wire import (
+    STREAM_END,
+    engine_error,
+    engine_info,
+    error_message,
+    generate_body,
+    parse_completion,
+)
+
+# No read timeout: a request may wait long in the engine; `steps` tells whether it hangs.
+_TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=None, write=30.0, pool=None)
+_SHORT_TIMEOUT: Final = httpx2.Timeout(5.0)
+_HEALTH_TIMEOUT: Final = httpx2.Timeout(30.0)
+"""SGLang itself gives up after 20 s."""
+_SPARE_CONNECTIONS: Final = 8
+"""Beside one for each slot: aborts, and calls that are about to be refused."""
+_START_POLL_S: Final = 0.2
+_MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+_JSON: Final = {"content-type": "application/json"}
+
+
+class HttpEngine:
+    """Speaks to one SGLang server.
+
+    Args:
+        url: Where it listens, without a path.
+        assumed: What it takes, where it does not say itself; `slots` also bounds what it says.
+        block_size: The pool's; must be made of whole pages of the server.
+        clock: Measures TTFT.
+        start_timeout_s: How long `start` waits for the server.
+        pulse_s: Silence after which the server's health is asked.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        assumed: EngineInfo,
+        block_size: int,
+        clock: Clock,
+        start_timeout_s: float = 10.0,
+        pulse_s: float = 2.0,
+    ) -> None:
+        self._url = url
+        self._block_size = block_size
+        self._clock = clock
+        self._start_timeout_s = start_timeout_s
+        self._pulse_s = pulse_s
+        self._steps = 0
+        self._is_closed = False
+        self._calls: set[asyncio.Timeout] = set()
+        self._busy = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._watcher: asyncio.Task[None] | None = None
+        self._aborts: set[asyncio.Task[None]] = set()
+        connections = assumed.slots + _SPARE_CONNECTIONS
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        # Proxies of the environment are for the internet, not for an engine.
+        self._client = httpx2.AsyncClient(
+            base_url=url, timeout=_TIMEOUT, limits=limits, trust_env=False
+        )
+        self._use(assumed)
+
+    async def start(self) -> EngineInfo:
+        """Wait for the server and ask what it takes; later, whether it is back as it was.
+
+        Raises:
+            ConfigError: If this is no SGLang that generates text, if its pages do not divide
+                the pool's blocks, or if it has come back with other limits.
+            EngineUnavailable: If nothing answers in time.
+        """
+        info = await self._ask_info()
+        if self._watcher is None:
+            self._use(info)
+            self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
+        elif info != self._info:
+            msg = f"the server at {self._url} has new limits, {info}: restart the worker"
+            raise ConfigError(msg)
+        return self._info
+
+    async def generate(self, request: EngineRequest) -> Completion:
+        """Complete one prompt.
+
+        Raises:
+            EngineRefused: If the server answers with a client's error.
+            EngineUnavailable: If it cannot be reached, breaks off, aborts or fails.
+        """
+        if self._is_closed:
+            raise self._closed_error()
+        # A timeout without a time is a scope that `close` can end, and only `close`.
+        call = asyncio.timeout(None)
+        try:
+            async with call:
+                self._calls.add(call)
+                self._idle.clear()
+                self._busy.set()
+                completion = await self._call(request)
+        except TimeoutError:
+            raise self._closed_error() from None
+        finally:
+            self._calls.discard(call)
+            if not self._calls:
+                self._busy.clear()
+                self._idle.set()
+        self._assume_cached(request, completion)
+        return completion
+
+    def page_events(self) -> AsyncGenerator[list[PageEvent]]:
+        """What the server is assumed to have stored and evicted."""
+        return self._feed.batches()
+
+    @property
+    def steps(self) -> int:
+        """Grows with each event and passed health check; while no call is open, by reading it."""
+        if not self._calls:
+            self._steps += 1
+        return self._steps
+
+    async def close(self) -> None:
+        """End all calls, abort them in the server, and release the connections."""
+        self._is_closed = True
+        self._feed.close()
+        for call in self._calls:
+            call.reschedule(asyncio.get_running_loop().time())
+        await self._idle.wait()
+        await asyncio.gather(*self._aborts)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait({self._watcher})
+        await self._client.aclose()
+
+    async def _call(self, request: EngineRequest) -> Completion:
+        # Unique, for SGLang refuses an id that is still running: a job that is run again
+        # may meet its own aborted execution.
+        rid = f"{request.job_id}-{uuid4().hex}"
+        try:
+            return await self._stream(generate_body(request, rid))
+        except asyncio.CancelledError:
+            self._abort_soon(rid)
+            raise
+        except httpx2.RequestError as error:
+            raise self._unavailable(error) from error
+
+    async def _stream(self, body: bytes) -> Completion:
+        """Read to the end; only the first event's time and the last event's data matter."""
+        sent_at_s = self._clock.now_s()
+        ttft_s: float | None = None
+        last = ""
+        async with self._client.stream(
+            "POST", "/generate", content=body, headers=_JSON
+        ) as response:
+            if not response.is_success:
+                raise engine_error(response.status_code, error_message(await response.aread()))
+            async for event in httpx2.EventSource(response, max_event_size=_MAX_EVENT_BYTES):
+                self._steps += 1
+                if ttft_s is None:
+                    ttft_s = self._clock.now_s() - sent_at_s
+                if event.data != STREAM_END:
+                    last = event.data
+        return parse_completion(last, ttft_s=ttft_s or 0.0)
+
+    def _abort_soon(self, rid: str) -> None:
+        """In a task of its own, so that cancelling a call takes no time."""
+        task = asyncio.create_task(self._abort(rid))
+        self._aborts.add(task)
+        task.add_done_callback(self._aborts.discard)
+
+    async def _abort(self, rid: str) -> None:
+        """Best effort: the server also aborts by itself once it sees the connection closed."""
+        with contextlib.suppress(httpx2.RequestError):
+            await self._client.post(
+                "/abort_request",
+                content=msgspec.json.encode({"rid": rid}),
+                headers=_JSON,
+                timeout=_SHORT_TIMEOUT,
+            )
+
+    def _assume_cached(self, request: EngineRequest, completion: Completion) -> None:
+        """SGLang keeps all of a completed request but its last token, whose KV it never needs."""
+        output = pack_tokens(completion.output_ids[:-1])
+        pages = self._kv_cache.pages_of(
+            Tokens(request.prompt + output),
+            prompt_tokens=len(request.prompt) // TOKEN_BYTES,
+            cache_salt=request.cache_salt,
+        )
+        if self._kv_cache.reserve(pages):
+            self._kv_cache.store(pages, len(pages.tokens) // TOKEN_BYTES)
+            self._kv_cache.release(pages)
+            self._feed.notify()
+
+    async def _watch(self) -> None:
+        while True:
+            await self._busy.wait()
+            steps = self._steps
+            await asyncio.sleep(self._pulse_s)
+            if self._steps == steps and await self._is_healthy():
+                self._steps += 1
+
+    async def _is_healthy(self) -> bool:
+        try:
+            response = await self._client.get("/health_generate", timeout=_HEALTH_TIMEOUT)
+        except httpx2.RequestError:
+            return False
+        return response.is_success
+
+    async def _ask_info(self) -> EngineInfo:
+        model_info = await self._model_info()
+        if model_info.get("is_generation") is False:
+            msg = f"the model at {self._url} does not generate text"
+            raise ConfigError(msg)
+        info = engine_info(await self._get("/server_info") or {}, self._info)
+        if self._block_size % info.page_size:
+            msg = (
+                f"the server's page_size {info.page_size} does not divide the pool's "
+                f"block_size {self._block_size}; start it with another --page-size"
+            )
+            raise ConfigError(msg)
+        return info
+
+    async def _model_info(self) -> dict[str, object]:
+        """Poll until the server answers, for it may still be starting."""
+        deadline_s = self._clock.now_s() + self._start_timeout_s
+        while True:
+            try:
+                model_info = await self._get("/model_info")
+            except EngineUnavailable:
+                if self._clock.now_s() >= deadline_s:
+                    raise
+            else:
+                if model_info is None:
+                    msg = f"{self._url} does not answer like SGLang: no /model_info"
+                    raise ConfigError(msg)
+                return model_info
+            await asyncio.sleep(_START_POLL_S)
+
+    async def _get(self, path: str) -> dict[str, object] | None:
+        """A JSON object from the server; None if it has nothing of that name.
+
+        Raises:
+            EngineUnavailable: If the server cannot be reached or is not ready.
+        """
+        try:
+            response = await self._client.get(path, timeout=_SHORT_TIMEOUT)
+        except httpx2.RequestError as error:
+            raise self._unavailable(error) from error
+        if response.is_server_error:
+            raise engine_error(response.status_code, error_message(response.content))
+        with contextlib.suppress(msgspec.DecodeError):
+            if response.is_success:
+                return msgspec.json.decode(response.content, type=dict[str, object])
+        return None
+
+    def _use(self, info: EngineInfo) -> None:
+        self._info = info
+        self._kv_cache = KvCache(
+            capacity_pages=info.kv_capacity_tokens // info.page_size, page_size=info.page_size
+        )
+        self._feed = PageFeed(self._kv_cache)
+
+    def _unavailable(self, error: httpx2.RequestError) -> EngineUnavailable:
+        """The error to raise. Changes: a refused connection clears what is assumed cached."""
+        if isinstance(error, httpx2.ConnectError) and self._kv_cache.held_pages:
+            self._kv_cache.clear()
+            self._feed.notify()
+        reason = str(error) or type(error).__name__
+        return EngineUnavailable(f"no connection to the engine at {self._url}: {reason}")
+
+    @staticmethod
+    def _closed_error() -> EngineUnavailable:
+        return EngineUnavailable("the engine is closed")

@@ -1,0 +1,171 @@
+"""An instance's block events on their way from its engine to the broker.
+
+    engine ─page events─▶ mapper ─block events─▶ pending ─batches 1, 2, 3, …─▶ broker
+
+Reading never waits for the broker. Whatever has gathered while one publish is under way, or
+while the broker is away, goes out as one batch next; and where more has gathered than the
+cache can hold, what is held now is said instead. So nothing is lost or reordered, and memory
+is bounded by the KV cache.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Final
+
+from preble.broker import Broker
+from preble.clock import Clock
+from preble.errors import BrokerUnavailable
+from preble.messages import (
+    AllBlocksCleared,
+    BlockEvent,
+    BlocksStored,
+    EventBatch,
+    InstanceRecord,
+    Snapshot,
+    pack_keys,
+)
+from preble_workers.block_mapper import BlockMapper, UnknownParent
+from preble_workers.engine import Engine, PageEvent
+
+_log = logging.getLogger(__name__)
+
+_SNAPSHOT_EVERY_BATCHES: Final = 256
+_SNAPSHOT_EVERY_S: Final = 10.0
+_MAX_PENDING_EVENTS: Final = 4096
+_RETRY_FIRST_S: Final = 0.05
+_RETRY_MOST_S: Final = 5.0
+
+
+class PrefixPublisher:
+    """Publishes what one instance holds, in one life of its worker.
+
+    Args:
+        broker: Where to.
+        engine: Whose events; this is their one reader.
+        mapper: What it holds from an earlier life is published first.
+        record: Names the instance and its epoch.
+        clock: Tells when a snapshot is due.
+        random: Spreads retries, so that workers do not return all at once.
+        snapshot_every_batches: A snapshot is due after so many batches,
+        snapshot_every_s: or after so many seconds, with the next batch.
+        max_pending_events: Block events that wait for the broker at most.
+        retry_first_s: Longest pause before the first retry; doubles up to 5 s.
+    """
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        engine: Engine,
+        mapper: BlockMapper,
+        record: InstanceRecord,
+        clock: Clock,
+        random: Random,
+        snapshot_every_batches: int = _SNAPSHOT_EVERY_BATCHES,
+        snapshot_every_s: float = _SNAPSHOT_EVERY_S,
+        max_pending_events: int = _MAX_PENDING_EVENTS,
+        retry_first_s: float = _RETRY_FIRST_S,
+    ) -> None:
+        self._broker = broker
+        self._engine = engine
+        self._mapper = mapper
+        self._record = record
+        self._clock = clock
+        self._random = random
+        self._snapshot_every_batches = snapshot_every_batches
+        self._snapshot_every_s = snapshot_every_s
+        self._max_pending_events = max_pending_events
+        self._retry_first_s = retry_first_s
+        self._pending: list[BlockEvent] = []
+        self._news = asyncio.Event()
+        self._is_read_out = False
+        self._seq = 0
+        self._snapshot_seq = 0
+        self._snapshot_at_s = clock.now_s()
+
+    async def run(self) -> None:
+        """Publish until the engine closes and all it said is published.
+
+        Raises:
+            BrokerError: Any but BrokerUnavailable, which is waited out.
+        """
+        if held := self._mapper.held_keys():
+            self._pending = [BlocksStored(pack_keys(held))]
+        reader = asyncio.create_task(self._read(), name="prefix-reader")
+        try:
+            while await self._has_pending():
+                await self._publish_pending()
+        finally:
+            reader.cancel()
+            await asyncio.wait({reader})
+        reader.result()
+
+    async def _read(self) -> None:
+        try:
+            async for events in self._engine.page_events():
+                self._collect(events)
+        finally:
+            self._is_read_out = True
+            self._news.set()
+
+    def _collect(self, events: Sequence[PageEvent]) -> None:
+        self._pending += [mapped for event in events if (mapped := self._map(event))]
+        if len(self._pending) > self._max_pending_events:
+            held = BlocksStored(pack_keys(self._mapper.held_keys()))
+            self._pending = [AllBlocksCleared(), held]
+        if self._pending:
+            self._news.set()
+
+    def _map(self, event: PageEvent) -> BlockEvent | None:
+        """A gap may hide evictions, so nothing believed so far can be relied on."""
+        try:
+            return self._mapper.apply(event)
+        except UnknownParent as error:
+            _log.warning("%s: %s; forgetting its blocks", self._record.instance_id, error)
+            return self._mapper.forget()
+
+    async def _has_pending(self) -> bool:
+        """Wait for something to publish; False once there will be nothing more."""
+        while not self._pending and not self._is_read_out:
+            self._news.clear()
+            await self._news.wait()
+        return bool(self._pending)
+
+    async def _publish_pending(self) -> None:
+        """Publish all that waits as one batch, and then a snapshot if one is due.
+
+        The snapshot is taken with the batch, before anything is awaited: it must be the state
+        after exactly this batch, while the reader goes on.
+        """
+        events, self._pending = tuple(self._pending), []
+        self._seq += 1
+        batch = EventBatch(self._record.instance_id, self._record.epoch, self._seq, events)
+        snapshot = self._take_snapshot() if self._is_snapshot_due() else None
+        await self._insist(lambda: self._broker.publish([batch]))
+        if snapshot is not None:
+            await self._insist(lambda: self._broker.save_snapshot(snapshot))
+
+    def _is_snapshot_due(self) -> bool:
+        return (
+            self._seq - self._snapshot_seq >= self._snapshot_every_batches
+            or self._clock.now_s() - self._snapshot_at_s >= self._snapshot_every_s
+        )
+
+    def _take_snapshot(self) -> Snapshot:
+        self._snapshot_seq = self._seq
+        self._snapshot_at_s = self._clock.now_s()
+        keys = pack_keys(self._mapper.held_keys())
+        return Snapshot(self._record.instance_id, self._record.epoch, self._seq, keys)
+
+    async def _insist(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Call until the broker is there: pauses are random, doubling and capped."""
+        longest_s = self._retry_first_s
+        while True:
+            try:
+                return await call()
+            except BrokerUnavailable as error:
+                _log.warning("%s: %s; trying again", self._record.instance_id, error)
+            await asyncio.sleep(self._random.uniform(0.0, longest_s))
+            longest_s = min(2 * longest_s, _RETRY_MOST_S)

@@ -1,0 +1,134 @@
+"""SGLang's HTTP dialect: what we send, what comes back, and what its errors mean. No I/O.
+
+Proved against SGLang 0.5.23. A reply to `/generate`, and each event of a streamed one, is
+
+    {"text": ..., "output_ids": [...], "meta_info": {"finish_reason": {"type": "stop"}, ...}}
+
+with text and ids from the beginning on (cumulative); an event may be {"error": {...}} instead.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from preble.errors import EngineError, EngineRefused, EngineUnavailable
+from preble.messages import unpack_tokens
+from preble_workers.engine import Completion, EngineInfo, EngineRequest
+
+STREAM_END: Final = "[DONE]"
+
+_STREAM_INTERVAL_TOKENS: Final = 32
+"""The first token comes at once, the rest in such portions: as each event repeats all the
+output before it, one for every token would cost the square of the output's length."""
+
+_MAX_ERROR_CHARS: Final = 500
+
+_TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+class _FinishReason(msgspec.Struct):
+    type: str
+    message: str | None = None
+    status_code: int | None = None
+
+
+class _MetaInfo(msgspec.Struct):
+    finish_reason: _FinishReason | str | None = None
+    cached_tokens: int = 0
+
+
+class _Error(msgspec.Struct):
+    message: str
+    code: int = HTTPStatus.BAD_REQUEST
+
+
+class _Reply(msgspec.Struct):
+    text: str = ""
+    output_ids: tuple[int, ...] = ()
+    meta_info: _MetaInfo = msgspec.field(default_factory=_MetaInfo)
+    error: _Error | str | None = None
+
+
+def generate_body(request: EngineRequest, rid: str) -> bytes:
+    """The JSON body of a streamed `/generate`.
+
+    All sampling parameters are sent, so that no default of the server's steps in.
+    """
+    sampling = msgspec.structs.asdict(request.sampling)
+    body: dict[str, object] = {
+        "rid": rid,
+        "input_ids": unpack_tokens(request.prompt),
+        "sampling_params": sampling | {"stream_interval": _STREAM_INTERVAL_TOKENS},
+        "stream": True,
+    }
+    if request.cache_salt:
+        body["cache_salt"] = request.cache_salt
+    return msgspec.json.encode(body)
+
+
+def parse_completion(reply: str, *, ttft_s: float) -> Completion:
+    """The completion in the last event of a stream.
+
+    Raises:
+        EngineRefused: If the event says that the request was wrong.
+        EngineUnavailable: If it tells of another error, was aborted or cut short.
+    """
+    try:
+        last = msgspec.json.decode(reply, type=_Reply)
+    except msgspec.DecodeError as error:
+        msg = f"the engine's reply is not SGLang's: {error}"
+        raise EngineUnavailable(msg) from error
+    if isinstance(last.error, _Error):
+        raise engine_error(last.error.code, last.error.message)
+    if last.error is not None:
+        raise engine_error(HTTPStatus.BAD_REQUEST, last.error)
+    finish = _finish_type(last.meta_info.finish_reason)
+    return Completion(last.output_ids, last.text, finish, last.meta_info.cached_tokens, ttft_s)
+
+
+def engine_error(status: int, message: str) -> EngineError:
+    """What a status that is not a success means: 4xx is the request's fault, but for two."""
+    is_client_error = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if is_client_error and status not in _TRANSIENT:
+        return EngineRefused(message)
+    return EngineUnavailable(f"the engine answered {status}: {message}")
+
+
+def error_message(body: bytes) -> str:
+    """The message in the body of an error, or the body itself where it has none."""
+    with contextlib.suppress(msgspec.DecodeError):
+        error = msgspec.json.decode(body, type=_Reply).error
+        if error is not None:
+            return error if isinstance(error, str) else error.message
+    return body[:_MAX_ERROR_CHARS].decode(errors="replace")
+
+
+def engine_info(server_info: Mapping[str, object], assumed: EngineInfo) -> EngineInfo:
+    """What `/server_info` says the engine takes; what it leaves out is assumed."""
+
+    def stated(name: str, otherwise: int) -> int:
+        value = server_info.get(name)
+        return value if isinstance(value, int) and value > 0 else otherwise
+
+    return EngineInfo(
+        slots=min(assumed.slots, stated("max_running_requests", assumed.slots)),
+        kv_capacity_tokens=stated("max_total_num_tokens", assumed.kv_capacity_tokens),
+        page_size=stated("page_size", assumed.page_size),
+        context_length=stated("context_length", assumed.context_length),
+    )
+
+
+def _finish_type(reason: _FinishReason | str | None) -> str:
+    """`stop` or `length`, the only ways a request ends well."""
+    if reason is None:
+        msg = "the engine's reply was cut short"
+        raise EngineUnavailable(msg)
+    if isinstance(reason, str):
+        reason = _FinishReason(reason)
+    if reason.type == "abort":
+        status = reason.status_code or HTTPStatus.SERVICE_UNAVAILABLE
+        raise engine_error(status, f"aborted: {reason.message}")
+    return reason.type

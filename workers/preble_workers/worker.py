@@ -1,0 +1,90 @@
+"""The worker: one engine, one life after another, until it is told to drain."""
+
+import asyncio
+import logging
+from random import Random
+from uuid import uuid4
+
+from preble.broker import Broker
+from preble.clock import Clock
+from preble.config import Settings
+from preble.errors import ConfigError, InstanceFenced
+from preble.messages import InstanceId, InstanceRecord
+from preble.pool import pool_record
+from preble.tokenizer import Tokenizer
+from preble_workers.block_mapper import BlockMapper
+from preble_workers.engine import Engine, EngineInfo
+from preble_workers.life import Life, insist
+from preble_workers.prefix_publisher import PrefixPublisher
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Feeds one instance. `run` once."""
+
+    def __init__(
+        self, broker: Broker, engine: Engine, settings: Settings, tokenizer: Tokenizer,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        self._broker = broker
+        self._engine = engine
+        self._settings = settings
+        self._tokenizer = tokenizer
+        self._clock = clock
+        self._pool = pool_record(settings, tokenizer)
+
+    async def run(self, draining: asyncio.Event) -> None:
+        """Work until `draining` is set and the running jobs have ended or were handed back.
+
+        Raises:
+            ConfigError: If engine and pool do not fit together.
+            PoolMismatch: If the pool was founded with other settings.
+            EngineUnavailable: If the engine cannot be reached at the start.
+        """
+        try:
+            info = await self._engine.start()
+            self._require_fit(info)
+            await insist(lambda: self._broker.join_pool(self._pool))
+            mapper = BlockMapper(self._pool, page_size=info.page_size)
+            while not draining.is_set():
+                await self._live(info, mapper, draining)
+        finally:
+            await self._engine.close()
+
+    async def _live(self, info: EngineInfo, mapper: BlockMapper, draining: asyncio.Event) -> None:
+        record = self._record(info)
+        publisher = PrefixPublisher(
+            broker=self._broker, engine=self._engine, mapper=mapper, record=record,
+            clock=self._clock, random=Random(),  # noqa: S311  # spreads retries, hides nothing
+        )  # fmt: skip
+        life = Life(
+            self._broker, self._engine, info, record, publisher, self._tokenizer, self._clock,
+            lease_s=self._settings.lease_s, engine_stall_s=self._settings.engine_stall_s,
+        )  # fmt: skip
+        try:
+            await life.run(draining)
+        except* InstanceFenced as fenced:
+            _log.warning("%s; beginning anew", fenced.exceptions[0])
+
+    def _record(self, info: EngineInfo) -> InstanceRecord:
+        return InstanceRecord(
+            instance_id=InstanceId(self._settings.instance), epoch=uuid4().hex,
+            engine=self._settings.engine, slots=info.slots,
+            kv_capacity_tokens=info.kv_capacity_tokens, cost_model=self._settings.cost_model,
+        )  # fmt: skip
+
+    def _require_fit(self, info: EngineInfo) -> None:
+        context = self._settings.context_length
+        if info.context_length < context:
+            msg = (
+                f"the engine's context of {info.context_length} tokens is shorter than the "
+                f"pool's context_length {context}"
+            )
+            raise ConfigError(msg)
+        if info.kv_capacity_tokens < context:
+            msg = (
+                f"the engine's KV cache of {info.kv_capacity_tokens} tokens cannot hold one "
+                f"prompt of context_length {context}; lower one or raise the other"
+            )
+            raise ConfigError(msg)
