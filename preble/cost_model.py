@@ -12,12 +12,16 @@ straight line between its ends replaces it (ADR 0003).
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
+from typing import Final
 
 import msgspec
 
 from preble.errors import ConfigError
+
+_REMEMBERED: Final = 4_096
+"""Prefill predictions kept by a model: a few kilobytes, the window's prompts many times."""
 
 
 class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +77,8 @@ class CostModel:
         self.name = coefficients.name
         self._of = coefficients
         self._starts = [piece.min_tokens for piece in coefficients.linear]
+        # A decision asks for the same prompt once for each instance.
+        self._prefill_s = lru_cache(maxsize=_REMEMBERED)(self._predict_prefill_s)
 
     def step_s(self, requests: Sequence[StepRequest]) -> float:
         """One engine step that computes all these requests' new tokens together.
@@ -89,13 +95,16 @@ class CostModel:
 
     def prefill_s(self, miss_tokens: int, prompt_tokens: int) -> float:
         """Prefill of `miss_tokens` of a prompt alone; 0 where nothing is missing."""
-        if miss_tokens <= 0:
-            return 0.0
-        return self.step_s((StepRequest(miss_tokens, prompt_tokens),))
+        return self._prefill_s(miss_tokens, prompt_tokens)
 
     def decode_s(self, output_tokens: float, context_tokens: int) -> float:
         """Decoding `output_tokens` one by one, alone, over a context of that size."""
         return output_tokens * self.step_s((StepRequest(1, context_tokens),))
+
+    def _predict_prefill_s(self, miss_tokens: int, prompt_tokens: int) -> float:
+        if miss_tokens <= 0:
+            return 0.0
+        return self.step_s((StepRequest(miss_tokens, prompt_tokens),))
 
     def _linear_ms(self, tokens: int) -> float:
         piece = self._of.linear[bisect_right(self._starts, tokens) - 1]

@@ -15,13 +15,19 @@ Two kinds of holding, kept apart:
 - *expected*: a job was placed there and has not computed its blocks yet, so that a burst
   with one prefix lands together. It ends when the job does.
 
-Instances are numbered slots; sets of them are bit masks. Memory: one table entry for each
-distinct key that anybody holds or expects; nothing stays when the last holder lets go.
+Instances are numbered slots; sets of them are bit masks. How many jobs expect a block is
+kept for all slots in one integer, a lane of bits for each, so that counting is one addition.
+Memory: one table entry for each distinct key that anybody holds or expects; nothing stays
+when the last holder lets go.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from preble.errors import InvariantError
+
+_LANE_BITS: Final = 32
+"""Room for the jobs of one instance that expect one block: more than a queue can hold."""
 
 
 class PrefixTree:
@@ -29,7 +35,7 @@ class PrefixTree:
 
     def __init__(self) -> None:
         self._resident: dict[int, int] = {}
-        self._expected: dict[int, dict[int, int]] = {}
+        self._expected: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Distinct blocks that some instance holds."""
@@ -95,42 +101,35 @@ class PrefixTree:
 
     def expect(self, keys: Iterable[int], slot: int) -> None:
         """A job placed on an instance will compute these blocks; counted, one for each job."""
+        one, expected = 1 << slot * _LANE_BITS, self._expected
         for key in keys:
-            counts = self._expected.setdefault(key, {})
-            counts[slot] = counts.get(slot, 0) + 1
+            expected[key] = expected.get(key, 0) + one
 
     def unexpect(self, keys: Iterable[int], slot: int) -> None:
-        """Take back one `expect` of the same keys.
-
-        Raises:
-            InvariantError: If there was none.
-        """
+        """Take back one `expect` of the same keys on the same slot: there must be one."""
+        one, expected = 1 << slot * _LANE_BITS, self._expected
         for key in keys:
-            counts = self._expected.get(key, {})
-            if slot not in counts:
-                msg = f"block {key:#x} was not expected on slot {slot}"
-                raise InvariantError(msg)
-            counts[slot] -= 1
-            if not counts[slot]:
-                del counts[slot]
-            if not counts:
-                del self._expected[key]
+            if left := expected[key] - one:
+                expected[key] = left
+            else:
+                del expected[key]
 
     def check_invariants(self) -> None:
         """Raise InvariantError if an entry without holders was kept."""
         if not all(self._resident.values()):
             msg = "a block without holder was kept"
             raise InvariantError(msg)
-        for counts in self._expected.values():
-            if not counts or min(counts.values()) < 1:
-                msg = "a block that nobody expects was kept"
-                raise InvariantError(msg)
+        if not all(counts > 0 for counts in self._expected.values()):
+            msg = "a block that nobody expects was kept"
+            raise InvariantError(msg)
 
     def _holders(self, key: int) -> int:
         holders = self._resident.get(key, 0)
-        if counts := self._expected.get(key):
-            for slot in counts:
-                holders |= 1 << slot
+        counts = self._expected.get(key, 0)
+        while counts:
+            slot = (counts.bit_length() - 1) // _LANE_BITS
+            holders |= 1 << slot
+            counts &= (1 << slot * _LANE_BITS) - 1
         return holders
 
 
