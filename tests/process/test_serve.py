@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,11 +74,11 @@ def command(*flags: str) -> list[str]:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path) -> Generator[Served]:
     """A stack on free ports, killed at the end if it still runs."""
     log = folder / "log"
     with log.open("w") as lines:
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(
             command("--port", "0", "--workers", "1", "--data-dir", str(folder / "data")),
             stdout=subprocess.PIPE,
             stderr=lines,
@@ -102,7 +102,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def refusal(*flags: str) -> str:
     """What a serve says that cannot start: one line, status 2."""
-    done = subprocess.run(  # noqa: S603 - our own command
+    done = subprocess.run(
         command(*flags), capture_output=True, text=True, timeout=WITHIN_S, check=False
     )
     assert done.returncode == 2, done.stderr
@@ -164,6 +164,13 @@ def test_taken_port_is_refused_in_one_line() -> None:
 
     assert said.count("\n") == 1
     assert f"port {port}" in said
+
+
+def test_engine_without_url_is_refused_before_anything_starts() -> None:
+    said = refusal("--port", "0", "--engine", "http")
+
+    assert said.count("\n") == 1
+    assert "--engine-url" in said
 
 
 def test_data_folder_in_use_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_nobody_there_is_told_by_url(time: FakeTime) -> None:
 
 
 def test_unknown_job_has_an_error_of_its_own(time: FakeTime) -> None:
-    with pytest.raises(JobUnknown):
+    with pytest.raises(JobUnknown, match=r"^a: no$"):
         client_of(scripted([problem(404)]), time).get("a")
 
 

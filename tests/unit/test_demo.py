@@ -228,9 +228,11 @@ def test_progress_without_a_terminal_is_a_line_for_each_quarter() -> None:
 def test_questions_and_answers_are_shown_in_a_line() -> None:
     prompt = next(prompt for prompt in load_prompts() if prompt.prefix == "iqbal")
 
-    assert asked(prompt)== "…estion: What was the unifying factor for the ummah according to Iqbal?"
+    assert (
+        asked(prompt) == "Question: What was the unifying factor for the ummah according to Iqbal?"
+    )
     assert shown(" four\n and  more") == "four and more"
-    assert len(shown("x" * 500)) == 71
+    assert len(shown("x" * 500)) == 89
 
 
 def test_figures_are_written_as_json(tmp_path: Path) -> None:

@@ -109,4 +109,5 @@ def test_reason_of_a_refusal_is_told_without_log_prefix(line: str, said: str) ->
 
 def test_ending_names_the_signal() -> None:
     assert ending(-9) == "was killed by SIGKILL"
+    assert ending(-40) == "was killed by signal 40"
     assert ending(3) == "ended with status 3"

@@ -1,0 +1,37 @@
+# Each target works on a fresh machine with Python 3.11+ and make: it sets .venv up first.
+
+BIN := .venv/bin
+
+.PHONY: help demo serve test check bench
+
+help:
+	@echo "make demo    place the same prompts by two policies, and compare"
+	@echo "make serve   run everything on this machine until Ctrl-C"
+	@echo "make test    run all tests"
+	@echo "make check   format, lint, types and layers"
+	@echo "make bench   measure decisions and the dispatch path"
+
+demo: .venv/.installed
+	$(BIN)/preble demo
+
+serve: .venv/.installed
+	$(BIN)/preble serve
+
+test: .venv/.installed
+	$(BIN)/python -m pytest
+
+check: .venv/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests tools examples
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv/.installed
+	$(BIN)/preble bench decision
+	$(BIN)/preble bench dispatch
+
+# Both are older than the stamp on every run but the first, which then takes no time.
+.venv/.installed: requirements/dev.lock pyproject.toml
+	@tools/setup_venv.sh

@@ -1,0 +1,92 @@
+"""The last step of a submission: ADMIT, with whatever else waits for it.
+
+    request ─┐                     ┌─▶ broker.admit([batch, batch, …]) ─┐
+    request ─┼─▶ waiting batches ──┘      one call at a time            ├─▶ each its outcome
+    request ─┘                                                          ┘
+
+A request that finds no call under way starts one at once; those that come meanwhile share
+the next. A lone request so waits for nobody, and under load one round trip serves many.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from preble.broker import Broker
+from preble.errors import QueueFull
+from preble.messages import Submission
+
+CALL_BYTES: Final = 1024 * 1024
+"""Bytes of prompts in one call, beyond its first batch: Redis serves nobody else meanwhile."""
+
+WAITING_JOBS: Final = 20_000
+"""Jobs that may wait here; beyond them clients are told to come back."""
+
+_RETRY_AFTER_S: Final = 1.0
+
+
+class _Entry:
+    """One request's batch and its outcome to come."""
+
+    def __init__(self, batch: Sequence[Submission]) -> None:
+        self.batch = batch
+        self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self, error: Exception | None) -> None:
+        if self.outcome.done():
+            return  # the request was cancelled meanwhile
+        if error is None:
+            self.outcome.set_result(None)
+        else:
+            self.outcome.set_exception(error)
+
+
+class Admission:
+    """Admits batches, several in a call."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._waiting: deque[_Entry] = deque()
+        self._waiting_jobs = 0
+        self._calling: asyncio.Task[None] | None = None
+
+    async def admit(self, batch: Sequence[Submission]) -> None:
+        """Return when the whole batch is in the queue; otherwise none of it is.
+
+        Raises:
+            QueueFull: If a bound of the pool is reached, or too much waits here.
+            BrokerUnavailable: If the queue did not answer.
+        """
+        if self._waiting_jobs + len(batch) > WAITING_JOBS:
+            msg = f"more than {WAITING_JOBS} jobs wait to be written to the queue"
+            raise QueueFull(msg, retry_after_s=_RETRY_AFTER_S)
+        entry = _Entry(batch)
+        self._waiting.append(entry)
+        self._waiting_jobs += len(batch)
+        if self._calling is None:
+            self._calling = asyncio.create_task(self._call())
+        await entry.outcome
+
+    async def _call(self) -> None:
+        """Admit until nothing waits."""
+        while self._waiting:
+            entries = self._take()
+            try:
+                outcomes = await self._broker.admit([entry.batch for entry in entries])
+            except Exception as error:  # noqa: BLE001  each of the requests fails with it
+                outcomes = [error] * len(entries)
+            for entry, outcome in zip(entries, outcomes, strict=True):
+                entry.settle(outcome)
+        self._calling = None
+
+    def _take(self) -> list[_Entry]:
+        """The first batches that fit in one call, at least one."""
+        entries: list[_Entry] = []
+        room = CALL_BYTES
+        while self._waiting and room > 0:
+            entry = self._waiting.popleft()
+            self._waiting_jobs -= len(entry.batch)
+            room -= sum(len(job.prompt) for job in entry.batch)
+            entries.append(entry)
+        return entries

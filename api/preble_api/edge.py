@@ -1,0 +1,89 @@
+"""The outermost layer of the application: what holds for every request and every answer.
+
+Every answer carries a request id, every error leaves in one form, every request is counted.
+This is the one place that catches everything: a bug ends one request, is logged once with
+its request id, and tells the client nothing.
+"""
+
+import logging
+import re
+import secrets
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from preble.clock import Clock
+from preble.errors import PrebleError
+from preble.metrics import ApiMetrics
+from preble_api.asgi import header
+from preble_api.errors import answer, refusal
+
+_logger = logging.getLogger(__name__)
+
+REQUEST_ID: Final = b"x-request-id"
+_SANE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_OTHER: Final = "other"
+_CLIENT_GONE: Final = 499
+"""Counted where nobody is left to be answered; nginx's number."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Edge:
+    """ASGI middleware; see the module.
+
+    Args:
+        app: What it encloses.
+        metrics: Where requests are counted.
+        clock: Measures them.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, clock: Clock) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        started_s = self._clock.now_s()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (REQUEST_ID, request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = _CLIENT_GONE
+        except Exception as error:
+            if status:
+                raise  # half an answer is out: the server cuts the connection and logs this
+            if not isinstance(error, PrebleError | HTTPException):
+                _logger.exception("request %s failed", request_id.decode())
+            response = answer(refusal(error), request_id.decode())
+            await response(scope, receive, send_with_id)
+        finally:
+            self._count(scope, status, self._clock.now_s() - started_s)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", _OTHER)
+        method = scope["method"] if scope["method"] in _METHODS else _OTHER
+        self._metrics.http_requests.labels(route, method, str(status)).inc()
+        self._metrics.http_request_seconds.labels(route, method).observe(seconds)
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The client's own, if it is fit for a log and a header; else a new one."""
+    given = header(scope, REQUEST_ID)
+    if given and _SANE_ID.fullmatch(given):
+        return given
+    return b"req_" + secrets.token_hex(16).encode()

@@ -1,0 +1,86 @@
+"""The OpenAPI description: routes from FastAPI, schemas from the structs that validate."""
+
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+
+from preble_api.errors import MEDIA_TYPE
+from preble_api.schemas import (
+    Health,
+    JobAccepted,
+    JobListAccepted,
+    JobListRequest,
+    JobRequest,
+    JobStatus,
+    Problem,
+)
+
+_REFERENCE: Final = "#/components/schemas/{name}"
+_JSON: Final = "application/json"
+
+Json = dict[str, Any]
+Responses = dict[int | str, Json]
+
+
+class DescribedApi(FastAPI):
+    """FastAPI that describes msgspec structs."""
+
+    def openapi(self) -> Json:
+        """The whole description. Changes: only the copy that FastAPI keeps."""
+        description = super().openapi()
+        components = description.setdefault("components", {})
+        components.setdefault("schemas", {}).update(_schemas())
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        # An api on loopback may have none.
+        description["security"] = [{}, {"key": []}]
+        return description
+
+
+def body_of(*structs: type[msgspec.Struct], array_of: type[msgspec.Struct]) -> Json:
+    """`requestBody` of an operation that takes any of these, or a list."""
+    items = {"type": "array", "items": _reference(array_of)}
+    schema = {"oneOf": [*(_reference(each) for each in structs), items]}
+    return {"required": True, "content": {_JSON: {"schema": schema}}}
+
+
+def response_of(description: str, *structs: type[msgspec.Struct], **headers: str) -> Json:
+    """One entry of `responses`; headers by name with their meaning."""
+    references = [_reference(each) for each in structs]
+    schema = references[0] if len(references) == 1 else {"oneOf": references}
+    return {
+        "description": description,
+        "content": {_JSON: {"schema": schema}},
+        "headers": {
+            name: {"description": meaning, "schema": {"type": "string"}}
+            for name, meaning in headers.items()
+        },
+    }
+
+
+def job_id_parameter() -> Json:
+    """The `job_id` of a path."""
+    schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+    return {"name": "job_id", "in": "path", "required": True, "schema": schema}
+
+
+def problems(**by_status: str) -> Responses:
+    """Error entries of `responses`, as `problems(s404="no such job")`."""
+    content = {MEDIA_TYPE: {"schema": _reference(Problem)}}
+    return {
+        status.removeprefix("s"): {"description": description, "content": content}
+        for status, description in by_status.items()
+    }
+
+
+def _reference(struct: type[msgspec.Struct]) -> Json:
+    return {"$ref": _REFERENCE.format(name=struct.__name__)}
+
+
+@cache
+def _schemas() -> Json:
+    structs = (
+        JobRequest, JobListRequest, JobAccepted, JobListAccepted, JobStatus, Health, Problem,
+    )  # fmt: skip
+    return msgspec.json.schema_components(structs, ref_template=_REFERENCE)[1]

@@ -1,0 +1,67 @@
+"""A request body into job requests, and msgspec's errors into ours, naming the field."""
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from preble.errors import InvalidJob
+from preble_api.errors import HttpError
+from preble_api.schemas import JOBS_ALONE, NO_TOP_K, ONE_PROMPT, Body, Envelope, JobRequest
+
+_DECODER: Final[msgspec.json.Decoder[Envelope | list[JobRequest]]] = msgspec.json.Decoder(Body)
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(.*)`")
+_NAMES: Final = {ONE_PROMPT: "prompt", NO_TOP_K: "top_k"}
+_LONGEST_NAME: Final = 64
+"""Characters of a field name, which may be the client's own, that are repeated to it."""
+_LONGEST_MESSAGE: Final = 200
+
+
+def parse(body: bytes) -> JobRequest | Sequence[JobRequest]:
+    """One job, or the jobs of a list.
+
+    Raises:
+        HttpError: If the body is not JSON.
+        InvalidJob: If a field is wrong; of a list, named as in `jobs[3].prompt`.
+
+    Cost: about 4 microseconds a kilobyte of ids.
+    """
+    try:
+        parsed = _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"the body is not JSON: {error}"
+        raise HttpError(HTTPStatus.BAD_REQUEST, "invalid_json", message) from None
+    if isinstance(parsed, list):
+        return parsed
+    return parsed if parsed.jobs is None else parsed.jobs
+
+
+def _invalid(error: str) -> InvalidJob:
+    """`Expected … - at `$[3].prompt`` becomes field `jobs[3].prompt` and what was expected."""
+    what, at, where = error.rpartition(" - at `$")
+    if not at:
+        # Without a path: the body as a whole, and its only list is the list of jobs.
+        what, where = error, ".jobs" if "of length" in error or error == JOBS_ALONE else ""
+    name, message = _name_and_message(what)
+    path = where.removesuffix("`") + (f".{name}" if name else "")
+    # A bare list is reported as the `jobs` that it is.
+    field = f"jobs{path}" if path.startswith("[") else path.removeprefix(".")
+    return InvalidJob(field, message)
+
+
+def _name_and_message(what: str) -> tuple[str, str]:
+    """The field below the reported path that is meant, if any, and what to say of it."""
+    if unknown := _UNKNOWN.match(what):
+        return unknown[1][:_LONGEST_NAME], "is not a field that is known here"
+    if missing := _MISSING.match(what):
+        return missing[1], "is required"
+    if name := _NAMES.get(what):
+        return name, what
+    if what.endswith("of length >= 1"):
+        return "", "must not be empty"
+    return "", what[:1].lower() + what[1:_LONGEST_MESSAGE]

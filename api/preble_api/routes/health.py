@@ -1,0 +1,80 @@
+"""Probes and metrics."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from preble.broker import Broker
+from preble.errors import BrokerUnavailable
+from preble.messages import PoolStats
+from preble_api.openapi import Responses, problems, response_of
+from preble_api.pool_metrics import render
+from preble_api.schemas import Health
+
+PROBE_S: Final = 2.0
+"""Longer than this and the queue counts as unreachable: probes themselves give up soon."""
+
+
+class HealthRoutes:
+    """Whether this api lives and the queue answers, and what both count."""
+
+    def __init__(self, broker: Broker, registry: CollectorRegistry) -> None:
+        self._broker = broker
+        self._registry = registry
+
+    def add_to(self, app: FastAPI) -> None:
+        """Declare the routes."""
+        ok: Responses = {200: response_of("Serving.", Health)}
+        down = problems(s503="The queue cannot be reached.")
+        app.add_api_route(
+            "/livez", self.livez, methods=["GET"], responses=ok,
+            summary="Whether this process serves", description="Asks nobody else.",
+        )  # fmt: skip
+        for path in ("/readyz", "/health"):
+            app.add_api_route(
+                path, self.readyz, methods=["GET"], responses={**ok, **down},
+                summary="Whether the queue answers",
+                description="Jobs are taken even while no instance is registered.",
+            )  # fmt: skip
+        app.add_api_route(
+            "/metrics", self.metrics, methods=["GET"], response_class=PlainTextResponse,
+            summary="Metrics for Prometheus", description="`pool_` ones need the queue.",
+        )  # fmt: skip
+
+    async def livez(self, request: Request) -> Response:
+        """The event loop turns."""
+        del request
+        return _json(Health())
+
+    async def readyz(self, request: Request) -> Response:
+        """The queue answers. Raises: BrokerUnavailable."""
+        del request
+        stats = await self._stats()
+        return _json(Health(instances=stats.instances))
+
+    async def metrics(self, request: Request) -> Response:
+        """All metrics; the pool's are left out while the queue is down."""
+        del request
+        try:
+            stats = await self._stats()
+        except BrokerUnavailable:
+            stats = None
+        page = render(self._registry, stats)
+        return Response(page, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _stats(self) -> PoolStats:
+        try:
+            async with asyncio.timeout(PROBE_S):
+                return await self._broker.stats()
+        except TimeoutError:
+            msg = f"the queue did not answer within {PROBE_S} s"
+            raise BrokerUnavailable(msg) from None
+
+
+def _json(struct: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(struct), media_type="application/json")

@@ -1,0 +1,149 @@
+"""Submit jobs and ask how they stand."""
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from preble.broker import Broker
+from preble.errors import PrebleError
+from preble.messages import JobId, Submission
+from preble.metrics import ApiMetrics
+from preble_api.admission import Admission
+from preble_api.errors import HttpError, refusal
+from preble_api.intake import Intake
+from preble_api.openapi import body_of, job_id_parameter, problems, response_of
+from preble_api.parsing import parse
+from preble_api.schemas import (
+    JobAccepted,
+    JobListAccepted,
+    JobListRequest,
+    JobRequest,
+    JobStatus,
+)
+from preble_api.views import JOBS_PATH, links_of, status_of
+
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_JSON: Final = "application/json"
+_ASK_AGAIN: Final = {"retry-after": "1"}
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class JobRoutes:
+    """`POST /v1/jobs` and `GET /v1/jobs/{job_id}`."""
+
+    def __init__(
+        self, broker: Broker, intake: Intake, admission: Admission, metrics: ApiMetrics
+    ) -> None:
+        self._broker = broker
+        self._intake = intake
+        self._admission = admission
+        self._metrics = metrics
+
+    def add_to(self, app: FastAPI) -> None:
+        """Declare the routes."""
+        app.add_api_route(
+            JOBS_PATH, self.submit, methods=["POST"], status_code=HTTPStatus.ACCEPTED,
+            summary="Submit one job, or a list of up to 1,000",
+            description="Answered once the jobs are in the queue, never before.",
+            openapi_extra={
+                "requestBody": body_of(JobRequest, JobListRequest, array_of=JobRequest)
+            },
+            responses={
+                202: response_of(
+                    "Written to the queue. Of a list all jobs are, or none.",
+                    JobAccepted, JobListAccepted, Location="Where a single job is found.",
+                ),
+                **problems(
+                    s400="A field is wrong; `error.param` names it.",
+                    s401="The api key is missing or wrong.",
+                    s404="The model is not the one served here.",
+                    s413="The body is too large.",
+                    s415="The body is not declared as JSON.",
+                    s429="The queue is full; come back after `Retry-After`.",
+                    s503="The queue cannot be reached.",
+                ),
+            },
+        )  # fmt: skip
+        app.add_api_route(
+            JOBS_PATH + "/{job_id}", self.show, methods=["GET"],
+            summary="How a job stands, and its result",
+            description="Ask again after `Retry-After` until the job has ended.",
+            openapi_extra={"parameters": [job_id_parameter()]},
+            responses={
+                200: response_of(
+                    "The job.", JobStatus, **{"Retry-After": "Until the job has ended."}
+                ),
+                **problems(
+                    s401="The api key is missing or wrong.",
+                    s404="No such job, or it has expired.",
+                    s503="The queue cannot be reached.",
+                ),
+            },
+        )  # fmt: skip
+
+    async def submit(self, request: Request) -> Response:
+        """Take the jobs of a body: 202 once they are in the queue, never before."""
+        try:
+            return await self._submit(request)
+        except PrebleError as error:
+            self._metrics.jobs_rejected.labels(refusal(error).code).inc()
+            raise
+
+    async def show(self, request: Request) -> Response:
+        """One job. Raises: HttpError (404), BrokerUnavailable."""
+        job_id: str = request.path_params["job_id"]
+        view = await self._broker.view(JobId(job_id)) if _JOB_ID.fullmatch(job_id) else None
+        if view is None:
+            raise HttpError(HTTPStatus.NOT_FOUND, "job_not_found", "no such job, or it has expired")
+        headers = None if view.state.is_terminal else _ASK_AGAIN
+        return Response(_encode(status_of(view)), headers=headers, media_type=_JSON)
+
+    async def _submit(self, request: Request) -> Response:
+        _require_json(request)
+        parsed = parse(await request.body())
+        if isinstance(parsed, JobRequest):
+            submission = await self._intake.one(parsed)
+            await self._admit([submission])
+            return _accepted_one(submission)
+        submissions = await self._intake.many(parsed)
+        await self._admit(submissions)
+        return _accepted_list(submissions)
+
+    async def _admit(self, submissions: Sequence[Submission]) -> None:
+        await self._admission.admit(submissions)
+        self._metrics.jobs_submitted.inc(len(submissions))
+        tokens = sum(each.spec.prompt_tokens for each in submissions)
+        self._metrics.prompt_tokens_submitted.inc(tokens)
+
+
+def _require_json(request: Request) -> None:
+    """Only what a web page cannot send to a user's own loopback without asking him."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _JSON:
+        raise HttpError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "send the jobs with `Content-Type: application/json`",
+        )
+
+
+def _accepted_one(submission: Submission) -> Response:
+    accepted = _accepted(submission)
+    headers = {"location": accepted.urls.self}
+    return Response(_encode(accepted), HTTPStatus.ACCEPTED, headers, media_type=_JSON)
+
+
+def _accepted_list(submissions: Sequence[Submission]) -> Response:
+    accepted = JobListAccepted([_accepted(each) for each in submissions])
+    return Response(_encode(accepted), HTTPStatus.ACCEPTED, media_type=_JSON)
+
+
+def _accepted(submission: Submission) -> JobAccepted:
+    return JobAccepted(submission.job_id, links_of(submission.job_id))

@@ -1,0 +1,221 @@
+"""`preble bench dispatch`: what the dispatch path costs, on a whole private stack.
+
+The engine is `noop`, so that everything measured is Preble's: HTTP, admission, placement,
+claims, results. All of it and the client share this machine's cores. Four loads, one after
+another: single submits, lists, text, and low load for latency.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from preble.bench.cpu import cpu_us_by_kind
+from preble.bench.load import Reply, Target, get, send_all
+from preble.bench.statistics import percentile
+from preble.config import Settings
+from preble.serve.private import PrivateStack, private_stack
+from preble.tokenizer import load_tokenizer
+
+CONCURRENCY: Final = 64
+GROUPS: Final = 64
+SHARED: Final = 0.75
+"""Share of each prompt that its group has in common."""
+
+LONG_TOKENS: Final = 1_000
+SHORT_TOKENS: Final = 256
+LIST_JOBS: Final = 100
+TEXT_BYTES: Final = 4_096
+WARM_UP_JOBS: Final = 200
+POLL_S: Final = 0.02
+
+Say = Callable[[str], None]
+
+
+class ThroughputRow(msgspec.Struct, frozen=True):
+    """One load, from the first submit to the last recorded result."""
+
+    load: str
+    jobs: int
+    jobs_per_s: float
+    cpu_us_per_job: dict[str, float]
+
+
+class LatencyRow(msgspec.Struct, frozen=True):
+    """Submit to engine start, one job at a time; Redis stamps whole milliseconds."""
+
+    jobs: int
+    p50_ms: float
+    p99_ms: float
+
+
+class BesideRow(msgspec.Struct, frozen=True):
+    """Another server under the same single submits, sent to its `/generate`."""
+
+    url: str
+    requests_per_s: float
+    ratio: float
+    """Our jobs per second over its requests per second."""
+
+
+class DispatchFigures(msgspec.Struct, frozen=True):
+    """All figures of one run."""
+
+    cores: int
+    throughput: tuple[ThroughputRow, ...]
+    text_share_of_tokenizer: float
+    """Text jobs per second over what the tokenizer alone does on one core."""
+    latency: LatencyRow
+    beside: BesideRow | None = None
+
+
+def run(settings: Settings, *, jobs: int, beside: str | None, say: Say) -> DispatchFigures:
+    """Measure all loads on one private stack.
+
+    Args:
+        settings: Their engine is replaced by `noop`.
+        jobs: Single submits; the other loads take as many or fewer.
+        beside: URL of a server to put under the same single submits afterwards.
+        say: Told what is being measured.
+
+    Raises:
+        LoadFailed: If a server does not accept a request.
+    """
+    settings = msgspec.structs.replace(settings, engine="noop", slots=256, log_level="warning")
+    with private_stack(settings) as stack:
+        return asyncio.run(_Bench(stack, settings, say).run(jobs, beside))
+
+
+class _Bench:
+    def __init__(self, stack: PrivateStack, settings: Settings, say: Say) -> None:
+        self._stack = stack
+        self._settings = settings
+        self._say = say
+        self._jobs = Target(stack.url, "/v1/jobs")
+        self._chance = random.Random(0)  # noqa: S311  # the same prompts in each run
+        self._submitted = 0
+
+    async def run(self, jobs: int, beside: str | None) -> DispatchFigures:
+        singles = [_body(ids) for ids in self._prompts(jobs, LONG_TOKENS)]
+        await self._throughput("warm-up", singles[:WARM_UP_JOBS], 1)
+        single = await self._throughput("single submits of 1,000 input_ids", singles, 1)
+        lists = await self._throughput(
+            "lists of 100 jobs of 256 input_ids",
+            [
+                msgspec.json.encode([_job(ids) for ids in self._prompts(LIST_JOBS, SHORT_TOKENS)])
+                for _ in range(max(1, jobs // LIST_JOBS))
+            ],
+            LIST_JOBS,
+        )
+        texts = self._texts(max(LIST_JOBS, jobs // 4))
+        text = await self._throughput(
+            "single submits of 4 KB of text",
+            [msgspec.json.encode({"prompt": text, **_SAMPLING}) for text in texts],
+            1,
+        )
+        return DispatchFigures(
+            cores=len(os.sched_getaffinity(0)),
+            throughput=(single, lists, text),
+            text_share_of_tokenizer=round(text.jobs_per_s / self._tokenizer_per_s(texts), 3),
+            latency=await self._latency(max(WARM_UP_JOBS, jobs // 20)),
+            beside=await self._beside(beside, singles, single) if beside else None,
+        )
+
+    async def _throughput(
+        self, load: str, bodies: Sequence[bytes], jobs_in_body: int
+    ) -> ThroughputRow:
+        self._say(load)
+        jobs = len(bodies) * jobs_in_body
+        before_us = cpu_us_by_kind(self._stack.pid)
+        client_before_s = time.process_time()
+        started_s = time.perf_counter()
+        requests = [self._jobs.post(body) for body in bodies]
+        await send_all(self._jobs, requests, concurrency=CONCURRENCY)
+        client_s = time.process_time() - client_before_s
+        await self._all_completed(jobs)
+        elapsed_s = time.perf_counter() - started_s
+        after_us = cpu_us_by_kind(self._stack.pid)
+        cpu = {kind: round((after_us[kind] - us) / jobs, 1) for kind, us in before_us.items()}
+        cpu["client"] = round(client_s * 1e6 / jobs, 1)
+        return ThroughputRow(load, jobs, round(jobs / elapsed_s, 1), cpu)
+
+    async def _all_completed(self, new_jobs: int) -> None:
+        self._submitted += new_jobs
+        while await self._completed() < self._submitted:
+            await asyncio.sleep(POLL_S)
+
+    async def _completed(self) -> int:
+        page = await get(Target(self._stack.url, "/metrics"))
+        for line in page.decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name.startswith("preble_pool_jobs_completed_total"):
+                return int(float(value))
+        return 0
+
+    async def _latency(self, jobs: int) -> LatencyRow:
+        self._say("one job at a time")
+        waits_ms: list[float] = []
+        for ids in self._prompts(jobs, LONG_TOKENS):
+            request = self._jobs.post(_body(ids))
+            (reply,) = await send_all(self._jobs, [request], concurrency=1)
+            await self._all_completed(1)
+            waits_ms.append(await self._started_after_ms(reply))
+        return LatencyRow(
+            jobs, round(percentile(waits_ms, 0.5), 2), round(percentile(waits_ms, 0.99), 2)
+        )
+
+    async def _started_after_ms(self, reply: Reply) -> float:
+        job_id = msgspec.json.decode(reply.body)["id"]
+        job = msgspec.json.decode(await get(Target(self._stack.url, f"/v1/jobs/{job_id}")))
+        return (float(job["started_at"]) - reply.sent_at_s) * 1_000
+
+    async def _beside(
+        self, url: str, bodies: Sequence[bytes], single: ThroughputRow
+    ) -> BesideRow:
+        self._say(f"the same single submits to {url}")
+        target = Target(url, "/generate")
+        requests = [target.post(body) for body in bodies]
+        await send_all(target, requests[:WARM_UP_JOBS], concurrency=CONCURRENCY)
+        started_s = time.perf_counter()
+        await send_all(target, requests, concurrency=CONCURRENCY)
+        per_s = len(requests) / (time.perf_counter() - started_s)
+        return BesideRow(url, round(per_s, 1), round(single.jobs_per_s / per_s, 3))
+
+    def _prompts(self, number: int, tokens: int) -> list[list[int]]:
+        """Prompts of which `SHARED` is common to one of `GROUPS` groups."""
+        shared_tokens = int(tokens * SHARED)
+        vocabulary = range(1_000, 2_000)
+        groups = [self._chance.choices(vocabulary, k=shared_tokens) for _ in range(GROUPS)]
+        return [
+            groups[index % GROUPS] + self._chance.choices(vocabulary, k=tokens - shared_tokens)
+            for index in range(number)
+        ]
+
+    def _texts(self, number: int) -> list[str]:
+        words = ["cache", "the", "prefix", "of", "every", "prompt", "is", "shared", "among", "jobs"]
+        return [
+            " ".join(self._chance.choices(words, k=TEXT_BYTES // 6))[:TEXT_BYTES]
+            for _ in range(number)
+        ]
+
+    def _tokenizer_per_s(self, texts: Sequence[str]) -> float:
+        tokenizer = load_tokenizer(self._settings.tokenizer)
+        started_s = time.perf_counter()
+        for text in texts:
+            tokenizer.encode([text])
+        return len(texts) / (time.perf_counter() - started_s)
+
+
+_SAMPLING: Final = {"sampling_params": {"max_new_tokens": 1}}
+
+
+def _job(ids: list[int]) -> dict[str, object]:
+    return {"input_ids": ids, **_SAMPLING}
+
+
+def _body(ids: list[int]) -> bytes:
+    return msgspec.json.encode(_job(ids))

@@ -1,0 +1,90 @@
+"""The `preble` command. Errors are one line on stderr; no expected error shows a traceback.
+
+Exit status: 0 done, 1 it failed, 2 wrong usage or configuration, 130 interrupted.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from preble import __version__
+from preble.cli import jobs, processes, settings
+from preble.errors import ConfigError, PrebleError
+
+__all__ = ["app", "main", "run"]
+
+FAILED: Final = 1
+WRONG_USE: Final = 2
+INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="preble",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="A durable dispatcher for LLM inference jobs that knows what each GPU has cached.",
+    epilog="Every flag can be set as PREBLE_<FLAG>; `preble settings` shows them all.",
+)
+for command in (
+    processes.serve,
+    processes.api,
+    processes.scheduler,
+    processes.worker,
+    processes.demo,
+):
+    app.command()(command)
+app.add_typer(jobs.app, name="jobs")
+app.command()(settings.settings)
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's signature
+    if is_asked:
+        typer.echo(f"preble {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _preble(  # pyright: ignore[reportUnusedFunction]  # typer calls it
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line. Returns the exit status."""
+    try:
+        return app(args=list(arguments), prog_name="preble", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except ConfigError as error:
+        return _complain(str(error), WRONG_USE)
+    except PrebleError as error:
+        return _complain(str(error), FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+
+
+def _complain(message: str, status: int) -> int:
+    # A command group without a command complains with its whole help.
+    is_help = message.startswith("Usage:")
+    typer.echo(message if is_help else f"preble: {' '.join(message.split())}", err=True)
+    return status
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry of the console script."""
+    # Whatever was started or created is then taken back, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""The commands that run servers: each application as a process of its own, never imported."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from preble.cli import options
+from preble.config import ENV_PREFIX, Settings, load_settings
+from preble.demo import DEMO_DEFAULTS, run_demo
+from preble.serve import serve as serve_until_stopped
+from preble.serve.plan import child_environ
+
+
+def serve(
+    *,
+    host: options.Host = None,
+    port: options.Port = None,
+    engine: options.Engine = None,
+    engine_url: options.EngineUrls = None,
+    workers: options.Workers = None,
+    redis_url: options.ServeRedisUrl = None,
+    policy: options.Policy = None,
+    pool: options.Pool = None,
+    model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    context_length: options.ContextLength = None,
+    data_dir: options.DataDir = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Run everything on this machine: Valkey, api, scheduler and workers.
+
+    Prints the URLs when all is ready, restarts what dies, and stops everything on Ctrl-C.
+    """
+    settings = load_settings(os.environ, **locals())
+    embedded = redis_url is None and f"{ENV_PREFIX}REDIS_URL" not in os.environ
+    serve_until_stopped(settings, embedded=embedded)
+
+
+def api(
+    *,
+    host: options.Host = None,
+    port: options.Port = None,
+    redis_url: options.RedisUrl = None,
+    pool: options.Pool = None,
+    model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    context_length: options.ContextLength = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Run one api. Any number may run on one Redis."""
+    become("preble_api", load_settings(os.environ, **locals()))
+
+
+def scheduler(
+    *,
+    redis_url: options.RedisUrl = None,
+    pool: options.Pool = None,
+    policy: options.Policy = None,
+    model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    context_length: options.ContextLength = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Run one scheduler. One leads the pool, others stand by."""
+    become("preble.scheduler_process", load_settings(os.environ, **locals()))
+
+
+def worker(
+    *,
+    instance: options.Instance = None,
+    engine: options.Engine = None,
+    engine_url: options.EngineUrl = None,
+    redis_url: options.RedisUrl = None,
+    pool: options.Pool = None,
+    model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    context_length: options.ContextLength = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Run the worker of one instance, beside its engine."""
+    become("preble_workers", load_settings(os.environ, **locals()))
+
+
+def demo(
+    *,
+    engine: options.Engine = None,
+    engine_url: options.EngineUrls = None,
+    workers: options.Workers = None,
+    model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    context_length: options.ContextLength = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures to this file.")
+    ] = None,
+) -> None:
+    """Place the same prompts by round robin and by e2, and compare.
+
+    Exit status 0 only if every job of both rounds was completed.
+    """
+    flags = {name: value for name, value in locals().items() if name != "json_file"}
+    settings = load_settings({**DEMO_DEFAULTS, **os.environ}, **flags)
+    if not run_demo(settings, Console(), json_file):
+        raise typer.Exit(1)
+
+
+def become(module: str, settings: Settings) -> None:
+    """Replace this process by an application that is told the settings."""
+    sys.stdout.flush()
+    command = [sys.executable, "-m", module]
+    os.execve(sys.executable, command, child_environ(settings, os.environ))  # noqa: S606

@@ -1,0 +1,40 @@
+"""A client of the HTTP api: submit jobs, watch them, fetch their results.
+
+    with PrebleClient("http://127.0.0.1:8000") as client:
+        ids = client.submit([{"prompt": "Two and two is"}])
+        for job in client.wait(ids):
+            print(job.result)
+
+What may be tried again is tried again, with growing, jittered pauses, and never sooner than
+the api asks for. A submission is repeated only while it was not accepted.
+"""
+
+from preble.client.errors import (
+    JobUnknown,
+    RequestRefused,
+    ServerUnreachable,
+    SubmissionUncertain,
+    UnexpectedReply,
+    WaitTimeout,
+)
+from preble.client.http import JobFields, PrebleClient, calls
+from preble.client.replies import Failure, Job, Placement, Result, Usage
+from preble.client.watch import JobWatch
+
+__all__ = [
+    "Failure",
+    "Job",
+    "JobFields",
+    "JobUnknown",
+    "JobWatch",
+    "Placement",
+    "PrebleClient",
+    "RequestRefused",
+    "Result",
+    "ServerUnreachable",
+    "SubmissionUncertain",
+    "UnexpectedReply",
+    "Usage",
+    "WaitTimeout",
+    "calls",
+]

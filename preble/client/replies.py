@@ -1,0 +1,58 @@
+"""Jobs as the api shows them. Unknown fields are ignored, for the api may be newer."""
+
+import msgspec
+
+from preble.messages import JobState
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of a completed job; `cached_tokens` of the prompt came from the KV cache."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a completed job delivered; times in seconds on the worker's clock."""
+
+    text: str
+    finish_reason: str
+    usage: Usage
+    ttft_s: float
+    engine_s: float
+    output_ids: tuple[int, ...] = ()
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """Why a job went to its instance."""
+
+    instance: str
+    policy: str
+    reason: str
+    predicted_hit_tokens: int
+    available_hit_tokens: int
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job as the api shows it; times are Unix seconds of the server."""
+
+    id: str
+    status: JobState
+    created_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    attempt: int = 0
+    prompt_tokens: int = 0
+    position: int | None = None
+    instance: str | None = None
+    assignment: Placement | None = None
+    result: Result | None = None
+    error: Failure | None = None

@@ -1,0 +1,103 @@
+"""A whole private Preble for one round: `python -m preble.serve` with an empty data folder."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+import httpx2
+import msgspec
+
+from preble.config import ENV_PREFIX, Settings
+from preble.errors import PrebleError
+from preble.serve import API_LINE
+from preble.serve.plan import child_environ
+from preble.serve.processes import die_with
+
+STOP_TIMEOUT_S: Final = 40.0
+FLUSH_TIMEOUT_S: Final = 60.0
+
+
+class DemoFailed(PrebleError):
+    """A round could not be run."""
+
+
+@contextlib.contextmanager
+def private_stack(settings: Settings) -> Generator[str]:
+    """Run everything on a free port with its own Valkey, for the length of the block.
+
+    Yields:
+        The URL of the api, once all is ready.
+
+    Raises:
+        DemoFailed: If it does not start, with its last line.
+    """
+    with tempfile.TemporaryDirectory(prefix="preble-demo-") as name:
+        folder = Path(name)
+        settings = msgspec.structs.replace(
+            settings, host="127.0.0.1", port=0, data_dir=str(folder / "data")
+        )
+        with (folder / "log").open("w+", encoding="utf-8") as log:
+            process = _start(settings, log.fileno())
+            try:
+                yield _api_url(process, folder / "log")
+            finally:
+                _stop(process)
+
+
+def _start(settings: Settings, log: int) -> subprocess.Popen[str]:
+    environ = child_environ(settings, os.environ)
+    # Without a Redis named, serve brings its own.
+    del environ[f"{ENV_PREFIX}REDIS_URL"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "preble.serve"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=environ,
+        text=True,
+        start_new_session=True,
+        preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - no other thread runs yet
+    )
+
+
+def _api_url(process: subprocess.Popen[str], log: Path) -> str:
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    for line in process.stdout:
+        if line.startswith(API_LINE):
+            return line.removeprefix(API_LINE).strip()
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    msg = f"the demo's servers did not start: {lines[-1] if lines else 'they said nothing'}"
+    raise DemoFailed(msg)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End everything; what hangs is killed, and the kernel kills its children with it."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+def flush_engines(settings: Settings) -> None:
+    """Empty the KV caches of engines that outlive a round; the emulated ones do not.
+
+    Raises:
+        DemoFailed: If an engine does not do it.
+    """
+    if settings.engine != "http":
+        return
+    for url in filter(None, (each.strip() for each in settings.engine_url.split(","))):
+        try:
+            reply = httpx2.post(f"{url.rstrip('/')}/flush_cache", timeout=FLUSH_TIMEOUT_S)
+            reply.raise_for_status()
+        except httpx2.HTTPError as error:
+            msg = f"cannot flush the KV cache of the engine at {url}: {error}"
+            raise DemoFailed(msg) from error

@@ -1,0 +1,99 @@
+"""Every Prometheus metric of Preble in one table: name, type, unit, labels, meaning.
+
+Names get the prefix `preble_`, counters the suffix `_total`; a unit stands in the name. No
+label ever holds what a client may choose freely. What starts with `pool_` describes the
+whole pool and reads the same on every api; the rest counts what one process did.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+PREFIX: Final = "preble_"
+
+_REQUEST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metric(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """The name as Prometheus knows it, without a counter's suffix."""
+        return PREFIX + self.name
+
+
+# Counters and histograms of one api.
+HTTP_REQUESTS: Final = Metric(
+    "http_requests", "HTTP requests answered.", ("route", "method", "status")
+)
+HTTP_REQUEST_SECONDS: Final = Metric(
+    "http_request_duration_seconds", "Time to answer an HTTP request.", ("route", "method")
+)
+JOBS_SUBMITTED: Final = Metric("jobs_submitted", "Jobs that the queue accepted.")
+JOBS_REJECTED: Final = Metric(
+    "jobs_rejected", "Submissions refused, a list counted once.", ("reason",)
+)
+PROMPT_TOKENS_SUBMITTED: Final = Metric(
+    "prompt_tokens_submitted", "Prompt tokens of the accepted jobs."
+)
+TOKENIZE_SECONDS: Final = Metric(
+    "tokenize_seconds", "Time one piece of text work took on its thread."
+)
+
+# Gauges of the pool.
+POOL_UP: Final = Metric("pool_up", "1 if the queue answered this scrape, else 0.")
+POOL_JOBS: Final = Metric("pool_jobs", "Jobs now in each state.", ("state",))
+POOL_PROMPT_BYTES: Final = Metric("pool_prompt_bytes", "Bytes of prompts now in the queue.")
+POOL_INSTANCES: Final = Metric("pool_instances", "Instances now registered.")
+
+# Counters of the pool, by their names in `PoolStats.totals`.
+POOL_TOTALS: Final[Mapping[str, Metric]] = {
+    "completed": Metric("pool_jobs_completed", "Jobs that completed."),
+    "failed": Metric("pool_jobs_failed", "Jobs that failed for good."),
+    "requeued": Metric("pool_jobs_requeued", "Jobs taken back from an instance."),
+    "prompt_tokens": Metric("pool_prompt_tokens", "Prompt tokens of completed jobs."),
+    "completion_tokens": Metric("pool_completion_tokens", "Output tokens of completed jobs."),
+    "hit_tokens_available": Metric(
+        "pool_hit_tokens_available", "Hit tokens on the instance that held the most."
+    ),
+    "hit_tokens_predicted": Metric(
+        "pool_hit_tokens_predicted", "Hit tokens predicted on the chosen instance."
+    ),
+    "hit_tokens_delivered": Metric(
+        "pool_hit_tokens_delivered", "Hit tokens that the engine reported."
+    ),
+}
+
+
+def counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    """A counter of the table, registered."""
+    return Counter(metric.full_name, metric.help, metric.labels, registry=registry)
+
+
+def histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
+    """A histogram of the table, registered; its values are seconds."""
+    return Histogram(
+        metric.full_name, metric.help, metric.labels, registry=registry, buckets=_REQUEST_S
+    )
+
+
+class ApiMetrics:
+    """What one api counts.
+
+    Args:
+        registry: Where its page reads them.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.http_requests = counter(HTTP_REQUESTS, registry)
+        self.http_request_seconds = histogram(HTTP_REQUEST_SECONDS, registry)
+        self.jobs_submitted = counter(JOBS_SUBMITTED, registry)
+        self.jobs_rejected = counter(JOBS_REJECTED, registry)
+        self.prompt_tokens_submitted = counter(PROMPT_TOKENS_SUBMITTED, registry)
+        self.tokenize_seconds = histogram(TOKENIZE_SECONDS, registry)

@@ -1,0 +1,94 @@
+"""Which children `preble serve` runs, with which settings. Pure: nothing is started here."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from preble.config import ENV_PREFIX, Settings, to_environ
+from preble.errors import ConfigError
+from preble.serve.embedded_redis import valkey_command
+from preble.serve.processes import ChildSpec, Role
+
+_EMBEDDED_TOKENIZER: Final = "embedded"
+
+
+def redis_child(binary: Path, folder: Path, port: int, environ: Mapping[str, str]) -> ChildSpec:
+    """The embedded Valkey."""
+    command = valkey_command(binary, folder, port)
+    return ChildSpec("valkey", Role.REDIS, command, _foreign(environ))
+
+
+def application_children(settings: Settings, environ: Mapping[str, str]) -> list[ChildSpec]:
+    """The workers, the scheduler and the api, in the order of starting.
+
+    Args:
+        settings: Complete; ports already chosen.
+        environ: What the children inherit; Preble's own variables in it are replaced.
+
+    Raises:
+        ConfigError: If the `http` engine lacks its URL or its tokenizer.
+    """
+    scheduler = msgspec.structs.replace(settings, instance="scheduler")
+    return [
+        *(_worker(each, environ) for each in worker_settings(settings)),
+        _python("scheduler", Role.SCHEDULER, "preble.scheduler_process", scheduler, environ),
+        _python("api", Role.API, "preble_api", settings, environ),
+    ]
+
+
+def worker_settings(settings: Settings) -> list[Settings]:
+    """The settings of each worker: instances gpu0, gpu1, …; a metrics port for each.
+
+    An `http` engine is one instance, so there is one worker for each URL that
+    `engine_url` names, separated by commas.
+
+    Raises:
+        ConfigError: If the `http` engine lacks its URL or its tokenizer.
+    """
+    return [
+        msgspec.structs.replace(
+            settings,
+            instance=f"gpu{number}",
+            engine_url=url,
+            # The scheduler has the port itself.
+            metrics_port=settings.metrics_port and settings.metrics_port + 1 + number,
+        )
+        for number, url in enumerate(_engine_urls(settings))
+    ]
+
+
+def _engine_urls(settings: Settings) -> list[str]:
+    if settings.engine != "http":
+        return [settings.engine_url] * settings.workers
+    urls = [url.strip() for url in settings.engine_url.split(",") if url.strip()]
+    if not urls:
+        msg = "engine http needs the URL of a running engine: name it with --engine-url"
+        raise ConfigError(msg)
+    if settings.tokenizer == _EMBEDDED_TOKENIZER:
+        # Token ids of another vocabulary would be answered, with nonsense.
+        msg = "engine http needs its model's tokenizer: name the folder with --tokenizer"
+        raise ConfigError(msg)
+    return urls
+
+
+def _worker(settings: Settings, environ: Mapping[str, str]) -> ChildSpec:
+    return _python(settings.instance, Role.WORKER, "preble_workers", settings, environ)
+
+
+def _python(
+    name: str, role: Role, module: str, settings: Settings, environ: Mapping[str, str]
+) -> ChildSpec:
+    return ChildSpec(name, role, (sys.executable, "-m", module), child_environ(settings, environ))
+
+
+def child_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a process of ours is told: all settings, and whatever else there was."""
+    return {**_foreign(environ), **to_environ(settings), "PYTHONUNBUFFERED": "1"}
+
+
+def _foreign(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without Preble's own variables."""
+    return {name: value for name, value in environ.items() if not name.startswith(ENV_PREFIX)}

@@ -1,0 +1,74 @@
+"""What the tests of the api share: brokers that misbehave, a worker by hand."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import httpx2
+from support import assignment, completed, record
+
+from preble.broker import Broker
+from preble.broker.memory import MemoryBroker
+from preble.config import Settings
+from preble.errors import BrokerUnavailable
+from preble.messages import (
+    ClaimedJob,
+    JobFailure,
+    JobId,
+    JobView,
+    Outcome,
+    PoolStats,
+    Submission,
+)
+
+Serve = Callable[[Settings, Broker], AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+
+class DownBroker(MemoryBroker):
+    """A queue that was reached once and no longer is."""
+
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Exception | None]:
+        del batches
+        raise BrokerUnavailable("redis is gone")
+
+    async def view(self, job_id: JobId) -> JobView | None:
+        del job_id
+        raise BrokerUnavailable("redis is gone")
+
+    async def stats(self) -> PoolStats:
+        raise BrokerUnavailable("redis is gone")
+
+
+class OneWorker:
+    """An instance, its scheduler and its engine, one step at a time."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._record = record()
+        self._claims: list[ClaimedJob] = []
+
+    async def assign_all(self) -> None:
+        """Every waiting job to the one instance."""
+        await self._broker.register(self._record, lease_s=60)
+        token = await self._broker.lead("scheduler", ttl_s=60)
+        assert token
+        waiting = await self._broker.peek(1_000)
+        moves = [(job.ingress, assignment(job)) for job in waiting]
+        assert all(await self._broker.route(token, moves))
+
+    async def run_all(self) -> list[ClaimedJob]:
+        """Claim every assigned job."""
+        self._claims = await self._broker.claim(
+            self._record, claim_id="c", jobs=1_000, tokens=1_000_000, lease_s=60
+        )
+        return self._claims
+
+    async def complete_all(self) -> None:
+        """Finish every claimed job with the same result."""
+        await self._finish([completed(claim.lease) for claim in self._claims])
+
+    async def fail_all(self, failure: JobFailure) -> None:
+        """Finish every claimed job with a failure."""
+        await self._finish([Outcome(claim.lease, failure=failure) for claim in self._claims])
+
+    async def _finish(self, outcomes: Sequence[Outcome]) -> None:
+        assert all(await self._broker.finish(self._record, outcomes))
