@@ -77,8 +77,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most tokens computed in one step of the emulated engine (chunked prefill)."""
     emulated_speed: Seconds = 1.0
     """How many times faster than real the emulated engine runs."""
-    metrics_port: Port = 0
-    """Port of the worker's or scheduler's own Prometheus page on loopback; 0 for none."""
 
     # The command line: `preble serve` and the client.
     workers: Positive = 2

@@ -183,7 +183,7 @@ class JobView(msgspec.Struct, frozen=True):
     attempt: int
     submitted_at_s: float
     position: int | None = None
-    """Jobs ahead in the same queue, counted from 0; None beyond the counted depth or once running."""
+    """Jobs ahead in the same queue; None beyond the counted depth or once running."""
     instance_id: InstanceId | None = None
     started_at_s: float | None = None
     ended_at_s: float | None = None

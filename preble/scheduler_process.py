@@ -173,10 +173,11 @@ class Leadership:
     async def _place_waiting(self) -> bool:
         """Place jobs until none waits. Returns whether some still do, for lack of an instance."""
         while waiting := await self._broker.peek(self._settings.window_jobs):
-            decided: list[tuple[str, Assignment]] = []
-            for job in waiting:
-                if assignment := self._scheduler.assign(job, now_s=self._clock.now_s()):
-                    decided.append((job.ingress, assignment))
+            decided = [
+                (job.ingress, assignment)
+                for job in waiting
+                if (assignment := self._scheduler.assign(job, now_s=self._clock.now_s()))
+            ]
             if not decided or not any(await self._route(decided)):
                 return True
         return False

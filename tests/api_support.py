@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 import httpx2
 from support import assignment, completed, record
 
-from preble.broker import Broker
+from preble.broker import Broker, Refusal
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
 from preble.errors import BrokerUnavailable
@@ -26,7 +26,7 @@ Serve = Callable[[Settings, Broker], AbstractAsyncContextManager[httpx2.AsyncCli
 class DownBroker(MemoryBroker):
     """A queue that was reached once and no longer is."""
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Exception | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
         del batches
         raise BrokerUnavailable("redis is gone")
 

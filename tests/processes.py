@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class Stack:
         """Counts of ended jobs, from Redis itself."""
         with Redis(port=self.redis_port, decode_responses=True) as client:
             totals = client.hgetall("preble:default:totals")
-        return {name: int(value) for name, value in totals.items()}
+        return {str(name): int(value) for name, value in totals.items()}
 
     def completed(self) -> int:
         """Jobs completed so far."""
@@ -96,7 +96,7 @@ class Stack:
 
 
 @contextmanager
-def stack(folder: Path, *, instances: int = 2, **settings: str) -> Iterator[Stack]:
+def stack(folder: Path, *, instances: int = 2, **settings: str) -> Generator[Stack]:
     """A running stack whose instances have joined."""
     port = free_port()
     with valkey(folder, port):

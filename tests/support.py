@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -96,7 +96,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def valkey(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def valkey(folder: Path, port: int) -> Generator[subprocess.Popen[bytes]]:
     """A real Valkey with an append-only file in `folder`, killed at the end."""
     command = [
         str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "",

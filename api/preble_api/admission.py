@@ -73,6 +73,7 @@ class Admission:
         while self._waiting:
             entries = self._take()
             try:
+                outcomes: Sequence[Exception | None]
                 outcomes = await self._broker.admit([entry.batch for entry in entries])
             except Exception as error:  # noqa: BLE001  each of the requests fails with it
                 outcomes = [error] * len(entries)

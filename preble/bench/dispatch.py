@@ -145,7 +145,7 @@ class _Bench:
 
     async def _all_completed(self, new_jobs: int) -> None:
         self._submitted += new_jobs
-        while await self._completed() < self._submitted:
+        while await self._completed() < self._submitted:  # noqa: ASYNC110  # another process
             await asyncio.sleep(POLL_S)
 
     async def _completed(self) -> int:
@@ -173,9 +173,7 @@ class _Bench:
         job = msgspec.json.decode(await get(Target(self._stack.url, f"/v1/jobs/{job_id}")))
         return (float(job["started_at"]) - reply.sent_at_s) * 1_000
 
-    async def _beside(
-        self, url: str, bodies: Sequence[bytes], single: ThroughputRow
-    ) -> BesideRow:
+    async def _beside(self, url: str, bodies: Sequence[bytes], single: ThroughputRow) -> BesideRow:
         self._say(f"the same single submits to {url}")
         target = Target(url, "/generate")
         requests = [target.post(body) for body in bodies]

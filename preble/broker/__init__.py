@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from preble.errors import BrokerError, QueueFull
 from preble.messages import (
     Assignment,
     ClaimedJob,
@@ -36,6 +37,9 @@ from preble.messages import (
     Submission,
     WaitingJob,
 )
+
+Refusal = QueueFull | BrokerError
+"""Why a batch was not admitted."""
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -79,7 +83,7 @@ class Broker(Protocol):
 
     # The api's calls.
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[None | Exception]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
         """Take new jobs. Each batch is taken whole or not at all.
 
         Returns:

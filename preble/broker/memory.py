@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from preble.broker import Cursor, News, PoolView
+from preble.broker import Cursor, News, PoolView, Refusal
 from preble.broker.agreement import require_same_pool
 from preble.clock import Clock, SystemClock
 from preble.errors import InstanceFenced, InvariantError, NotLeader, QueueFull
@@ -112,7 +112,7 @@ class MemoryBroker:
 
     # The api's calls.
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[None | Exception]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
         """Take new jobs, each batch whole or not at all."""
         return [self._admit_batch(batch) for batch in batches]
 

@@ -13,9 +13,10 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from preble.broker import Cursor, News, PoolView
+from preble.broker import Cursor, News, PoolView, Refusal
 from preble.broker.agreement import require_same_pool
 from preble.broker.keys import PoolKeys
+from preble.broker.redis_client import SOCKET_TIMEOUT_S, Argument, connect, translated
 from preble.broker.redis_replies import (
     claimed_jobs,
     decode_placed,
@@ -25,13 +26,7 @@ from preble.broker.redis_replies import (
     news,
     waiting_jobs,
 )
-from preble.broker.redis_scripts import (
-    SOCKET_TIMEOUT_S,
-    Argument,
-    ScriptRunner,
-    connect,
-    translated,
-)
+from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.rq_worker import RQ_WORKER_TTL_S, RqWorker
 from preble.broker.scripts import load_scripts
 from preble.config import Settings
@@ -110,12 +105,13 @@ class RedisBroker:
         with translated():
             key = self._keys("pool")
             await self._client.set(key, msgspec.json.encode(record), nx=True)
-            founded = await self._client.get(key)
-        require_same_pool(self._keys.pool, msgspec.json.decode(founded, type=PoolRecord), record)
+            blob = await self._client.get(key)
+        founded = msgspec.json.decode(blob, type=PoolRecord) if blob else record
+        require_same_pool(self._keys.pool, founded, record)
 
     # The api's calls.
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[None | Exception]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
         """Take new jobs, each batch whole or not at all."""
         calls = [await self._admit_arguments(batch) for batch in batches]
         replies = await self._scripts.run_each("admit", calls)
@@ -133,11 +129,10 @@ class RedisBroker:
             ingresses = await self._client.smembers(keys("ingresses"))
             instances = await self._client.zrange(keys("instances"), 0, -1)
             async with self._client.pipeline(transaction=False) as pipeline:
-                for queue in ingresses:
-                    pipeline.llen(keys("queue", queue=queue.decode()))
+                for ingress in ingresses:
+                    pipeline.llen(keys("queue", queue=ingress.decode()))
                 for instance in instances:
-                    queue = keys.instance_queue(instance.decode())
-                    pipeline.llen(keys("queue", queue=queue))
+                    pipeline.llen(keys("queue", queue=keys.instance_queue(instance.decode())))
                 pipeline.zcard(keys("leases"))
                 pipeline.hget(keys("counts"), "prompt_bytes")
                 pipeline.hgetall(keys("totals"))
@@ -336,8 +331,8 @@ class RedisBroker:
                 key = self._keys("prompt", job=job.job_id)
                 await self._client.set(key, job.prompt, ex=STAGED_TTL_S, nx=True)
 
-    def _admitted(self, reply: Any) -> None | Exception:  # noqa: ANN401  # a Lua reply or error
-        if isinstance(reply, Exception):
+    def _admitted(self, reply: Any) -> Refusal | None:  # noqa: ANN401  # a Lua reply or error
+        if isinstance(reply, BrokerError):
             return reply
         status, *details = (part.decode() for part in reply)
         match status:

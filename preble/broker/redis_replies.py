@@ -8,6 +8,7 @@ import msgspec
 
 from preble.broker import Cursor, News
 from preble.broker.keys import PoolKeys
+from preble.broker.redis_client import Streams
 from preble.messages import (
     Assignment,
     BlockKeys,
@@ -36,8 +37,6 @@ _decode_batch: Final = msgspec.msgpack.Decoder(EventBatch).decode
 _decode_result: Final = msgspec.json.Decoder(JobResult).decode
 _decode_failure: Final = msgspec.json.Decoder(JobFailure).decode
 decode_record: Final = msgspec.msgpack.Decoder(InstanceRecord).decode
-
-Entries = Sequence[tuple[bytes, Mapping[bytes, bytes]]]
 
 
 def waiting_jobs(reply: Sequence[bytes]) -> list[WaitingJob]:
@@ -85,7 +84,7 @@ def job_view(job_id: JobId, reply: Sequence[Any]) -> JobView:
     )
 
 
-def news(cursor: Cursor, reply: Sequence[tuple[bytes, Entries]], keys: PoolKeys) -> News:
+def news(cursor: Cursor, reply: Streams, keys: PoolKeys) -> News:
     """XREAD's reply over the signals and the events of all instances."""
     at_signals = cursor.signals
     at_events = dict(cursor.events)

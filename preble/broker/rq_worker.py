@@ -15,7 +15,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from preble.broker.redis_scripts import SOCKET_TIMEOUT_S, translated
+from preble.broker.redis_client import SOCKET_TIMEOUT_S, translated
 from preble.errors import PrebleError
 
 RQ_WORKER_TTL_S: Final = 60
@@ -47,24 +47,23 @@ class RqWorker(SimpleWorker):
         """
         with cls._connected(redis_url, queue) as worker:
             worker.connection.delete(worker.key)
-            worker.register_birth()
+            worker.register_birth()  # type: ignore[no-untyped-call]  # RQ's own
             worker.set_state("idle")
 
     @classmethod
     def depart(cls, redis_url: str, queue: str) -> None:
         """Record a death. Raises: BrokerUnavailable."""
         with cls._connected(redis_url, queue) as worker:
-            worker.register_death()
+            worker.register_death()  # type: ignore[no-untyped-call]  # RQ's own
 
     @classmethod
     @contextmanager
     def _connected(cls, redis_url: str, queue: str) -> Generator["RqWorker"]:
-        with (
-            translated(),
-            redis.Redis.from_url(
-                redis_url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S
-            ) as client,
-        ):
+        # redis-py leaves the keywords of `from_url` without types.
+        client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+            redis_url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S
+        )
+        with translated(), client:
             listened = Queue(queue, connection=client, serializer=JSONSerializer)
             yield cls(
                 [listened], name=queue, connection=client, serializer=JSONSerializer,

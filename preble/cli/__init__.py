@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from preble import __version__
-from preble.cli import jobs, processes, settings
+from preble.cli import bench, jobs, processes, settings
 from preble.errors import ConfigError, PrebleError
 
 __all__ = ["app", "main", "run"]
@@ -36,6 +36,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(bench.app, name="bench")
 app.command()(settings.settings)
 
 

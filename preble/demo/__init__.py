@@ -13,6 +13,7 @@ from rich.console import Console
 
 from preble.client import Job, PrebleClient
 from preble.config import PolicyName, Settings
+from preble.demo.engines import flush_engines
 from preble.demo.figures import RoundFigures, round_figures
 from preble.demo.progress import progress_of
 from preble.demo.prompts import Prompt, load_prompts
@@ -24,7 +25,7 @@ from preble.demo.report import (
     show_figures,
 )
 from preble.demo.round import run_round
-from preble.demo.stack import flush_engines, private_stack
+from preble.serve.private import private_stack
 
 __all__ = ["DEMO_DEFAULTS", "run_demo"]
 
@@ -76,8 +77,8 @@ def _run_policy(
     flush_engines(settings)
     settings = msgspec.structs.replace(settings, policy=policy)
     with (
-        private_stack(settings) as url,
-        PrebleClient(url, api_key=settings.api_key, retry_for_s=_RETRY_FOR_S) as client,
+        private_stack(settings) as stack,
+        PrebleClient(stack.url, api_key=settings.api_key, retry_for_s=_RETRY_FOR_S) as client,
         progress_of(console, policy, len(prompts)) as on_progress,
     ):
         return run_round(client, [prompt.job for prompt in prompts], on_progress)

@@ -40,7 +40,7 @@ def application_children(settings: Settings, environ: Mapping[str, str]) -> list
 
 
 def worker_settings(settings: Settings) -> list[Settings]:
-    """The settings of each worker: instances gpu0, gpu1, …; a metrics port for each.
+    """The settings of each worker, for instances gpu0, gpu1 and so on.
 
     An `http` engine is one instance, so there is one worker for each URL that
     `engine_url` names, separated by commas.
@@ -53,8 +53,6 @@ def worker_settings(settings: Settings) -> list[Settings]:
             settings,
             instance=f"gpu{number}",
             engine_url=url,
-            # The scheduler has the port itself.
-            metrics_port=settings.metrics_port and settings.metrics_port + 1 + number,
         )
         for number, url in enumerate(_engine_urls(settings))
     ]

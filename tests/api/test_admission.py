@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from support import submission
 
+from preble.broker import Refusal
 from preble.broker.memory import MemoryBroker
 from preble.errors import BrokerUnavailable, QueueFull
 from preble.messages import Submission
@@ -24,7 +25,7 @@ class GatedBroker(MemoryBroker):
         self.gate = asyncio.Event()
         self.called = asyncio.Event()
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Exception | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
         self.calls.append([[job.job_id for job in batch] for batch in batches])
         self.called.set()
         await self.gate.wait()
@@ -82,7 +83,7 @@ class FailingBroker(MemoryBroker):
 
     failures = 1
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Exception | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
         if self.failures:
             self.failures -= 1
             raise BrokerUnavailable("redis is gone")

@@ -53,8 +53,11 @@ async def test_job_ids_are_fit_for_a_url_and_differ(client: httpx2.AsyncClient) 
 async def test_list_is_accepted_in_order(
     client: httpx2.AsyncClient, memory_broker: MemoryBroker, *, as_object: bool
 ) -> None:
-    jobs = [{"input_ids": [number + 1] * (number + 1)} for number in range(1, 30)]
-    jobs += [{"prompt": "word " * 90}, {"messages": [{"role": "user", "content": "hi"}]}]
+    jobs: list[dict[str, object]] = [
+        {"input_ids": [number + 1] * (number + 1)} for number in range(1, 30)
+    ]
+    jobs.append({"prompt": "word " * 90})
+    jobs.append({"messages": [{"role": "user", "content": "hi"}]})
     reply = await client.post("/v1/jobs", json={"jobs": jobs} if as_object else jobs)
     assert reply.status_code == 202
     accepted = msgspec.json.decode(reply.content, type=JobListAccepted)

@@ -119,7 +119,7 @@ def test_50_mb_body_is_refused(url: str) -> None:
 def test_endless_body_is_refused_while_it_comes(url: str) -> None:
     host, port = url.removeprefix("http://").split(":")
     chunk = b"100000\r\n" + b"x" * MIB + b"\r\n"
-    with socket.create_connection((host, int(port))) as sock:
+    with socket.create_connection((host, int(port)), timeout=30) as sock:
         sock.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
@@ -131,7 +131,7 @@ def test_endless_body_is_refused_while_it_comes(url: str) -> None:
 
 def test_endless_head_is_refused(url: str) -> None:
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as sock:
+    with socket.create_connection((host, int(port)), timeout=30) as sock:
         sock.sendall(b"GET /livez HTTP/1.1\r\nx-long: ")
         with pytest.raises(OSError, match=r"reset|pipe"):  # noqa: PT012  until it is refused
             for _ in range(1024):

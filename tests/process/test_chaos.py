@@ -14,8 +14,6 @@ from support import eventually
 
 pytestmark = pytest.mark.process
 
-FAST = {"emulated_speed": "25", "slots": "16"}
-
 
 def prompts(number: int, *, max_new_tokens: int = 16) -> list[dict[str, object]]:
     """Prompts of about 300 tokens in groups that share most of them."""
@@ -48,7 +46,7 @@ def rq_info(running: Stack) -> str:
 
 
 def test_a_thousand_jobs_survive_the_death_of_a_worker_and_two_schedulers(tmp_path: Path) -> None:
-    with stack(tmp_path, **FAST) as running:
+    with stack(tmp_path, emulated_speed="25", slots="16") as running:
         ids = running.submit(prompts(1_000))
         for completed, victim in ((100, "scheduler"), (250, "gpu0"), (500, "scheduler")):
             eventually(lambda least=completed: running.completed() >= least)  # type: ignore[misc]
@@ -69,6 +67,7 @@ def test_a_worker_stopped_past_its_lease_is_refused_and_begins_anew(tmp_path: Pa
         eventually(lambda: running.completed() == len(ids), within_s=60)
         running.signal("gpu0", signal.SIGCONT)
         eventually(lambda: "beginning anew" in running.log("gpu0"))
+        assert running.log("gpu0").count("was refused") == len(ids)
         check_one_result_each(running, ids)
         assert {running.job(job_id)["instance"] for job_id in ids} == {"gpu1"}
         more = running.submit(prompts(16, max_new_tokens=60))
@@ -101,7 +100,7 @@ def test_a_drained_worker_hands_its_jobs_back_at_no_cost(tmp_path: Path) -> None
 
 
 def test_redis_gone_is_503_and_back_is_202(tmp_path: Path) -> None:
-    with stack(tmp_path, instances=1, **FAST) as running:
+    with stack(tmp_path, instances=1, emulated_speed="25", slots="16") as running:
         with Redis(port=running.redis_port) as client:
             pid = int(client.info("server")["process_id"])
         os.kill(pid, signal.SIGSTOP)

@@ -74,9 +74,7 @@ class PrefixTreeMachine(RuleBasedStateMachine):
                 resident = self.naive_depth(prompt, slot, with_expected=False)
                 assert self.tree.resident_depth(keys_of(prompt), slot) == resident
 
-    def naive_depth(
-        self, prompt: tuple[int, ...], slot: int, *, with_expected: bool = True
-    ) -> int:
+    def naive_depth(self, prompt: tuple[int, ...], slot: int, *, with_expected: bool = True) -> int:
         depth = 0
         for end in range(len(prompt)):
             place = (prompt[: end + 1], slot)

@@ -214,7 +214,8 @@ class QueueMachine(RuleBasedStateMachine):
 
 def mostly_last(data: st.DataObject, items: Sequence[T]) -> T:
     """The newest, three times in four; else any: the dead and the late must have their say."""
-    return data.draw(st.sampled_from([*items[-1:] * 3 * len(items), *items]))
+    chosen: T = data.draw(st.sampled_from([items[-1]] * 3 * len(items) + list(items)))
+    return chosen
 
 
 class Failure(Struct, frozen=True):
@@ -241,7 +242,7 @@ def test_scripts_and_reference_agree_and_lose_nothing(redis_url: str) -> None:
         QueueMachine,
         settings=settings(
             max_examples=80, stateful_step_count=50, deadline=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
             phases=[Phase.generate],  # to shrink an example takes Redis several minutes
 
         ),

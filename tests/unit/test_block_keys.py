@@ -16,7 +16,9 @@ def keys(ids: list[int], root: int = 1) -> list[int]:
 
 
 @given(IDS, IDS)
-def test_key_i_is_shared_exactly_if_all_blocks_up_to_i_are(one: list[int], other: list[int]) -> None:
+def test_key_i_is_shared_exactly_if_all_blocks_up_to_i_are(
+    one: list[int], other: list[int]
+) -> None:
     shared = sum(a == b for a, b in zip(keys(one), keys(other), strict=False))
     blocks = 0
     while 4 * (blocks + 1) <= min(len(one), len(other)) and (

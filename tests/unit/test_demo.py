@@ -16,12 +16,12 @@ from preble.client import Failure, Job, Placement, PrebleClient, Result, Usage
 from preble.clock import ManualClock
 from preble.config import Settings, load_settings
 from preble.demo import DEMO_DEFAULTS
+from preble.demo.engines import FlushFailed, flush_engines
 from preble.demo.figures import quantile, round_figures
 from preble.demo.progress import progress_of
 from preble.demo.prompts import MAX_NEW_TOKENS, load_prompts
 from preble.demo.report import asked, save_figures, show_failure, show_figures, shown
 from preble.demo.round import NUM_USERS, run_round
-from preble.demo.stack import DemoFailed, flush_engines
 from preble.messages import JobState
 
 
@@ -248,7 +248,7 @@ def test_figures_are_written_as_json(tmp_path: Path) -> None:
 def test_engine_that_cannot_be_flushed_stops_the_demo() -> None:
     settings = Settings(engine="http", engine_url="http://127.0.0.1:9")
 
-    with pytest.raises(DemoFailed, match=r"http://127\.0\.0\.1:9"):
+    with pytest.raises(FlushFailed, match=r"http://127\.0\.0\.1:9"):
         flush_engines(settings)
 
 

@@ -81,20 +81,6 @@ def test_http_engine_needs_the_tokenizer_of_its_model() -> None:
         worker_settings(Settings(engine="http", engine_url="http://a:1"))
 
 
-def test_each_process_has_a_metrics_port_of_its_own() -> None:
-    settings = Settings(metrics_port=9100, workers=2)
-
-    ports = [
-        child.environ["PREBLE_METRICS_PORT"] for child in application_children(settings, {})[:3]
-    ]
-
-    assert ports == ["9101", "9102", "9100"]
-
-
-def test_metrics_stay_off_by_default() -> None:
-    assert [each.metrics_port for each in worker_settings(Settings(workers=2))] == [0, 0]
-
-
 @pytest.mark.parametrize(
     ("line", "said"),
     [

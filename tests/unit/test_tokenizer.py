@@ -79,7 +79,8 @@ def copy(folder: Path, to: Path) -> Path:
 
 
 def transformers_tokenizer(folder: Path) -> Any:  # noqa: ANN401  untyped library
-    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)  # type: ignore[no-untyped-call]
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    return tokenizer
 
 
 @pytest.fixture(params=["embedded", "tiny"])

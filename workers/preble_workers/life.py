@@ -141,7 +141,7 @@ class Life:
             return
         except EngineRefused as error:
             outcome = Outcome(job.lease, failure=JobFailure("engine_refused", str(error)))
-        except Exception:
+        except Exception:  # noqa: BLE001  # logged, and told to the client
             # The one place where a bug ends one job instead of all that run beside it.
             _log.exception("job %s met an unexpected error", job.job_id)
             failure = JobFailure("internal_error", "an error inside Preble; see the worker's log")
@@ -234,9 +234,7 @@ class Life:
 
     async def _renew(self) -> None:
         leases = list(self._held)
-        lost = await insist(
-            lambda: self._broker.renew(self._record, leases, lease_s=self._lease_s)
-        )
+        lost = await insist(lambda: self._broker.renew(self._record, leases, lease_s=self._lease_s))
         for lease in lost:
             if task := self._held.pop(lease, None):
                 _log.warning("lost the lease of job %s; stopping it", lease.job_id)

@@ -15,7 +15,7 @@ _LIBRARY: Final = "lib.lua"
 
 def load_scripts(keys: PoolKeys) -> dict[str, str]:
     """Source of every script for one pool, by name."""
-    files = {file.name: file.read_text() for file in resources.files(__package__).iterdir()
+    files = {file.name: file.read_text() for file in resources.files(__name__).iterdir()
              if file.name.endswith(".lua")}  # fmt: skip
     library = files.pop(_LIBRARY)
     prelude = f"{keys.lua_functions()}\n{library}"

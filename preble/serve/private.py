@@ -1,4 +1,4 @@
-"""A whole private Preble for one round: `python -m preble.serve` with an empty data folder."""
+"""A whole private Preble: `python -m preble.serve` with an empty data folder, for a while."""
 
 import contextlib
 import os
@@ -10,7 +10,6 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-import httpx2
 import msgspec
 
 from preble.config import ENV_PREFIX, Settings
@@ -20,24 +19,32 @@ from preble.serve.plan import child_environ
 from preble.serve.processes import die_with
 
 STOP_TIMEOUT_S: Final = 40.0
-FLUSH_TIMEOUT_S: Final = 60.0
 
 
-class DemoFailed(PrebleError):
-    """A round could not be run."""
+class StackNotStarted(PrebleError):
+    """The private servers did not come up."""
+
+
+class PrivateStack(msgspec.Struct, frozen=True):
+    """Where a private stack can be reached."""
+
+    url: str
+    """Of the api."""
+    pid: int
+    """Of the supervisor, whose children are the servers."""
 
 
 @contextlib.contextmanager
-def private_stack(settings: Settings) -> Generator[str]:
+def private_stack(settings: Settings) -> Generator[PrivateStack]:
     """Run everything on a free port with its own Valkey, for the length of the block.
 
     Yields:
-        The URL of the api, once all is ready.
+        The stack, once all is ready.
 
     Raises:
-        DemoFailed: If it does not start, with its last line.
+        StackNotStarted: With the last line that was said.
     """
-    with tempfile.TemporaryDirectory(prefix="preble-demo-") as name:
+    with tempfile.TemporaryDirectory(prefix="preble-") as name:
         folder = Path(name)
         settings = msgspec.structs.replace(
             settings, host="127.0.0.1", port=0, data_dir=str(folder / "data")
@@ -45,7 +52,7 @@ def private_stack(settings: Settings) -> Generator[str]:
         with (folder / "log").open("w+", encoding="utf-8") as log:
             process = _start(settings, log.fileno())
             try:
-                yield _api_url(process, folder / "log")
+                yield PrivateStack(_api_url(process, folder / "log"), process.pid)
             finally:
                 _stop(process)
 
@@ -72,8 +79,8 @@ def _api_url(process: subprocess.Popen[str], log: Path) -> str:
         if line.startswith(API_LINE):
             return line.removeprefix(API_LINE).strip()
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    msg = f"the demo's servers did not start: {lines[-1] if lines else 'they said nothing'}"
-    raise DemoFailed(msg)
+    msg = f"the private servers did not start: {lines[-1] if lines else 'they said nothing'}"
+    raise StackNotStarted(msg)
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
@@ -84,20 +91,3 @@ def _stop(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-
-
-def flush_engines(settings: Settings) -> None:
-    """Empty the KV caches of engines that outlive a round; the emulated ones do not.
-
-    Raises:
-        DemoFailed: If an engine does not do it.
-    """
-    if settings.engine != "http":
-        return
-    for url in filter(None, (each.strip() for each in settings.engine_url.split(","))):
-        try:
-            reply = httpx2.post(f"{url.rstrip('/')}/flush_cache", timeout=FLUSH_TIMEOUT_S)
-            reply.raise_for_status()
-        except httpx2.HTTPError as error:
-            msg = f"cannot flush the KV cache of the engine at {url}: {error}"
-            raise DemoFailed(msg) from error

@@ -1,0 +1,62 @@
+"""`preble bench`: figures of the dispatch path, as JSON."""
+
+import os
+import sys
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from preble.bench import decision as decision_bench
+from preble.bench import dispatch as dispatch_bench
+from preble.config import load_settings
+
+app = typer.Typer(no_args_is_help=True, help="Measure decisions and the dispatch path.")
+
+PROMPT_TOKENS: Final = (1_024, 8_192, 32_768)
+INSTANCES: Final = (4, 16)
+CACHED_BLOCKS: Final = (10_000, 100_000, 1_000_000)
+
+Json = Annotated[bool, typer.Option("--json", help="Bare JSON on one line, for programs.")]
+
+
+@app.command()
+def decision(
+    *,
+    tokens: Annotated[list[int] | None, typer.Option(help="Prompt lengths.")] = None,
+    instances: Annotated[list[int] | None, typer.Option(help="Numbers of instances.")] = None,
+    blocks: Annotated[list[int] | None, typer.Option(help="Numbers of cached blocks.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What one decision costs, and the prefix state it stands on."""
+    figures = decision_bench.run(
+        prompt_tokens=tokens or PROMPT_TOKENS,
+        instances=instances or INSTANCES,
+        blocks=blocks or CACHED_BLOCKS,
+        say=_say,
+    )
+    _show(figures, is_bare=as_json)
+
+
+@app.command()
+def dispatch(
+    *,
+    jobs: Annotated[int, typer.Option(min=100, help="Single submits to make.")] = 4_000,
+    workers: Annotated[int | None, typer.Option(help="Workers with a no-op engine.")] = None,
+    beside: Annotated[
+        str | None, typer.Option(help="URL of a server to load with the same `/generate`s.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What the dispatch path costs, on a private stack with no-op engines."""
+    settings = load_settings(os.environ, workers=workers)
+    _show(dispatch_bench.run(settings, jobs=jobs, beside=beside, say=_say), is_bare=as_json)
+
+
+def _show(figures: msgspec.Struct, *, is_bare: bool) -> None:
+    encoded = msgspec.json.encode(figures)
+    sys.stdout.write((encoded if is_bare else msgspec.json.format(encoded)).decode() + "\n")
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"measuring {what}\n")
