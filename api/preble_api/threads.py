@@ -36,7 +36,6 @@ class TextThreads:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="text")
-        self._free = asyncio.Semaphore(threads)  # first come, first served
 
     def close(self) -> None:
         """End the threads, after what they are doing."""
@@ -70,8 +69,8 @@ class TextThreads:
         def work() -> list[Done]:
             return [call(each) for each in piece]
 
-        async with self._free:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        # The pool's own line is first come, first served.
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 def pieces(works: Sequence[Work]) -> Iterator[list[Work]]:

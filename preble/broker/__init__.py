@@ -184,7 +184,11 @@ class Broker(Protocol):
         ...
 
     async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
-        """Wait until the instance's queue has a job, or the timeout. Changes: nothing."""
+        """Wait until jobs were assigned to the instance since the last call, or the timeout.
+
+        Returns:
+            Whether a claim may bring something new; once for each assignment, not again.
+        """
         ...
 
     async def renew(

@@ -100,6 +100,7 @@ class MemoryBroker:
         self._leader_epoch = 0
         self._signals: list[Signal] = []
         self._totals: dict[str, int] = {}
+        self._doorbells: set[InstanceId] = set()
         self._happened = asyncio.Event()
 
     async def close(self) -> None:
@@ -246,12 +247,12 @@ class MemoryBroker:
         return claimed
 
     async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
-        """Wait until the instance's queue has a job."""
-        instance = self._instances.get(instance_id)
-        if not (instance and instance.queue):
+        """Wait until jobs were assigned to the instance since the last call."""
+        if instance_id not in self._doorbells:
             await self._wait(timeout_s)
-            instance = self._instances.get(instance_id)
-        return bool(instance and instance.queue)
+        has_rung = instance_id in self._doorbells
+        self._doorbells.discard(instance_id)
+        return has_rung
 
     async def renew(
         self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
@@ -353,6 +354,7 @@ class MemoryBroker:
         instance.queue.append(assignment.job_id)
         job.state, job.instance_id = JobState.ASSIGNED, assignment.instance_id
         job.assignment = assignment
+        self._doorbells.add(assignment.instance_id)
         return True
 
     def _reap_leases(self, limit: int) -> tuple[list[JobId], list[JobId]]:

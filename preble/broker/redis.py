@@ -244,7 +244,7 @@ class RedisBroker:
         return claimed_jobs(_unfenced(reply, record))
 
     async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
-        """Wait until the instance's queue has a job. A read, so that a full Redis allows it."""
+        """Wait until the doorbell rings. A read, so that a full Redis allows it."""
         key = self._keys("doorbell", instance=instance_id)
         at = self._doorbells.get(instance_id, _START)
         block_ms = _ms(min(timeout_s, SOCKET_TIMEOUT_S / 2)) or None

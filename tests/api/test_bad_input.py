@@ -191,6 +191,16 @@ async def test_id_outside_the_vocabulary_says_which_and_the_range(
     assert error["message"] == "input_ids[1]: token id 99999 is not in the vocabulary, 0 to 16383"
 
 
+async def test_text_that_cannot_fit_is_refused_before_it_is_tokenized(
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker
+) -> None:
+    messages = [{"role": "user", "content": "a" * 4097}] * 2
+    for job in ({"prompt": "a" * 8193}, {"messages": messages}):
+        error = (await refused(client, memory_broker, job)).json()["error"]
+        assert error["code"] == "context_length_exceeded"
+        assert "characters are more than a context of 256 tokens can hold" in error["message"]
+
+
 async def test_long_unknown_field_is_not_repeated_whole(
     client: httpx2.AsyncClient, memory_broker: MemoryBroker
 ) -> None:

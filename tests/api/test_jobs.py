@@ -53,17 +53,16 @@ async def test_job_ids_are_fit_for_a_url_and_differ(client: httpx2.AsyncClient) 
 async def test_list_is_accepted_in_order(
     client: httpx2.AsyncClient, memory_broker: MemoryBroker, *, as_object: bool
 ) -> None:
-    jobs: list[dict[str, object]] = [
-        {"input_ids": [number + 1] * (number + 1)} for number in range(1, 30)
-    ]
-    jobs.append({"prompt": "word " * 90})
-    jobs.append({"messages": [{"role": "user", "content": "hi"}]})
+    jobs: list[dict[str, object]] = [{"input_ids": [1] * number} for number in range(2, 31)]
+    # Text that goes to a thread comes first: it must not be overtaken.
+    text: dict[str, object] = {"prompt": "word " * 90}
+    jobs = [text, *jobs, {"messages": [{"role": "user", "content": "hi"}]}, text]
     reply = await client.post("/v1/jobs", json={"jobs": jobs} if as_object else jobs)
     assert reply.status_code == 202
     accepted = msgspec.json.decode(reply.content, type=JobListAccepted)
     waiting = await memory_broker.peek(100)
     assert [each.id for each in accepted.data] == [job.job_id for job in waiting]
-    assert [job.spec.prompt_tokens for job in waiting[:29]] == list(range(2, 31))
+    assert [job.spec.prompt_tokens for job in waiting[1:30]] == list(range(2, 31))
 
 
 async def test_thousand_jobs_at_once(

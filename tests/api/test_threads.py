@@ -81,3 +81,22 @@ async def test_error_stops_what_has_not_begun(one_thread: TextThreads) -> None:
         await one_thread.map(call, words("a", 50, PIECE_CHARS))
     await one_thread.map(call, words("b", 1, 10))
     assert done == ["a0", "a1", "b0"]
+
+
+async def test_error_stops_the_other_threads_too() -> None:
+    threads = TextThreads(2)
+    done: list[str] = []
+    gate = threading.Event()
+
+    def call(work: Word) -> None:
+        if work.name == "a0":
+            raise ValueError(work.name)
+        gate.wait()
+        done.append(work.name)
+
+    with pytest.raises(ValueError, match="a0"):
+        await threads.map(call, words("a", 50, PIECE_CHARS))
+    gate.set()
+    await threads.map(call, words("b", 9, PIECE_CHARS))
+    threads.close()
+    assert len(done) <= 1 + 9

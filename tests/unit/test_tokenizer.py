@@ -1,5 +1,6 @@
 """Tokenizers and chat templates from local files, equal to what transformers makes of them."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer
 
 import preble.tokenizer
 from preble.errors import ConfigError, InvalidJob
@@ -31,7 +31,9 @@ TEMPLATE = """
 {%- if messages[0]['role'] == 'assistant' %}{{ raise_exception('must not begin it') }}{% endif %}
 {{- bos_token }}
 {%- for message in messages %}
-    {%- if loop.index0 > 5 %}{% break %}{% endif %}
+    {% if loop.index0 > 5 %}
+        {% break %}
+    {% endif %}
     {%- if message.role == 'assistant' %}
 [{% generation %}{{ message.content }}{% endgeneration %}]
     {%- else %}
@@ -79,8 +81,8 @@ def copy(folder: Path, to: Path) -> Path:
 
 
 def transformers_tokenizer(folder: Path) -> Any:  # noqa: ANN401  untyped library
-    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    return tokenizer
+    library = importlib.import_module("transformers")
+    return library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
 @pytest.fixture(params=["embedded", "tiny"])

@@ -1,0 +1,93 @@
+"""The bounds on a request's head, in the protocol itself."""
+
+import asyncio
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from preble_api.server import MOST_HEAD_BYTES, BoundedHttp
+
+pytestmark = pytest.mark.anyio
+
+HEAD = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written to the client."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written = b""
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+async def ok(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that reads nothing."""
+    del scope, receive
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+async def connection() -> tuple[BoundedHttp, Wire]:
+    config = uvicorn.Config(ok, http=BoundedHttp, log_config=None)
+    config.load()
+    protocol = BoundedHttp(config, ServerState(), {})
+    wire = Wire()
+    protocol.connection_made(wire)
+    return protocol, wire
+
+
+async def test_head_may_come_in_pieces(connection: tuple[BoundedHttp, Wire]) -> None:
+    protocol, wire = connection
+    for byte in HEAD:
+        protocol.data_received(bytes([byte]))
+    await asyncio.sleep(0)
+    assert wire.written.startswith(b"HTTP/1.1 204 ")
+
+
+@pytest.mark.parametrize("begin", [b"GET /", b"GET / HTTP/1.1\r\nx: "])
+async def test_head_without_end_is_refused(
+    connection: tuple[BoundedHttp, Wire], begin: bytes
+) -> None:
+    protocol, wire = connection
+    protocol.data_received(begin)
+    for _ in range(MOST_HEAD_BYTES // 1024):
+        protocol.data_received(b"a" * 1024)
+    assert not wire.is_closed
+    protocol.data_received(b"a")
+    assert wire.is_closed
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_body_before_a_head_does_not_count(connection: tuple[BoundedHttp, Wire]) -> None:
+    protocol, wire = connection
+    size = 2 * MOST_HEAD_BYTES
+    protocol.data_received(HEAD)
+    protocol.data_received(b"%x\r\n%b\r\n0\r\n\r\nGET / HTT" % (size, b"a" * size))
+    protocol.data_received(b"P/1.1\r\n")
+    assert not wire.is_closed
+
+
+async def test_headers_after_the_body_are_not_kept(connection: tuple[BoundedHttp, Wire]) -> None:
+    protocol, _ = connection
+    protocol.data_received(HEAD + b"1\r\na\r\n0\r\n")
+    protocol.data_received(b"late: 1\r\n" * 10_000)
+    assert [name for name, _ in protocol.headers] == [b"host", b"transfer-encoding"]

@@ -1,0 +1,308 @@
+"""The worker on a memory broker, with an engine that does as each test says."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from support import assignment, submission
+
+from preble.broker.memory import MemoryBroker
+from preble.clock import SystemClock
+from preble.config import Settings
+from preble.errors import ConfigError, EngineRefused, EngineUnavailable, PoolMismatch
+from preble.messages import JobId, JobState, JobView, PoolRecord
+from preble.tokenizer import load_tokenizer
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
+from preble_workers.worker import Worker
+
+pytestmark = pytest.mark.anyio
+
+TOKENIZER = load_tokenizer("embedded")
+COMPLETION = Completion((5, 6), None, "length", cached_tokens=3, ttft_s=0.01)
+Answer = Callable[[EngineRequest], Awaitable[Completion]]
+
+
+class ScriptedEngine:
+    """Answers each request as told; says that it is back only when it is."""
+
+    def __init__(self, answer: Answer, *, slots: int = 4, kv_tokens: int = 8192) -> None:
+        self.answer = answer
+        self.info = EngineInfo(slots, kv_tokens, page_size=16, context_length=8192)
+        self.is_up = True
+        self.steps = 0
+        self.running = 0
+        self.most_running = 0
+
+    async def start(self) -> EngineInfo:
+        if not self.is_up:
+            raise EngineUnavailable("still down")
+        return self.info
+
+    async def generate(self, request: EngineRequest) -> Completion:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            return await self.answer(request)
+        finally:
+            self.running -= 1
+
+    async def page_events(self) -> AsyncGenerator[list[PageEvent]]:
+        await asyncio.Event().wait()
+        yield []
+
+    async def close(self) -> None:
+        self.is_up = False
+
+
+async def at_once(_: EngineRequest) -> Completion:
+    return COMPLETION
+
+
+@asynccontextmanager
+async def working(
+    engine: ScriptedEngine, broker: MemoryBroker, settings: Settings | None = None
+) -> AsyncIterator[asyncio.Event]:
+    """A worker that has registered; drained at the end, unless the test has drained it."""
+    draining = asyncio.Event()
+    worker = Worker(broker, engine, settings or Settings(), TOKENIZER, SystemClock())
+    running = asyncio.create_task(worker.run(draining))
+    await until(lambda: has_instance(broker))
+    yield draining
+    draining.set()
+    await running
+
+
+async def has_instance(broker: MemoryBroker) -> bool:
+    return (await broker.stats()).instances == 1
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Let the other tasks run until something holds."""
+    async with asyncio.timeout(20):
+        while not await condition():  # noqa: ASYNC110  # no event tells it
+            await asyncio.sleep(0)
+
+
+async def place(broker: MemoryBroker, *names: str, prompt_tokens: int = 10) -> None:
+    """Jobs on the worker's queue."""
+    await broker.admit([[submission(name, prompt_tokens=prompt_tokens) for name in names]])
+    await place_waiting(broker)
+
+
+async def place_waiting(broker: MemoryBroker) -> None:
+    token = await broker.lead("test", ttl_s=600)
+    assert token
+    await broker.reap(token, limit=100)
+    waiting = await broker.peek(100)
+    await broker.route(token, [(job.ingress, assignment(job)) for job in waiting])
+
+
+async def job(broker: MemoryBroker, name: str) -> JobView:
+    view = await broker.view(JobId(name))
+    assert view
+    return view
+
+
+async def ended(broker: MemoryBroker, *names: str) -> None:
+    async def all_ended() -> bool:
+        return all([(await job(broker, name)).state.is_terminal for name in names])
+
+    await until(all_ended)
+
+
+async def test_jobs_are_run_and_their_output_decoded() -> None:
+    broker = MemoryBroker()
+    async with working(ScriptedEngine(at_once), broker):
+        await place(broker, "a", "b", "c")
+        await ended(broker, "a", "b", "c")
+    view = await job(broker, "a")
+    assert view.result
+    assert view.result.text == TOKENIZER.decode([5, 6])
+    assert (view.result.cached_tokens, view.result.completion_tokens) == (3, 2)
+
+
+async def test_no_more_runs_than_slots_and_kv_memory_allow() -> None:
+    async def when_others_had_their_chance(_: EngineRequest) -> Completion:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return COMPLETION
+
+    names = [f"job{number}" for number in range(12)]
+    for slots, kv_tokens, prompt_tokens, most in ((4, 8192, 10, 4), (8, 8192, 2_700, 3)):
+        broker = MemoryBroker()
+        engine = ScriptedEngine(when_others_had_their_chance, slots=slots, kv_tokens=kv_tokens)
+        async with working(engine, broker):
+            await place(broker, *names, prompt_tokens=prompt_tokens)
+            await ended(broker, *names)
+        assert engine.most_running == most
+
+
+async def test_what_the_engine_refuses_fails_with_its_reason() -> None:
+    async def refuse(_: EngineRequest) -> Completion:
+        raise EngineRefused("too strange")
+
+    broker = MemoryBroker()
+    async with working(ScriptedEngine(refuse), broker):
+        await place(broker, "a")
+        await ended(broker, "a")
+    failure = (await job(broker, "a")).failure
+    assert failure
+    assert (failure.code, failure.message) == ("engine_refused", "too strange")
+
+
+async def test_a_bug_ends_one_job_and_tells_no_secrets() -> None:
+    async def stumble(request: EngineRequest) -> Completion:
+        if request.job_id == "a":
+            raise RuntimeError("secret prompt")
+        return COMPLETION
+
+    broker = MemoryBroker()
+    async with working(ScriptedEngine(stumble), broker):
+        await place(broker, "a", "b")
+        await ended(broker, "a", "b")
+    failure = (await job(broker, "a")).failure
+    assert failure
+    assert failure.code == "internal_error"
+    assert "secret" not in failure.message
+    assert (await job(broker, "b")).state is JobState.COMPLETED
+
+
+async def test_a_job_that_the_engine_lost_runs_again_once_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("preble_workers.life.ENGINE_RETRY_S", 0.001)
+    broker = MemoryBroker()
+    engine = ScriptedEngine(at_once)
+
+    async def die(_: EngineRequest) -> Completion:
+        engine.is_up = False
+        engine.answer = at_once
+        raise EngineUnavailable("died")
+
+    engine.answer = die
+
+    async def released() -> bool:
+        token = await broker.lead("test", ttl_s=600)
+        assert token
+        return bool((await broker.reap(token, limit=10)).requeued)
+
+    async with working(engine, broker):
+        await place(broker, "a")
+        await until(released)
+        await place_waiting(broker)
+        assert (await job(broker, "a")).state is JobState.ASSIGNED
+        engine.is_up = True
+        await ended(broker, "a")
+    view = await job(broker, "a")
+    assert (view.state, view.attempt) == (JobState.COMPLETED, 2)
+
+
+async def test_draining_finishes_what_runs_and_claims_no_more() -> None:
+    go_on = asyncio.Event()
+
+    async def when_told(_: EngineRequest) -> Completion:
+        await go_on.wait()
+        return COMPLETION
+
+    broker = MemoryBroker()
+    engine = ScriptedEngine(when_told, slots=1)
+    async with working(engine, broker) as draining:
+        await place(broker, "a", "b")
+        await until(lambda: is_running(broker, "a"))
+        draining.set()
+        go_on.set()
+    assert (await job(broker, "a")).state is JobState.COMPLETED
+    await place_waiting(broker)
+    assert ((await job(broker, "b")).state, (await broker.stats()).instances) == (
+        JobState.WAITING, 0,
+    )  # fmt: skip
+
+
+async def is_running(broker: MemoryBroker, name: str) -> bool:
+    return (await job(broker, name)).state is JobState.RUNNING
+
+
+async def test_what_outlasts_the_grace_time_is_handed_back_uncounted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("preble_workers.life.DRAIN_S", 0.01)
+
+    async def for_ever(_: EngineRequest) -> Completion:
+        await asyncio.Event().wait()
+        return COMPLETION
+
+    broker = MemoryBroker()
+    engine = ScriptedEngine(for_ever)
+    async with working(engine, broker):
+        await place(broker, "a")
+        await until(lambda: is_running(broker, "a"))
+    await place_waiting(broker)
+    view = await job(broker, "a")
+    assert (view.state, view.attempt, engine.running) == (JobState.WAITING, 0, 0)
+
+
+async def test_a_fenced_life_stops_its_jobs_and_begins_anew() -> None:
+    async def for_ever(_: EngineRequest) -> Completion:
+        await asyncio.Event().wait()
+        return COMPLETION
+
+    broker = MemoryBroker()
+    engine = ScriptedEngine(for_ever)
+    async with working(engine, broker, Settings(lease_s=0.05)):
+        await place(broker, "a")
+        await until(lambda: is_running(broker, "a"))
+        (first,) = (await broker.load_pool()).instances
+        engine.answer = at_once
+        await broker.retire(first)  # as if its lease had run out
+        await place_waiting(broker)
+
+        async def is_new_life() -> bool:
+            records = (await broker.load_pool()).instances
+            return bool(records) and records[0].epoch != first.epoch
+
+        await until(is_new_life)
+        assert engine.running == 0
+        await place_waiting(broker)
+        await ended(broker, "a")
+
+
+async def test_a_hung_engine_loses_its_jobs() -> None:
+    async def for_ever(_: EngineRequest) -> Completion:
+        await asyncio.Event().wait()
+        return COMPLETION
+
+    broker = MemoryBroker()
+    settings = Settings(lease_s=0.05, engine_stall_s=0.05)
+    async with working(ScriptedEngine(for_ever), broker, settings):
+        await place(broker, "a")
+        await until(lambda: is_running(broker, "a"))
+
+        async def is_requeued() -> bool:
+            token = await broker.lead("test", ttl_s=600)
+            assert token
+            return JobId("a") in (await broker.reap(token, limit=10)).requeued
+
+        await until(is_requeued)
+
+
+async def test_engine_and_pool_must_fit() -> None:
+    for info, complaint in (
+        (EngineInfo(4, 100_000, 16, context_length=100), "context of 100 tokens is shorter"),
+        (EngineInfo(4, 1_000, 16, context_length=8192), "KV cache of 1000 tokens cannot hold"),
+        (EngineInfo(4, 100_000, 48, context_length=8192), "not a multiple of page_size 48"),
+    ):
+        engine = ScriptedEngine(at_once)
+        engine.info = info
+        worker = Worker(MemoryBroker(), engine, Settings(), TOKENIZER, SystemClock())
+        with pytest.raises(ConfigError, match=complaint):
+            await worker.run(asyncio.Event())
+        assert not engine.is_up
+
+
+async def test_another_pool_is_refused() -> None:
+    broker = MemoryBroker()
+    await broker.join_pool(PoolRecord("other", "f", 1, 1, 64, 16))
+    worker = Worker(broker, ScriptedEngine(at_once), Settings(), TOKENIZER, SystemClock())
+    with pytest.raises(PoolMismatch, match="model"):
+        await worker.run(asyncio.Event())
