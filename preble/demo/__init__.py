@@ -66,7 +66,7 @@ def run_demo(settings: Settings, console: Console, json_file: Path | None) -> bo
     show_figures(console, rounds)
     show_answers(console, settings.engine, prompts, jobs)
     if json_file:
-        save_figures(json_file, settings, rounds)
+        save_figures(json_file, settings, rounds, prompts, jobs)
     return all(each.is_complete for each in rounds)
 
 

@@ -16,6 +16,8 @@ class RoundFigures(msgspec.Struct, frozen=True):
     policy: str
     num_jobs: int
     num_completed: int
+    num_with_hits: int
+    """Jobs for which the engine took some of the prompt from its KV cache."""
     jobs_per_instance: dict[str, int]
     prompt_tokens: int
     predicted_hit_tokens: int
@@ -49,6 +51,7 @@ def round_figures(policy: str, jobs: Sequence[Job], *, wall_s: float) -> RoundFi
         policy=policy,
         num_jobs=len(jobs),
         num_completed=sum(job.status is JobState.COMPLETED for job in jobs),
+        num_with_hits=sum(result.usage.cached_tokens > 0 for result in results),
         jobs_per_instance=dict(sorted(Counter(job.instance or "none" for job in jobs).items())),
         prompt_tokens=sum(result.usage.prompt_tokens for result in results),
         predicted_hit_tokens=sum(

@@ -22,6 +22,7 @@ _ROWS: Final[dict[str, Callable[[RoundFigures], str]]] = {
     "jobs per instance": lambda f: "  ".join(
         f"{name} {count}" for name, count in f.jobs_per_instance.items()
     ),
+    "jobs with a hit": lambda f: f"{f.num_with_hits} of {f.num_jobs}",
     "prompt tokens": lambda f: f"{f.prompt_tokens:,}",
     "hit tokens predicted": lambda f: f"{f.predicted_hit_tokens:,}",
     "hit tokens delivered": lambda f: f"{f.delivered_hit_tokens:,}",
@@ -95,12 +96,23 @@ def shown(text: str) -> str:
     return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
 
 
-def save_figures(path: Path, settings: Settings, rounds: Sequence[RoundFigures]) -> None:
-    """Write the figures and what they were measured with. Changes: the file."""
+def save_figures(
+    path: Path,
+    settings: Settings,
+    rounds: Sequence[RoundFigures],
+    prompts: Sequence[Prompt],
+    jobs: Sequence[Job],
+) -> None:
+    """Write the figures, what they were measured with, and the last round's answers.
+
+    Changes: the file.
+    """
+    pairs = zip(prompts, jobs, strict=True)
     report = {
         "engine": settings.engine,
         "model": settings.model,
         "kv_capacity_tokens": settings.kv_capacity_tokens,
         "rounds": [{**msgspec.to_builtins(each), "hit_rate": each.hit_rate} for each in rounds],
+        "answers": [[asked(prompt), job.result.text] for prompt, job in pairs if job.result],
     }
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")

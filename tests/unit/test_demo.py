@@ -236,13 +236,18 @@ def test_questions_and_answers_are_shown_in_a_line() -> None:
 
 
 def test_figures_are_written_as_json(tmp_path: Path) -> None:
-    figures = round_figures("e2", [ended_job("a")], wall_s=4.0)
+    jobs = [ended_job("a")]
+    figures = round_figures("e2", jobs, wall_s=4.0)
+    prompts = load_prompts()[:1]
 
-    save_figures(tmp_path / "figures.json", Settings(), [figures])
+    save_figures(tmp_path / "figures.json", Settings(), [figures], prompts, jobs)
 
     written = json.loads((tmp_path / "figures.json").read_text())
     assert written["engine"] == "emulated"
     assert written["rounds"][0]["hit_rate"] == 0.75
+    assert written["rounds"][0]["num_with_hits"] == 1
+    assert jobs[0].result
+    assert written["answers"] == [[asked(prompts[0]), jobs[0].result.text]]
 
 
 def test_engine_that_cannot_be_flushed_stops_the_demo() -> None:
