@@ -1,25 +1,20 @@
 """Text to token ids and back, for one pool's model, from local files only.
 
 Reads the two files that every model carries: `tokenizer.json` for the tokens, and the chat
-template from `chat_template.jinja` or `tokenizer_config.json`. It stands on the `tokenizers`
-library alone: importing transformers takes most of a second and does nothing more here.
-The tests hold both to the same ids and the same rendered chats.
+template from `chat_template.jinja` or `tokenizer_config.json`. Tokens are the business of
+the `tokenizers` library, chats of transformers, which is imported with the first chat: that
+takes a second, and a worker never needs it.
 """
 
 import hashlib
-import json
+import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
 import msgspec
 import tokenizers
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from preble.errors import ConfigError, InvalidJob
 
@@ -74,7 +69,7 @@ class Tokenizer:
 
 
 class ChatTemplate:
-    """A model's chat template, run in a sandbox: it comes with the model's files.
+    """A model's chat template, run in transformers' sandbox: it comes with the model's files.
 
     Args:
         source: Jinja source; empty if the model has none.
@@ -82,26 +77,38 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        self._template = _environment().from_string(source, globals=_GLOBALS) if source else None
+        self._source = source
         self._special_tokens = special_tokens
 
     def render(self, messages: Sequence[Message]) -> str:
         """See `Tokenizer.render_chat`."""
-        if self._template is None:
+        if not self._source:
             msg = "this pool's model has no chat template; send `prompt` or `input_ids`"
             raise InvalidJob("messages", msg)
         try:
-            return self._template.render(
-                messages=list(messages),
-                add_generation_prompt=True,
-                tools=None,
-                documents=None,
-                **self._special_tokens,
-            )
+            return _render(self._source, messages, self._special_tokens)
         except (jinja2.TemplateError, TypeError, ValueError) as error:
             # Templates index and concatenate what they are given, and raise as they like.
             msg = f"the model's chat template refuses these messages: {error}"
             raise InvalidJob("messages", msg) from None
+
+
+def _render(source: str, messages: Sequence[Message], special_tokens: Mapping[str, str]) -> str:
+    # Else it says on import that there is no torch, which is as it should be.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers.utils.chat_template_utils import (  # noqa: PLC0415  # see the module's head
+        render_jinja_template,
+    )
+
+    names: dict[str, Any] = dict(special_tokens)
+    rendered: Any = render_jinja_template(
+        [[dict(message) for message in messages]],
+        chat_template=source,
+        add_generation_prompt=True,
+        **names,
+    )
+    text: str = rendered[0][0]
+    return text
 
 
 def load_tokenizer(name_or_folder: str) -> Tokenizer:
@@ -118,7 +125,7 @@ def load_tokenizer(name_or_folder: str) -> Tokenizer:
         return _load(folder)
     except OSError as error:
         msg = f"tokenizer file {error.filename}: {error.strerror}; set PREBLE_TOKENIZER to a folder"
-    except (ValueError, jinja2.TemplateError) as error:
+    except ValueError as error:
         msg = f"tokenizer folder {folder} cannot be used: {error}"
     raise ConfigError(msg)
 
@@ -167,54 +174,3 @@ def _special_tokens(config: _Config) -> dict[str, str]:
         if isinstance(content, str):
             found[name] = content
     return found
-
-
-class _GenerationTag(jinja2.ext.Extension):
-    """Templates mark the model's own words with this tag for training; here it is nothing."""
-
-    tags = {"generation"}  # noqa: RUF012  declared so by jinja2
-
-    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.Scope(body).set_lineno(line)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """What chat templates are written for, as transformers defines it."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
-    )
-    # jinja2 annotates its filters in part only.
-    environment.filters["tojson"] = _to_json  # pyright: ignore[reportUnknownMemberType]
-    return environment
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)
-
-
-def _strftime_now(layout: str) -> str:
-    return datetime.now().astimezone().strftime(layout)
-
-
-_GLOBALS: Final = {"raise_exception": _refuse, "strftime_now": _strftime_now}
-
-
-def _to_json(
-    value: object,
-    ensure_ascii: bool = False,  # noqa: FBT001, FBT002  as templates call it
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,  # noqa: FBT001, FBT002  as templates call it
-) -> str:
-    """JSON without the HTML escapes of jinja's own filter."""
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-    )

@@ -159,6 +159,12 @@ def test_template_that_breaks_on_the_messages_refuses_them(tiny: Path, tmp_path:
         load_tokenizer(str(tmp_path)).render_chat([{"role": "user", "content": "Hi"}])
 
 
+def test_broken_template_is_told_with_the_first_chat(tiny: Path, tmp_path: Path) -> None:
+    write_config(copy(tiny, tmp_path), chat_template="{% broken")
+    with pytest.raises(InvalidJob, match="chat template refuses"):
+        load_tokenizer(str(tmp_path)).render_chat([{"role": "user", "content": "Hi"}])
+
+
 def test_template_cannot_reach_out_of_its_sandbox(tiny: Path, tmp_path: Path) -> None:
     write_config(copy(tiny, tmp_path), chat_template="{{ ''.__class__.__mro__ }}")
     with pytest.raises(InvalidJob, match="unsafe"):
@@ -192,7 +198,6 @@ def test_template_is_found_where_models_keep_it(tiny: Path, tmp_path: Path, wher
     ("name", "content"),
     [
         ("tokenizer.json", b""), ("tokenizer.json", b"{}"), ("tokenizer_config.json", b"nope"),
-        ("tokenizer_config.json", b'{"chat_template": "{% broken"}'),
         ("chat_template.jinja", b"\xff"),
     ],
 )  # fmt: skip
