@@ -97,7 +97,7 @@ def _render(source: str, messages: Sequence[Message], special_tokens: Mapping[st
     # Else it says on import that there is no torch, which is as it should be.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers.utils.chat_template_utils import (  # noqa: PLC0415  # see the module's head
-        render_jinja_template,
+        render_jinja_template,  # pyright: ignore[reportUnknownVariableType]  # partly untyped
     )
 
     names: dict[str, Any] = dict(special_tokens)

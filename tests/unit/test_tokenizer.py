@@ -81,7 +81,7 @@ def copy(folder: Path, to: Path) -> Path:
 
 
 def transformers_tokenizer(folder: Path) -> Any:  # noqa: ANN401  untyped library
-    library = importlib.import_module("transformers")
+    library: Any = importlib.import_module("transformers")
     return library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 

@@ -1,7 +1,7 @@
 """The worker on a memory broker, with an engine that does as each test says."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -62,7 +62,7 @@ async def at_once(_: EngineRequest) -> Completion:
 @asynccontextmanager
 async def working(
     engine: ScriptedEngine, broker: MemoryBroker, settings: Settings | None = None
-) -> AsyncIterator[asyncio.Event]:
+) -> AsyncGenerator[asyncio.Event]:
     """A worker that has registered; drained at the end, unless the test has drained it."""
     draining = asyncio.Event()
     worker = Worker(broker, engine, settings or Settings(), TOKENIZER, SystemClock())
@@ -124,7 +124,7 @@ async def test_jobs_are_run_and_their_output_decoded() -> None:
 
 async def test_no_more_runs_than_slots_and_kv_memory_allow() -> None:
     async def when_others_had_their_chance(_: EngineRequest) -> Completion:
-        for _ in range(20):
+        for _turn in range(20):
             await asyncio.sleep(0)
         return COMPLETION
 
