@@ -72,6 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kv_capacity_tokens: Positive = 198_516
     engine_stall_s: Seconds = 60.0
     """An engine that makes no step for so long counts as hung and loses its leases."""
+    max_run_s: Seconds = 3600.0
+    """Longest run of one job in an engine; beyond, it fails."""
     cost_model: str = "mistral_7b_a6000"
     chunk_tokens: Positive = 2048
     """Most tokens computed in one step of the emulated engine (chunked prefill)."""

@@ -14,7 +14,7 @@ placed: the held part may be evicted before the job runs, and is then computed a
 from collections.abc import Sequence
 
 from preble.cost_model import load_cost_model
-from preble.instance import Instance, PlacedWork
+from preble.instance import Instance
 from preble.messages import (
     AllBlocksCleared,
     Assignment,
@@ -115,6 +115,25 @@ class Scheduler:
             self._fold_event(instance.slot, event)
         return True
 
+    def is_behind(self, batch: EventBatch) -> bool:
+        """Whether batches before this one are still missing. Changes: nothing."""
+        instance = self._instances.get(batch.instance_id)
+        return (
+            instance is not None
+            and batch.epoch == instance.record.epoch
+            and batch.seq > instance.event_seq + 1
+        )
+
+    def restart_blocks(self, batch: EventBatch) -> None:
+        """Forget what an instance held and go on from this batch: what is missing is lost.
+
+        Hits on blocks held from before are missed until they are evicted or stored anew.
+        """
+        instance = self._instances[batch.instance_id]
+        self._tree.clear(instance.slot)
+        instance.event_seq = batch.seq - 1
+        self.fold(batch)
+
     def load_snapshot(self, snapshot: Snapshot) -> None:
         """Replace what an instance holds. A snapshot older than what was folded is ignored."""
         instance = self._instances.get(snapshot.instance_id)
@@ -173,8 +192,7 @@ class Scheduler:
         if instance_id is None:
             return
         instance = self._instances[instance_id]
-        work = instance.placed.pop(job_id)
-        self._tree.unexpect(work.block_keys, instance.slot)
+        self._tree.unexpect(instance.placed.pop(job_id), instance.slot)
 
     # Helpers.
 
@@ -238,7 +256,7 @@ class Scheduler:
         self, job_id: JobId, instance: Instance, keys: list[int], prompt_tokens: int,
         prefill_s: float, now_s: float,
     ) -> None:  # fmt: skip
-        instance.placed[job_id] = PlacedWork(keys, prompt_tokens)
+        instance.placed[job_id] = keys
         self._instance_of[job_id] = instance.record.instance_id
         self._tree.expect(keys, instance.slot)
         token_decode_s = instance.cost_model.decode_s(1, prompt_tokens)

@@ -24,6 +24,7 @@ from preble.errors import BrokerUnavailable, ConfigError, NotLeader, PrebleError
 from preble.logs import configure_logging
 from preble.messages import (
     Assignment,
+    EventBatch,
     InstanceId,
     InstanceJoined,
     InstanceRecord,
@@ -39,6 +40,8 @@ LEADER_LEASE_S: Final = 3.0
 RENEW_EVERY_S: Final = 1.0
 REAP_EVERY_S: Final = 0.5
 REAP_LIMIT: Final = 1_000
+RESTORE_TOGETHER: Final = 256
+CATCH_UP_READS: Final = 64
 RETRY_AFTER_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
@@ -51,7 +54,6 @@ class SchedulerProcess:
         self._broker = broker
         self._settings = settings
         self._clock = clock
-        self._holder = uuid4().hex
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -61,10 +63,11 @@ class SchedulerProcess:
     async def run(self) -> None:
         """Lead or stand by until `stop`; survives a broker that is away for a while."""
         while not self._stopping.is_set():
+            holder = uuid4().hex  # new for each term: a token never comes twice
             try:
-                token = await self._broker.lead(self._holder, ttl_s=LEADER_LEASE_S)
+                token = await self._broker.lead(holder, ttl_s=LEADER_LEASE_S)
                 if token:
-                    await self._lead(token)
+                    await self._lead(holder, token)
                 else:
                     await self._pause(RENEW_EVERY_S)
             except NotLeader:
@@ -73,22 +76,34 @@ class SchedulerProcess:
                 _log.warning("%s; trying again", error)
                 await self._pause(RETRY_AFTER_S)
 
-    async def _lead(self, token: LeaderToken) -> None:
+    async def _lead(self, holder: str, token: LeaderToken) -> None:
+        """One term: work and renew side by side, until one of them ends."""
+        tasks = {
+            asyncio.create_task(self._work(token)),
+            asyncio.create_task(self._keep_leading(holder, token)),
+        }
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _work(self, token: LeaderToken) -> None:
         leadership = Leadership(self._broker, self._settings, self._clock, token)
         await leadership.load()
         while not self._stopping.is_set():
-            await self._renew(leadership)
             await leadership.turn()
         await self._broker.resign(token)
 
-    async def _renew(self, leadership: "Leadership") -> None:
-        if self._clock.now_s() < leadership.renew_at_s:
-            return
-        leadership.renew_at_s = self._clock.now_s() + RENEW_EVERY_S
-        token = await self._broker.lead(self._holder, ttl_s=LEADER_LEASE_S)
-        if token != leadership.token:
-            msg = "another scheduler leads this pool"
-            raise NotLeader(msg)
+    async def _keep_leading(self, holder: str, token: LeaderToken) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            if await self._broker.lead(holder, ttl_s=LEADER_LEASE_S) != token:
+                msg = "another scheduler leads this pool"
+                raise NotLeader(msg)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -104,8 +119,7 @@ class Leadership:
     def __init__(
         self, broker: Broker, settings: Settings, clock: Clock, token: LeaderToken
     ) -> None:
-        self.token = token
-        self.renew_at_s = clock.now_s() + RENEW_EVERY_S
+        self._token = token
         self._broker = broker
         self._settings = settings
         self._clock = clock
@@ -126,18 +140,23 @@ class Leadership:
             self._join(record)
         for snapshot in pool.snapshots:
             self._scheduler.load_snapshot(snapshot)
-        await self._catch_up()
-        for job in pool.placed:
+        for number, job in enumerate(pool.placed):
             self._scheduler.restore(job, now_s=self._clock.now_s())
+            if number % RESTORE_TOGETHER == 0:
+                await asyncio.sleep(0)  # to renew the leadership
+        await self._catch_up()
         _log.info(
             "leading token=%s policy=%s instances=%d cached_blocks=%d placed_jobs=%d",
-            self.token, self._settings.policy, len(pool.instances),
+            self._token, self._settings.policy, len(pool.instances),
             self._scheduler.cached_blocks, len(pool.placed),
         )  # fmt: skip
 
     async def _catch_up(self) -> None:
-        """Fold all events that came after the snapshots: decide nothing on old news."""
-        while True:
+        """Fold what came after the snapshots, so that nothing is decided on old news.
+
+        Bounded, for events may come as fast as they are read.
+        """
+        for _ in range(CATCH_UP_READS):
             news = await self._broker.follow(self._cursor, timeout_s=0)
             await self._fold(news)
             if not news.batches:
@@ -152,13 +171,13 @@ class Leadership:
         """
         if self._clock.now_s() >= self._reap_at_s:
             await self._reap()
-        if self._has_waiting:
-            self._has_waiting = await self._place_waiting()
-        await self._fold(await self._broker.follow(self._cursor, timeout_s=REAP_EVERY_S))
+        has_more = self._has_waiting and await self._place_window()
+        timeout_s = 0 if has_more else REAP_EVERY_S
+        await self._fold(await self._broker.follow(self._cursor, timeout_s=timeout_s))
 
     async def _reap(self) -> None:
         self._reap_at_s = self._clock.now_s() + REAP_EVERY_S
-        reaped = await self._broker.reap(self.token, limit=REAP_LIMIT)
+        reaped = await self._broker.reap(self._token, limit=REAP_LIMIT)
         for job_id in (*reaped.requeued, *reaped.failed):
             self._scheduler.forget(job_id)
         for instance_id in reaped.gone:
@@ -170,20 +189,26 @@ class Leadership:
                 len(reaped.requeued), len(reaped.failed), ",".join(reaped.gone) or "none",
             )  # fmt: skip
 
-    async def _place_waiting(self) -> bool:
-        """Place jobs until none waits. Returns whether some still do, for lack of an instance."""
-        while waiting := await self._broker.peek(self._settings.window_jobs):
-            decided = [
-                (job.ingress, assignment)
-                for job in waiting
-                if (assignment := self._scheduler.assign(job, now_s=self._clock.now_s()))
-            ]
-            if not decided or not any(await self._route(decided)):
-                return True
-        return False
+    async def _place_window(self) -> bool:
+        """Place the first jobs that wait.
+
+        Returns:
+            Whether more may wait that can be placed at once.
+
+        Changes: notes whether any job is left waiting.
+        """
+        waiting = await self._broker.peek(self._settings.window_jobs)
+        decided = [
+            (job.ingress, assignment)
+            for job in waiting
+            if (assignment := self._scheduler.assign(job, now_s=self._clock.now_s()))
+        ]
+        has_moved = bool(decided) and any(await self._route(decided))
+        self._has_waiting = bool(waiting)
+        return has_moved
 
     async def _route(self, decided: list[tuple[str, Assignment]]) -> list[bool]:
-        moved = await self._broker.route(self.token, decided)
+        moved = await self._broker.route(self._token, decided)
         for (_, assignment), has_moved in zip(decided, moved, strict=True):
             if not has_moved:
                 self._scheduler.forget(assignment.job_id)
@@ -196,7 +221,7 @@ class Leadership:
         for batch in news.batches:
             if not self._scheduler.fold(batch):
                 _log.warning("events of %s were missed; loading its snapshot", batch.instance_id)
-                await self._load_snapshot(batch.instance_id)
+                await self._resync(batch)
 
     async def _hear(self, signal_: Signal) -> None:
         match signal_:
@@ -216,6 +241,12 @@ class Leadership:
             _log.error("instance %s cannot be used: %s", record.instance_id, error)
         else:
             _log.info("instance %s joined engine=%s", record.instance_id, record.engine)
+
+    async def _resync(self, batch: EventBatch) -> None:
+        """Batches before this one are missing: go on from a snapshot, else from nothing."""
+        await self._load_snapshot(batch.instance_id)
+        if self._scheduler.is_behind(batch):
+            self._scheduler.restart_blocks(batch)
 
     async def _load_snapshot(self, instance_id: InstanceId) -> None:
         """Take the newest snapshot and follow the instance's events from there."""

@@ -4,6 +4,7 @@ Clients of either kind then read code, type and the field that is wrong. `edge.p
 only caller: whatever goes wrong in a request passes there.
 """
 
+import logging
 import math
 from http import HTTPStatus
 from typing import Final
@@ -21,6 +22,8 @@ LONGEST_RETRY_AFTER_S: Final = 120
 """OpenAI's client gives up at once when told to wait longer."""
 
 _BROKER_RETRY_AFTER_S: Final = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 class HttpError(PrebleError):
@@ -62,7 +65,8 @@ def refusal(error: Exception) -> HttpError:
     if isinstance(error, QueueFull):
         return _full(error)
     if isinstance(error, BrokerError):
-        return _unavailable(error)
+        _log.warning("%s", error)  # it names hosts, which are no client's business
+        return _unavailable()
     if isinstance(error, HTTPException):
         return _of_router(error)
     message = "something went wrong here; the request id names it in the log"
@@ -108,11 +112,11 @@ def _full(error: QueueFull) -> HttpError:
     )
 
 
-def _unavailable(error: BrokerError) -> HttpError:
+def _unavailable() -> HttpError:
     return HttpError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "queue_unavailable",
-        str(error),
+        "the queue cannot be reached just now; nothing is lost that was accepted before",
         retry_after_s=_BROKER_RETRY_AFTER_S,
     )
 

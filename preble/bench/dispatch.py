@@ -85,7 +85,9 @@ def run(settings: Settings, *, jobs: int, beside: str | None, say: Say) -> Dispa
     Raises:
         LoadFailed: If a server does not accept a request.
     """
-    settings = msgspec.structs.replace(settings, engine="noop", slots=256, log_level="warning")
+    settings = msgspec.structs.replace(
+        settings, engine="noop", slots=256, log_level="warning", api_key=""
+    )
     with private_stack(settings) as stack:
         return asyncio.run(_Bench(stack, settings, say).run(jobs, beside))
 
@@ -145,16 +147,17 @@ class _Bench:
 
     async def _all_completed(self, new_jobs: int) -> None:
         self._submitted += new_jobs
-        while await self._completed() < self._submitted:  # noqa: ASYNC110  # another process
+        while await self._ended() < self._submitted:  # noqa: ASYNC110  # another process
             await asyncio.sleep(POLL_S)
 
-    async def _completed(self) -> int:
+    async def _ended(self) -> int:
         page = await get(Target(self._stack.url, "/metrics"))
+        ended = 0
         for line in page.decode().splitlines():
             name, _, value = line.rpartition(" ")
-            if name.startswith("preble_pool_jobs_completed_total"):
-                return int(float(value))
-        return 0
+            if name in {"preble_pool_jobs_completed_total", "preble_pool_jobs_failed_total"}:
+                ended += int(float(value))
+        return ended
 
     async def _latency(self, jobs: int) -> LatencyRow:
         self._say("one job at a time")

@@ -7,6 +7,7 @@ when a connection breaks before the reply. Only this package imports redis and r
 
 import asyncio
 import base64
+import logging
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
@@ -30,7 +31,14 @@ from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.rq_worker import RQ_WORKER_TTL_S, RqWorker
 from preble.broker.scripts import load_scripts
 from preble.config import Settings
-from preble.errors import BrokerError, InstanceFenced, InvariantError, NotLeader, QueueFull
+from preble.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    InstanceFenced,
+    InvariantError,
+    NotLeader,
+    QueueFull,
+)
 from preble.messages import (
     Assignment,
     ClaimedJob,
@@ -58,10 +66,12 @@ from preble.messages import (
 MAX_CALL_BYTES: Final = 1024 * 1024
 """Prompts above this, together, are staged before ADMIT, so that no call blocks Redis long."""
 
-STAGED_TTL_S: Final = 3600
+STAGED_TTL_S: Final = 60
 POSITION_DEPTH: Final = 10_000
 EVENTS_KEPT: Final = 4_096
 SIGNALS_READ: Final = 1_000
+
+_log = logging.getLogger(__name__)
 
 _START: Final = "0-0"
 _ATTEMPTS_USED_UP: Final = JobFailure(
@@ -104,8 +114,10 @@ class RedisBroker:
         """Found the pool, or agree with it. Raises: PoolMismatch."""
         with translated():
             key = self._keys("pool")
-            await self._client.set(key, msgspec.json.encode(record), nx=True)
             blob = await self._client.get(key)
+            if blob is None:  # asked first, for a full Redis refuses even a SET NX
+                await self._client.set(key, msgspec.json.encode(record), nx=True)
+                blob = await self._client.get(key)
         founded = msgspec.json.decode(blob, type=PoolRecord) if blob else record
         require_same_pool(self._keys.pool, founded, record)
 
@@ -308,7 +320,10 @@ class RedisBroker:
 
     async def _in_rq(self, act: Callable[[str, str], None], record: InstanceRecord) -> None:
         queue = self._keys.instance_queue(record.instance_id)
-        await asyncio.to_thread(act, self._redis_url, queue)
+        try:
+            await asyncio.to_thread(act, self._redis_url, queue)
+        except BrokerUnavailable as error:  # a full Redis: jobs run on without this record
+            _log.warning("RQ's record of %s was not written: %s", queue, error)
 
     async def _admit_arguments(self, batch: Sequence[Submission]) -> list[Argument]:
         is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES

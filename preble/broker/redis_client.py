@@ -14,6 +14,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -31,9 +33,13 @@ Entries = Sequence[tuple[bytes, Mapping[bytes, bytes]]]
 Streams = Sequence[tuple[bytes, Entries]]
 
 _UNAVAILABLE: Final = (
-    BusyLoadingError, OSError, OutOfMemoryError, ReadOnlyError, RedisConnectionError,
-    RedisTimeoutError,
+    BusyLoadingError, ClusterDownError, MasterDownError, OSError, OutOfMemoryError,
+    ReadOnlyError, RedisConnectionError, RedisTimeoutError,
 )  # fmt: skip
+
+
+_UNAVAILABLE_REPLIES: Final = ("MISCONF", "NOREPLICAS", "BUSY")
+"""Refusals that pass and have no class: a full disk, missing replicas, a long script."""
 
 
 class Pipeline(Protocol):
@@ -101,6 +107,6 @@ def translated() -> Generator[None]:
 
 def as_broker_error(error: Exception) -> BrokerError:
     """What a Redis error means to a caller."""
-    if isinstance(error, _UNAVAILABLE):
+    if isinstance(error, _UNAVAILABLE) or str(error).startswith(_UNAVAILABLE_REPLIES):
         return BrokerUnavailable(f"Redis is not available: {error}")
     return BrokerError(f"Redis refused a command: {error}")

@@ -6,7 +6,8 @@
             print(job.result)
 
 What may be tried again is tried again, with growing, jittered pauses, and never sooner than
-the api asks for. A submission is repeated only while it was not accepted.
+the api asks for. A submission is repeated after 429 and 503; a 503 may in
+rare cases, when only the queue's answer was lost, have been accepted all the same.
 """
 
 from preble.client.errors import (

@@ -10,7 +10,7 @@ LONGEST_RETRY_AFTER_S: Final = 120.0
 
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 _NOT_ACCEPTED: Final = frozenset({429, 503})
-"""A gateway's 502 and 504 leave open whether the api has acted."""
+"""A gateway's 502 and 504 leave open whether the api has acted; a 503 hardly ever does."""
 
 _NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 

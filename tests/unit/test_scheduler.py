@@ -135,6 +135,19 @@ def test_a_gap_asks_for_a_snapshot_and_goes_on_from_it() -> None:
     assert made.cached_blocks == 4
 
 
+def test_a_gap_that_no_snapshot_closes_costs_what_was_held_and_no_more() -> None:
+    made = scheduler()
+    made.fold(events(GPU0, 1, stored(1, 2)))
+    late = events(GPU0, 5, stored(3))
+    assert not made.fold(late)
+    made.load_snapshot(Snapshot(GPU0, "e1", 1, pack_keys([1, 2])))
+    assert made.is_behind(late)
+    made.restart_blocks(late)
+    assert made.cached_blocks == 1
+    assert made.fold(events(GPU0, 6, stored(4)))
+    assert not made.is_behind(events(GPU0, 7))
+
+
 def test_an_older_snapshot_changes_nothing() -> None:
     made = scheduler()
     made.fold(events(GPU0, 1, stored(1)))

@@ -77,6 +77,13 @@ async def has_instance(broker: MemoryBroker) -> bool:
     return (await broker.stats()).instances == 1
 
 
+async def has_left(broker: MemoryBroker) -> bool:
+    token = await broker.lead("test", ttl_s=600)
+    assert token
+    await broker.reap(token, limit=100)
+    return not await has_instance(broker)
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Let the other tasks run until something holds."""
     async with asyncio.timeout(20):
@@ -171,7 +178,7 @@ async def test_a_bug_ends_one_job_and_tells_no_secrets() -> None:
 async def test_a_job_that_the_engine_lost_runs_again_once_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("preble_workers.life.ENGINE_RETRY_S", 0.001)
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
     broker = MemoryBroker()
     engine = ScriptedEngine(at_once)
 
@@ -190,12 +197,29 @@ async def test_a_job_that_the_engine_lost_runs_again_once_it_is_back(
     async with working(engine, broker):
         await place(broker, "a")
         await until(released)
+        await until(lambda: has_left(broker))
         await place_waiting(broker)
-        assert (await job(broker, "a")).state is JobState.ASSIGNED
+        assert (await job(broker, "a")).state is JobState.WAITING  # others may have it
         engine.is_up = True
+        await until(lambda: has_instance(broker))
+        await place_waiting(broker)
         await ended(broker, "a")
     view = await job(broker, "a")
     assert (view.state, view.attempt) == (JobState.COMPLETED, 2)
+
+
+async def test_a_run_that_never_ends_fails() -> None:
+    async def for_ever(_: EngineRequest) -> Completion:
+        await asyncio.Event().wait()
+        return COMPLETION
+
+    broker = MemoryBroker()
+    async with working(ScriptedEngine(for_ever), broker, Settings(max_run_s=0.01)):
+        await place(broker, "a")
+        await ended(broker, "a")
+    failure = (await job(broker, "a")).failure
+    assert failure
+    assert failure.code == "run_time_exceeded"
 
 
 async def test_draining_finishes_what_runs_and_claims_no_more() -> None:

@@ -1,10 +1,12 @@
 """Entry of `python -m preble_workers`, which is `preble worker`."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
+from typing import Final
 
 import uvloop
 
@@ -15,7 +17,11 @@ from preble.errors import ConfigError, PoolMismatch, PrebleError
 from preble.logs import configure_logging
 from preble.tokenizer import load_tokenizer
 from preble_workers.engines import create_engine
+from preble_workers.life import DRAIN_S
 from preble_workers.worker import Worker
+
+LEAVE_S: Final = 2.0
+"""For telling the pool goodbye, after the running jobs had `DRAIN_S`."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +36,25 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.set)
+    worker = Worker(broker, engine, settings, tokenizer, clock)
     try:
-        await Worker(broker, engine, settings, tokenizer, clock).run(draining)
+        await _run_until_drained(worker, draining)
     finally:
         await broker.close()
+
+
+async def _run_until_drained(worker: Worker, draining: asyncio.Event) -> None:
+    """Run; once draining, for the grace time at most, even if Redis or the engine is away."""
+    running = asyncio.create_task(worker.run(draining))
+    asked = asyncio.create_task(draining.wait())
+    await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    await asyncio.wait({running}, timeout=DRAIN_S + LEAVE_S if draining.is_set() else None)
+    if not running.done():
+        _log.warning("could not leave the pool in time; its leases will run out")
+        running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 def main() -> int:

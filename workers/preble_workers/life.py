@@ -27,7 +27,6 @@ from preble_workers.prefix_publisher import PrefixPublisher
 AWAIT_ASSIGNED_S: Final = 2.0
 FINISH_TOGETHER: Final = 64
 BROKER_RETRY_S: Final = 0.25
-ENGINE_RETRY_S: Final = 1.0
 DRAIN_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class Life:
     def __init__(
         self, broker: Broker, engine: Engine, info: EngineInfo, record: InstanceRecord,
         publisher: PrefixPublisher, tokenizer: Tokenizer, clock: Clock, *, lease_s: float,
-        engine_stall_s: float,
+        engine_stall_s: float, max_run_s: float,
     ) -> None:  # fmt: skip
         self._record = record
         self._broker = broker
@@ -50,18 +49,24 @@ class Life:
         self._clock = clock
         self._lease_s = lease_s
         self._engine_stall_s = engine_stall_s
+        self._max_run_s = max_run_s
         self._held: dict[Lease, asyncio.Task[None]] = {}
         self._free_slots = info.slots
         self._free_tokens = info.kv_capacity_tokens
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self._wake = asyncio.Event()
-        self._engine_ready = asyncio.Event()
-        self._engine_ready.set()
+        self._has_lost_engine = False
         self._engine_steps = -1
         self._progress_at_s = clock.now_s()
 
-    async def run(self, draining: asyncio.Event) -> None:
-        """Work until `draining` is set; then finish or hand back what runs, and leave.
+    async def run(self, draining: asyncio.Event) -> bool:
+        """Work until `draining` is set or the engine is lost; then end what runs, and leave.
+
+        What does not end within the grace time is handed back.
+
+        Returns:
+            Whether the engine is well. A lost engine leaves the pool, so that its queue
+            goes elsewhere meanwhile.
 
         Raises:
             ExceptionGroup: Holding InstanceFenced, when this life is over; its jobs are
@@ -82,13 +87,13 @@ class Life:
             for task in (*beside, *self._held.values()):
                 task.cancel()
         await self._leave()
+        return not self._has_lost_engine
 
     # Claiming.
 
     async def _claim_until(self, draining: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
-        while not draining.is_set():
+        while not (draining.is_set() or self._has_lost_engine):
             self._wake.clear()
-            await self._engine_ready.wait()
             claimed = await self._claim()
             for job in claimed:
                 self._start(job, tasks)
@@ -141,6 +146,9 @@ class Life:
             return
         except EngineRefused as error:
             outcome = Outcome(job.lease, failure=JobFailure("engine_refused", str(error)))
+        except TimeoutError:
+            message = f"the engine did not end it within max_run_s {self._max_run_s:g}"
+            outcome = Outcome(job.lease, failure=JobFailure("run_time_exceeded", message))
         except Exception:  # noqa: BLE001  # logged, and told to the client
             # The one place where a bug ends one job instead of all that run beside it.
             _log.exception("job %s met an unexpected error", job.job_id)
@@ -151,7 +159,8 @@ class Life:
     async def _generate(self, job: ClaimedJob) -> JobResult:
         request = EngineRequest(job.job_id, job.prompt, job.spec.sampling, job.spec.cache_salt)
         started_s = self._clock.now_s()
-        completion = await self._engine.generate(request)
+        async with asyncio.timeout(self._max_run_s):
+            completion = await self._engine.generate(request)
         return JobResult(
             text=self._text(completion),
             output_ids=completion.output_ids,
@@ -169,24 +178,12 @@ class Life:
         return completion.text
 
     async def _give_up(self, job: ClaimedJob, error: EngineUnavailable) -> None:
-        """Hand a job back that the engine lost; claim nothing until the engine answers."""
+        """Hand back a job that the engine lost, and claim no more in this life."""
         _log.warning("engine lost job %s: %s", job.job_id, error)
         await insist(lambda: self._broker.release(self._record, [job.lease], is_attempt=True))
-        del self._held[job.lease]
-        if self._engine_ready.is_set():
-            self._engine_ready.clear()
-            await self._revive_engine()
-            self._engine_ready.set()
-
-    async def _revive_engine(self) -> None:
-        while True:
-            try:
-                await self._engine.start()
-            except EngineUnavailable as error:
-                _log.warning("the engine is not back yet: %s", error)
-                await asyncio.sleep(ENGINE_RETRY_S)
-            else:
-                return
+        self._held.pop(job.lease, None)
+        self._has_lost_engine = True
+        self._wake.set()
 
     # Finishing.
 

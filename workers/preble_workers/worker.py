@@ -1,14 +1,17 @@
 """The worker: one engine, one life after another, until it is told to drain."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Coroutine
 from random import Random
+from typing import Any, Final
 from uuid import uuid4
 
 from preble.broker import Broker
 from preble.clock import Clock
 from preble.config import Settings
-from preble.errors import ConfigError, InstanceFenced
+from preble.errors import ConfigError, EngineUnavailable, InstanceFenced
 from preble.messages import InstanceId, InstanceRecord
 from preble.pool import pool_record
 from preble.tokenizer import Tokenizer
@@ -16,6 +19,12 @@ from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import Engine, EngineInfo
 from preble_workers.life import Life, insist
 from preble_workers.prefix_publisher import PrefixPublisher
+
+ENGINE_PAUSE_S: Final = 1.0
+"""Before the first question whether a lost engine is back; doubles with each loss."""
+
+LONGEST_ENGINE_PAUSE_S: Final = 30.0
+FORGIVE_ENGINE_S: Final = 120.0
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +42,8 @@ class Worker:
         self._tokenizer = tokenizer
         self._clock = clock
         self._pool = pool_record(settings, tokenizer)
+        self._engine_losses = 0
+        self._engine_lost_at_s = clock.now_s()
 
     async def run(self, draining: asyncio.Event) -> None:
         """Work until `draining` is set and the running jobs have ended or were handed back.
@@ -48,24 +59,55 @@ class Worker:
             await insist(lambda: self._broker.join_pool(self._pool))
             mapper = BlockMapper(self._pool, page_size=info.page_size)
             while not draining.is_set():
-                await self._live(info, mapper, draining)
+                if not await self._live(info, mapper, draining):
+                    await self._await_engine(draining)
         finally:
             await self._engine.close()
 
-    async def _live(self, info: EngineInfo, mapper: BlockMapper, draining: asyncio.Event) -> None:
+    async def _live(self, info: EngineInfo, mapper: BlockMapper, draining: asyncio.Event) -> bool:
+        """One life. Returns whether the engine is well."""
         record = self._record(info)
         publisher = PrefixPublisher(
             broker=self._broker, engine=self._engine, mapper=mapper, record=record,
             clock=self._clock, random=Random(),  # noqa: S311  # spreads retries, hides nothing
         )  # fmt: skip
+        settings = self._settings
         life = Life(
             self._broker, self._engine, info, record, publisher, self._tokenizer, self._clock,
-            lease_s=self._settings.lease_s, engine_stall_s=self._settings.engine_stall_s,
+            lease_s=settings.lease_s, engine_stall_s=settings.engine_stall_s,
+            max_run_s=settings.max_run_s,
         )  # fmt: skip
         try:
-            await life.run(draining)
-        except* InstanceFenced as fenced:
-            _log.warning("%s; beginning anew", fenced.exceptions[0])
+            return await life.run(draining)
+        except ExceptionGroup as group:
+            fenced, others = group.split(InstanceFenced)
+            if others:
+                raise others.exceptions[0] from None
+            _log.warning("%s; beginning anew", fenced.exceptions[0] if fenced else group)
+            return True
+
+    async def _await_engine(self, draining: asyncio.Event) -> None:
+        """Wait until the engine answers again, asking ever more rarely.
+
+        An engine that answers and loses its next job is asked as rarely, so that it cannot
+        use up the attempts of a whole queue.
+        """
+        while not draining.is_set():
+            self._engine_losses += 1
+            await _at_most(draining.wait(), self._engine_pause_s())
+            try:
+                await self._engine.start()
+            except EngineUnavailable as error:
+                _log.warning("the engine is not back yet: %s", error)
+            else:
+                return
+
+    def _engine_pause_s(self) -> float:
+        now_s = self._clock.now_s()
+        if now_s - self._engine_lost_at_s > FORGIVE_ENGINE_S:
+            self._engine_losses = 1
+        self._engine_lost_at_s = now_s
+        return min(ENGINE_PAUSE_S * 2.0 ** (self._engine_losses - 1), LONGEST_ENGINE_PAUSE_S)
 
     def _record(self, info: EngineInfo) -> InstanceRecord:
         return InstanceRecord(
@@ -88,3 +130,9 @@ class Worker:
                 f"prompt of context_length {context}; lower one or raise the other"
             )
             raise ConfigError(msg)
+
+
+async def _at_most(what: Coroutine[Any, Any, object], seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await what

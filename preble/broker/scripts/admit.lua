@@ -21,9 +21,16 @@ for i = 5, #ARGV, 6 do
 end
 if #new == 0 then return {'ok'} end
 
+local function refuse(bound)
+  for _, i in ipairs(new) do
+    if ARGV[i + 5] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
+  end
+  return {'full', bound}
+end
+
 local counts = redis.call('HMGET', k.counts(), 'jobs', 'prompt_bytes')
-if tonumber(counts[1] or 0) + #new > max_jobs then return {'full', 'jobs'} end
-if tonumber(counts[2] or 0) + bytes > max_bytes then return {'full', 'prompt bytes'} end
+if tonumber(counts[1] or 0) + #new > max_jobs then return refuse('jobs') end
+if tonumber(counts[2] or 0) + bytes > max_bytes then return refuse('prompt bytes') end
 
 local now = now_ms()
 local now_iso = iso(now)

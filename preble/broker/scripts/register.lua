@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- REGISTER: begin a new life of an instance.
 --
 -- Keys:  instances, instance, queues, started, leases, events, snapshot, doorbell, signals
