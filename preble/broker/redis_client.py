@@ -4,6 +4,7 @@ redis-py annotates each command with all it might return under any protocol and 
 `Client` says what these connections do return: RESP2, bytes.
 """
 
+import asyncio
 from collections.abc import Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -98,11 +99,26 @@ def connect(redis_url: str, *, max_connections: int = 16) -> Client:
 
 @contextmanager
 def translated() -> Generator[None]:
-    """Raise Redis errors as ours."""
+    """Raise Redis errors as ours; and a cancellation that redis-py has swallowed.
+
+    It does so when the cancellation meets its own socket timeout, as after a stop and
+    continue of the whole process: the call returns and the task would never end.
+    """
     try:
         yield
     except (RedisError, OSError) as error:
+        _require_not_cancelled()
         raise as_broker_error(error) from error
+    _require_not_cancelled()
+
+
+def _require_not_cancelled() -> None:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # in a thread
+        return
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def as_broker_error(error: Exception) -> BrokerError:

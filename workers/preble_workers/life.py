@@ -59,6 +59,11 @@ class Life:
         self._engine_steps = -1
         self._progress_at_s = clock.now_s()
 
+    @property
+    def num_held(self) -> int:
+        """Jobs whose end the broker has neither accepted nor refused."""
+        return len(self._held)
+
     async def run(self, draining: asyncio.Event) -> bool:
         """Work until `draining` is set or the engine is lost; then end what runs, and leave.
 

@@ -83,7 +83,8 @@ class Worker:
             fenced, others = group.split(InstanceFenced)
             if others:
                 raise others.exceptions[0] from None
-            _log.warning("%s; beginning anew", fenced.exceptions[0] if fenced else group)
+            reason = fenced.exceptions[0] if fenced else group
+            _log.warning("%s; beginning anew, dropped_jobs=%d", reason, life.num_held)
             return True
 
     async def _await_engine(self, draining: asyncio.Event) -> None:
