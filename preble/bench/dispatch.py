@@ -16,8 +16,8 @@ import msgspec
 
 from preble.bench.cpu import cpu_us_by_kind
 from preble.bench.load import Reply, Target, get, send_all
-from preble.bench.statistics import percentile
 from preble.config import Settings
+from preble.quantiles import quantile
 from preble.serve.private import PrivateStack, private_stack
 from preble.tokenizer import load_tokenizer
 
@@ -167,8 +167,9 @@ class _Bench:
             (reply,) = await send_all(self._jobs, [request], concurrency=1)
             await self._all_completed(1)
             waits_ms.append(await self._started_after_ms(reply))
+        waits_ms.sort()
         return LatencyRow(
-            jobs, round(percentile(waits_ms, 0.5), 2), round(percentile(waits_ms, 0.99), 2)
+            jobs, round(quantile(waits_ms, 0.5), 2), round(quantile(waits_ms, 0.99), 2)
         )
 
     async def _started_after_ms(self, reply: Reply) -> float:

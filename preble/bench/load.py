@@ -20,12 +20,11 @@ class LoadFailed(PrebleError):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """One answer, and when its request was sent and it was complete (Unix seconds)."""
+    """One answer, and when its request was sent (Unix seconds)."""
 
     status: int
     body: bytes
     sent_at_s: float
-    done_at_s: float
 
 
 class Target:
@@ -75,7 +74,7 @@ class Connection(asyncio.Protocol):
         await self._done
         body = b"".join(self._body)
         self._body.clear()
-        return Reply(self._parser.get_status_code(), body, sent_at_s, _unix_s())
+        return Reply(self._parser.get_status_code(), body, sent_at_s)
 
     def close(self) -> None:
         """End the connection."""

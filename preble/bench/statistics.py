@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from preble.quantiles import quantile
+
 
 class Timing(msgspec.Struct, frozen=True):
     """Middle and tail of a timed operation, in microseconds."""
@@ -15,29 +17,16 @@ class Timing(msgspec.Struct, frozen=True):
     samples: int
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of the values lie; nearest rank.
-
-    Raises:
-        ValueError: If there are no values.
-    """
-    if not values:
-        msg = "no values"
-        raise ValueError(msg)
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def time_each(operations: Sequence[Callable[[], object]]) -> Timing:
     """Time operations one by one, with the garbage collector held off."""
     gc.collect()
     gc.disable()
     try:
-        samples_us = [_time_us(operation) for operation in operations]
+        samples_us = sorted(_time_us(operation) for operation in operations)
     finally:
         gc.enable()
     return Timing(
-        round(percentile(samples_us, 0.5), 1), round(percentile(samples_us, 0.99), 1),
+        round(quantile(samples_us, 0.5), 1), round(quantile(samples_us, 0.99), 1),
         len(samples_us),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ before, after or in the middle of any of them, and its client may retry.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -23,6 +23,7 @@ from preble.messages import (
     EventBatch,
     InstanceId,
     InstanceRecord,
+    JobFailure,
     JobId,
     JobView,
     LeaderToken,
@@ -40,6 +41,12 @@ from preble.messages import (
 
 Refusal = QueueFull | BrokerError
 """Why a batch was not admitted."""
+
+
+ATTEMPTS_USED_UP: Final = JobFailure(
+    "attempts_used_up", "the job's worker died or lost its lease each time it was tried"
+)
+"""How a job ends that no worker survived long enough to finish."""
 
 
 class Cursor(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from preble.broker import Cursor, News, PoolView, Refusal
+from preble.broker import ATTEMPTS_USED_UP, Cursor, News, PoolView, Refusal
 from preble.broker.agreement import require_same_pool
 from preble.clock import Clock, SystemClock
 from preble.errors import InstanceFenced, InvariantError, NotLeader, QueueFull
@@ -46,9 +46,6 @@ from preble.messages import (
 )
 
 _INGRESS: Final = "normal.default"
-_ATTEMPTS_USED_UP: Final = JobFailure(
-    "attempts_used_up", "the job's worker died or lost its lease each time it was tried"
-)
 
 
 @dataclass(slots=True)
@@ -369,7 +366,7 @@ class MemoryBroker:
             job = self._jobs[job_id]
             if job.attempt >= self._max_attempts:
                 job.execution_id = None
-                self._conclude(job_id, job, failure=_ATTEMPTS_USED_UP)
+                self._conclude(job_id, job, failure=ATTEMPTS_USED_UP)
                 failed.append(job_id)
             else:
                 self._make_waiting(job_id, job)

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from preble.broker import Cursor, News, PoolView, Refusal
+from preble.broker import ATTEMPTS_USED_UP, Cursor, News, PoolView, Refusal
 from preble.broker.agreement import require_same_pool
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import SOCKET_TIMEOUT_S, Argument, connect, translated
@@ -74,9 +74,6 @@ SIGNALS_READ: Final = 1_000
 _log = logging.getLogger(__name__)
 
 _START: Final = "0-0"
-_ATTEMPTS_USED_UP: Final = JobFailure(
-    "attempts_used_up", "the job's worker died or lost its lease each time it was tried"
-)
 
 
 class RedisBroker:
@@ -217,7 +214,7 @@ class RedisBroker:
         """Take back what the dead hold. Raises: NotLeader."""
         reply = await self._scripts.run(
             "reap", token, limit, self._max_attempts, self._result_ttl_s,
-            msgspec.json.encode(_ATTEMPTS_USED_UP), _rq_failure_text(_ATTEMPTS_USED_UP),
+            msgspec.json.encode(ATTEMPTS_USED_UP), _rq_failure_text(ATTEMPTS_USED_UP),
         )  # fmt: skip
         requeued, failed, gone = _led(reply)
         return Reaped(

@@ -1,6 +1,5 @@
 """What a round of the demo comes to. Pure."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ import msgspec
 
 from preble.client import Job
 from preble.messages import JobState
+from preble.quantiles import quantile
 
 
 class RoundFigures(msgspec.Struct, frozen=True):
@@ -62,8 +62,3 @@ def round_figures(policy: str, jobs: Sequence[Job], *, wall_s: float) -> RoundFi
         p99_latency_s=quantile(latencies_s, 0.99),
         wall_s=wall_s,
     )
-
-
-def quantile(ordered: Sequence[float], fraction: float) -> float:
-    """The smallest value that at least `fraction` of the values do not exceed; 0 for none."""
-    return ordered[math.ceil(fraction * len(ordered)) - 1] if ordered else 0.0

@@ -17,7 +17,7 @@ from preble.clock import ManualClock
 from preble.config import Settings, load_settings
 from preble.demo import DEMO_DEFAULTS
 from preble.demo.engines import FlushFailed, flush_engines
-from preble.demo.figures import quantile, round_figures
+from preble.demo.figures import round_figures
 from preble.demo.progress import progress_of
 from preble.demo.prompts import MAX_NEW_TOKENS, load_prompts
 from preble.demo.report import asked, save_figures, show_failure, show_figures, shown
@@ -136,12 +136,6 @@ def test_figures_add_up_what_the_jobs_tell() -> None:
     assert figures.hit_rate == 0.75
     assert figures.mean_latency_s == pytest.approx(5 / 3)
     assert figures.p99_latency_s == 3.0
-
-
-def test_quantile_is_the_nearest_rank() -> None:
-    values = [float(n) for n in range(1, 101)]
-
-    assert (quantile(values, 0.99), quantile(values, 0.5), quantile([], 0.5)) == (99.0, 50.0, 0.0)
 
 
 class Api:

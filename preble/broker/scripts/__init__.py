@@ -1,14 +1,9 @@
 """The Lua scripts, each with the pool's key functions and the shared library before it."""
 
 from importlib import resources
-from typing import Final, Literal
+from typing import Final
 
 from preble.broker.keys import PoolKeys
-
-ScriptName = Literal[
-    "admit", "peek", "route", "claim", "done", "reap", "release", "view",
-    "lead", "resign", "register", "renew", "retire",
-]  # fmt: skip
 
 _LIBRARY: Final = "lib.lua"
 
