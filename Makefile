@@ -2,7 +2,7 @@
 
 BIN := .venv/bin
 
-.PHONY: help demo serve test check bench
+.PHONY: help demo serve test check bench compose-test
 
 help:
 	@echo "make demo    place the same prompts by two policies, and compare"
@@ -10,6 +10,7 @@ help:
 	@echo "make test    run all tests"
 	@echo "make check   format, lint, types and layers"
 	@echo "make bench   measure decisions and the dispatch path"
+	@echo "make compose-test   bring docker-compose.yml up on a Docker engine and use it"
 
 demo: .venv/.installed
 	$(BIN)/preble demo
@@ -31,6 +32,10 @@ check: .venv/.installed
 bench: .venv/.installed
 	$(BIN)/preble bench decision
 	$(BIN)/preble bench dispatch
+
+# On the engine that DOCKER_HOST names; PREBLE_ENGINE=emulated leaves SGLang out.
+compose-test: .venv/.installed
+	$(BIN)/python tools/compose_test.py
 
 # Both are older than the stamp on every run but the first, which then takes no time.
 .venv/.installed: requirements/dev.lock pyproject.toml

@@ -2,12 +2,12 @@
 
 Each field is the environment variable `PREBLE_<FIELD>`; the command line sets the same
 fields. `preble serve` hands its settings to its children through the environment, so
-there is one mechanism and one table.
+there is one mechanism and one table. Some defaults follow from the engine (`_presets`).
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -15,10 +15,15 @@ from preble.errors import ConfigError
 
 ENV_PREFIX = "PREBLE_"
 
-EngineKind = Literal["emulated", "http", "noop"]
-PolicyName = Literal["e2", "round_robin"]
+EMBEDDED_MODEL: Final = "SmolLM2-135M-Instruct"
+"""The model that `sglang` serves where none is named; `preble engine install cpu` makes it."""
+
+EngineKind = Literal["sglang", "http", "emulated", "noop"]
+Device = Literal["auto", "cpu", "cuda"]
+PolicyName = Literal["e2", "round_robin", "least_outstanding"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -33,8 +38,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # The pool: what all its processes must agree on.
     model: str = "preble-emulated"
+    """Its name, as clients see it."""
     tokenizer: str = "embedded"
-    """`embedded`, or a local folder with tokenizer files."""
+    """`embedded`, a local folder with tokenizer files, or a model's name on the hub."""
     context_length: Positive = 8192
     block_size: Positive = 64
     page_size: Positive = 16
@@ -65,26 +71,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # The worker.
     instance: Name = "gpu0"
-    engine: EngineKind = "emulated"
+    engine: EngineKind = "sglang"
     engine_url: str = ""
+    """Of the running engine, for `http`."""
+    model_path: str = ""
+    """What `sglang` loads: a folder, or a model's name on the hub."""
+    device: Device = "auto"
+    """Where `sglang` runs; `auto` takes the GPU if there is one and its engine is installed."""
+    gpu: str = ""
+    """GPUs of this instance, as CUDA_VISIBLE_DEVICES takes them: `0`, or `0,1`."""
+    tp_size: Positive = 1
+    """GPUs that share the model of one instance (tensor parallelism)."""
+    engine_args: str = ""
+    """More arguments for the SGLang server, as on a command line; they win over ours."""
+    engine_start_s: Seconds = 600.0
+    """Longest that the SGLang server may take to load its model and answer."""
     slots: Positive = 64
     """Jobs that run in the engine at once."""
-    kv_capacity_tokens: Positive = 198_516
+    kv_capacity_tokens: NotNegative = 198_516
+    """Tokens that the engine's KV cache holds; 0 lets `sglang` take what its memory allows."""
     engine_stall_s: Seconds = 60.0
     """An engine that makes no step for so long counts as hung and loses its leases."""
     max_run_s: Seconds = 3600.0
     """Longest run of one job in an engine; beyond, it fails."""
     cost_model: str = "mistral_7b_a6000"
     chunk_tokens: Positive = 2048
-    """Most tokens computed in one step of the emulated engine (chunked prefill)."""
+    """Most prompt tokens computed in one step (chunked prefill)."""
     emulated_speed: Seconds = 1.0
     """How many times faster than real the emulated engine runs."""
 
     # The command line: `preble serve` and the client.
     workers: Positive = 2
-    """Workers that `preble serve` starts; with engine `http` one for each URL instead."""
+    """Workers that `preble serve` starts; with engine `http` one for each URL instead, with
+    `devices` one for each group of GPUs."""
+    devices: str = ""
+    """The GPUs of each worker that `preble serve` starts, such as `0;1` or `0,1;2,3`."""
     data_dir: str = ""
     """Folder of the embedded Valkey; empty for the user's data folder (`data_folder`)."""
+    torch_index: str = ""
+    """Where `preble engine install cpu` finds torch's CPU build: an index URL, or a folder."""
     url: str = "http://127.0.0.1:8000"
     """Where the client finds the api."""
 
@@ -114,6 +139,7 @@ def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
         if name.startswith(ENV_PREFIX)
     }
     given.update({name: value for name, value in overrides.items() if value is not None})
+    given = {**_presets(given, environ), **given}
     unknown = sorted(given.keys() - set(Settings.__struct_fields__))
     if unknown:
         msg = f"unknown setting {ENV_PREFIX}{unknown[0].upper()}: see `preble settings`"
@@ -128,6 +154,43 @@ def to_environ(settings: Settings) -> dict[str, str]:
     """The settings as environment variables, so that `load_settings` gives them back."""
     fields = msgspec.to_builtins(settings)
     return {ENV_PREFIX + name.upper(): str(value) for name, value in fields.items()}
+
+
+def _presets(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
+    """Defaults that follow from the engine and its model.
+
+    An SGLang server takes its tokenizer from its model, and as much KV cache as fits. The
+    embedded model is small enough for a few CPU cores, and so is its KV cache.
+    """
+    if given.get("engine", Settings().engine) != "sglang":
+        return {}
+    path = str(given.get("model_path", "")) or str(embedded_model_folder(environ))
+    presets: dict[str, object] = {
+        "model_path": path,
+        "model": Path(path).name,
+        "tokenizer": path,
+        "kv_capacity_tokens": 0,
+    }
+    if not given.get("model_path"):
+        presets |= {
+            "context_length": 4096,
+            "slots": 8,
+            "kv_capacity_tokens": 16_384,
+            "chunk_tokens": 512,
+            "cost_model": "smollm2_135m_cpu",
+        }
+    return presets
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Where what can be made again is kept (XDG base directories)."""
+    base = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", ".")) / ".cache")
+    return Path(base) / "preble"
+
+
+def embedded_model_folder(environ: Mapping[str, str]) -> Path:
+    """Where the embedded model lies once it was converted."""
+    return cache_folder(environ) / "models" / EMBEDDED_MODEL
 
 
 def data_folder(environ: Mapping[str, str]) -> Path:

@@ -13,6 +13,7 @@ PrebleError
 │   └── PoolMismatch         tokenizer, context, block or page differ from the pool's
 ├── EngineError
 │   ├── EngineRefused        the engine will never run this job (its own 4xx)
+│   ├── EventsLost           what the engine holds is no longer known
 │   └── EngineUnavailable    the engine cannot be reached or died: the job may run again
 └── InvariantError           a bug in Preble: never caught
 """
@@ -90,6 +91,10 @@ class EngineRefused(EngineError):
 
 class EngineUnavailable(EngineError):
     """The engine cannot be reached or has died; the job may run again elsewhere."""
+
+
+class EventsLost(EngineError):
+    """KV cache events were missed: what the engine holds is no longer known."""
 
 
 class InvariantError(PrebleError):

@@ -146,6 +146,20 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     execution_id: ExecutionId
 
 
+class HitPrediction(msgspec.Struct, frozen=True, array_like=True):
+    """Hit tokens predicted when a job was claimed."""
+
+    resident_tokens: int = 0
+    """In the engine's KV cache then."""
+    expected_tokens: int = 0
+    """Still to be computed by jobs claimed before."""
+
+    @property
+    def hit_tokens(self) -> int:
+        """Resident and expected."""
+        return self.resident_tokens + self.expected_tokens
+
+
 class JobResult(msgspec.Struct, frozen=True):
     """What a completed job delivered; times are seconds on the worker's clock."""
 
@@ -157,6 +171,8 @@ class JobResult(msgspec.Struct, frozen=True):
     cached_tokens: int
     ttft_s: float
     engine_s: float
+    prediction: HitPrediction = HitPrediction()
+    """What `cached_tokens` was predicted to be."""
 
 
 class JobFailure(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ POOL_TOTALS: Final[Mapping[str, Metric]] = {
         "pool_hit_tokens_available", "Hit tokens on the instance that held the most."
     ),
     "hit_tokens_predicted": Metric(
-        "pool_hit_tokens_predicted", "Hit tokens predicted on the chosen instance."
+        "pool_hit_tokens_predicted", "Hit tokens predicted when a worker claimed the job."
     ),
     "hit_tokens_delivered": Metric(
         "pool_hit_tokens_delivered", "Hit tokens that the engine reported."

@@ -1,17 +1,20 @@
-"""Text to token ids and back, for one pool's model, from local files only.
+"""Text to token ids and back, for one pool's model, from a folder or from the hub.
 
 Reads the two files that every model carries: `tokenizer.json` for the tokens, and the chat
 template from `chat_template.jinja` or `tokenizer_config.json`. Tokens are the business of
 the `tokenizers` library, chats of transformers, which is imported with the first chat: that
-takes a second, and a worker never needs it.
+takes a second, and a worker never needs it. A model's name on the hub stands for the folder
+that `huggingface_hub` keeps of it; only then is that library imported.
 """
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import httpx2
 import jinja2
 import msgspec
 import tokenizers
@@ -21,6 +24,11 @@ from preble.errors import ConfigError, InvalidJob
 EMBEDDED: Final = "embedded"
 _EMBEDDED_FOLDER: Final = Path(__file__).parent / "data" / "tokenizer"
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "pad_token", "unk_token")
+_HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+_HUB_FILES: Final = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+)  # fmt: skip
+_LONGEST_REASON: Final = 200
 
 Message = Mapping[str, str]
 """One turn of a chat: its `role` and its `content`."""
@@ -111,22 +119,60 @@ def _render(source: str, messages: Sequence[Message], special_tokens: Mapping[st
     return text
 
 
-def load_tokenizer(name_or_folder: str) -> Tokenizer:
-    """The tokenizer of a local folder.
+def load_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of a folder, or of a model on the hub.
 
     Args:
-        name_or_folder: `embedded` for the one that comes with Preble, else a folder.
+        name: As `tokenizer_folder`.
 
     Raises:
         ConfigError: If the folder or its tokenizer.json is missing or cannot be read.
     """
-    folder = _EMBEDDED_FOLDER if name_or_folder == EMBEDDED else Path(name_or_folder)
+    folder = tokenizer_folder(name)
     try:
         return _load(folder)
     except OSError as error:
         msg = f"tokenizer file {error.filename}: {error.strerror}; set PREBLE_TOKENIZER to a folder"
     except ValueError as error:
         msg = f"tokenizer folder {folder} cannot be used: {error}"
+    raise ConfigError(msg)
+
+
+def tokenizer_folder(name: str) -> Path:
+    """The folder with a tokenizer's files; they are downloaded if need be.
+
+    Args:
+        name: `embedded` for the one that comes with Preble, a folder, or a model's name on
+            the hub, such as `org/model`. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE count.
+
+    Raises:
+        ConfigError: If the hub does not give the files.
+    """
+    if name == EMBEDDED:
+        return _EMBEDDED_FOLDER
+    folder = Path(name)
+    return folder if folder.is_dir() or not is_hub_id(name) else _hub_folder(name)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether this could be a model's name on the hub: `org/model`."""
+    return bool(_HUB_ID.fullmatch(name))
+
+
+def _hub_folder(name: str) -> Path:
+    from huggingface_hub import (  # noqa: PLC0415  # see the module's head
+        snapshot_download,  # pyright: ignore[reportUnknownVariableType]  # partly untyped
+    )
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    # Its errors are of either kind: no network, no such model, no access, a full disk.
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+    msg = (
+        f"tokenizer {name!r} is no folder here, and the hub did not give it ({reason}); "
+        "set PREBLE_TOKENIZER to a folder with its tokenizer.json"
+    )
     raise ConfigError(msg)
 
 

@@ -33,6 +33,7 @@ class Stack:
             "PREBLE_REDIS_URL": self.redis_url,
             "PREBLE_PORT": self.url.rpartition(":")[2],
             "PREBLE_LEASE_S": "2",
+            "PREBLE_ENGINE": "emulated",
             **{f"PREBLE_{name.upper()}": value for name, value in settings.items()},
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

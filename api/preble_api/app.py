@@ -22,9 +22,11 @@ from preble_api.edge import Edge
 from preble_api.intake import Intake
 from preble_api.limits import ApiKey, BodyLimit
 from preble_api.openapi import DescribedApi
+from preble_api.routes.generate import GenerateRoutes
 from preble_api.routes.health import HealthRoutes
 from preble_api.routes.jobs import JobRoutes
 from preble_api.threads import TextThreads
+from preble_api.waits import Waits
 
 
 def create_app(settings: Settings, broker: Broker, tokenizer: Tokenizer) -> FastAPI:
@@ -60,7 +62,11 @@ def create_app(settings: Settings, broker: Broker, tokenizer: Tokenizer) -> Fast
     )
     app.router.route_class = RawRoute
     app.add_exception_handler(HTTPException, _leave_to_edge)
-    JobRoutes(broker, intake, Admission(broker), metrics).add_to(app)
+    admission = Admission(broker)
+    JobRoutes(broker, intake, admission, metrics).add_to(app)
+    waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
+    app.state.stop_waits = waits.stop
+    GenerateRoutes(intake, admission, waits, metrics).add_to(app)
     hot = [route for route in app.routes if isinstance(route, RawRoute)]
     HealthRoutes(broker, registry).add_to(app)
     # The last one added is the outermost.

@@ -7,6 +7,7 @@ import msgspec
 from fastapi import FastAPI
 
 from preble_api.errors import MEDIA_TYPE
+from preble_api.generate_schemas import GenerateReply, GenerateRequest
 from preble_api.schemas import (
     Health,
     JobAccepted,
@@ -38,10 +39,12 @@ class DescribedApi(FastAPI):
         return description
 
 
-def body_of(*structs: type[msgspec.Struct], array_of: type[msgspec.Struct]) -> Json:
+def body_of(*structs: type[msgspec.Struct], array_of: type[msgspec.Struct] | None = None) -> Json:
     """`requestBody` of an operation that takes any of these, or a list."""
-    items = {"type": "array", "items": _reference(array_of)}
-    schema = {"oneOf": [*(_reference(each) for each in structs), items]}
+    schemas = [_reference(each) for each in structs]
+    if array_of is not None:
+        schemas.append({"type": "array", "items": _reference(array_of)})
+    schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     return {"required": True, "content": {_JSON: {"schema": schema}}}
 
 
@@ -82,5 +85,6 @@ def _reference(struct: type[msgspec.Struct]) -> Json:
 def _schemas() -> Json:
     structs = (
         JobRequest, JobListRequest, JobAccepted, JobListAccepted, JobStatus, Health, Problem,
+        GenerateRequest, GenerateReply,
     )  # fmt: skip
     return msgspec.json.schema_components(structs, ref_template=_REFERENCE)[1]

@@ -143,6 +143,13 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int
 
 
+class HitPrediction(msgspec.Struct, frozen=True):
+    """What `cached_tokens` was predicted to be when a worker claimed the job."""
+
+    resident_tokens: Annotated[int, Meta(description="In the engine's KV cache then.")]
+    expected_tokens: Annotated[int, Meta(description="Being computed then, by other jobs.")]
+
+
 class Result(msgspec.Struct, frozen=True):
     """What a completed job delivered."""
 
@@ -150,6 +157,7 @@ class Result(msgspec.Struct, frozen=True):
     output_ids: tuple[int, ...]
     finish_reason: str
     usage: Usage
+    prediction: HitPrediction
     ttft_s: float
     engine_s: float
 

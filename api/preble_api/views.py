@@ -3,7 +3,7 @@
 from typing import Final
 
 from preble.messages import Assignment, JobResult, JobView
-from preble_api.schemas import Failure, JobStatus, Links, Placement, Result, Usage
+from preble_api.schemas import Failure, HitPrediction, JobStatus, Links, Placement, Result, Usage
 
 JOBS_PATH: Final = "/v1/jobs"
 
@@ -48,6 +48,9 @@ def _result(result: JobResult) -> Result:
         output_ids=result.output_ids,
         finish_reason=result.finish_reason,
         usage=Usage(result.prompt_tokens, result.completion_tokens, result.cached_tokens),
+        prediction=HitPrediction(
+            result.prediction.resident_tokens, result.prediction.expected_tokens
+        ),
         ttft_s=result.ttft_s,
         engine_s=result.engine_s,
     )

@@ -432,7 +432,7 @@ class MemoryBroker:
             self._count("prompt_tokens", result.prompt_tokens)
             self._count("completion_tokens", result.completion_tokens)
             self._count("hit_tokens_available", job.assignment.available_hit_tokens)
-            self._count("hit_tokens_predicted", job.assignment.predicted_hit_tokens)
+            self._count("hit_tokens_predicted", result.prediction.hit_tokens)
             self._count("hit_tokens_delivered", result.cached_tokens)
         if job.instance_id:
             tokens = result.completion_tokens if result else 0

@@ -204,8 +204,7 @@ class RedisBroker:
         arguments: list[Argument] = [token]
         for ingress, a in assignments:
             arguments += (
-                ingress, a.job_id, a.instance_id, encode(a), a.predicted_hit_tokens,
-                a.available_hit_tokens,
+                ingress, a.job_id, a.instance_id, encode(a), a.available_hit_tokens,
             )  # fmt: skip
         reply = await self._scripts.run("route", *arguments)
         return [bool(moved) for moved in _led(reply)]
@@ -405,12 +404,13 @@ def _done_arguments(outcome: Outcome) -> Sequence[Argument]:
         text = base64.b64encode(msgspec.json.encode(result))
         return (
             lease.job_id, lease.execution_id, JobState.COMPLETED, text, b"",
-            result.prompt_tokens, result.completion_tokens, result.cached_tokens,
+            result.prompt_tokens, result.completion_tokens,
+            result.prediction.hit_tokens, result.cached_tokens,
         )  # fmt: skip
     if failure := outcome.failure:
         return (
             lease.job_id, lease.execution_id, JobState.FAILED, _rq_failure_text(failure),
-            msgspec.json.encode(failure), 0, 0, 0,
+            msgspec.json.encode(failure), 0, 0, 0, 0,
         )  # fmt: skip
     msg = f"outcome of {lease.job_id} is neither a result nor a failure"
     raise InvariantError(msg)

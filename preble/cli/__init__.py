@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from preble import __version__
-from preble.cli import bench, jobs, processes, settings
+from preble.cli import bench, engine, front_door, jobs, processes, settings
 from preble.errors import ConfigError, PrebleError
 
 __all__ = ["app", "main", "run"]
@@ -35,7 +35,11 @@ for command in (
     processes.demo,
 ):
     app.command()(command)
+for name in front_door.SERVER_NAMES:
+    app.command(name, help=front_door.SERVER_HELP)(front_door.server)
+app.command("deploy_and_run", help=front_door.DEPLOY_HELP)(front_door.deploy_and_run)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")
 app.command()(settings.settings)
 

@@ -1,4 +1,4 @@
-"""`preble bench`: figures of the dispatch path, as JSON."""
+"""`preble bench`: figures of decisions, the dispatch path and predictions, as JSON."""
 
 import os
 import sys
@@ -9,9 +9,13 @@ import typer
 
 from preble.bench import decision as decision_bench
 from preble.bench import dispatch as dispatch_bench
+from preble.bench import hits as hits_bench
+from preble.cli import options
 from preble.config import load_settings
 
-app = typer.Typer(no_args_is_help=True, help="Measure decisions and the dispatch path.")
+app = typer.Typer(
+    no_args_is_help=True, help="Measure decisions, the dispatch path and predictions."
+)
 
 PROMPT_TOKENS: Final = (1_024, 8_192, 32_768)
 INSTANCES: Final = (4, 16)
@@ -49,8 +53,35 @@ def dispatch(
     as_json: Json = False,
 ) -> None:
     """What the dispatch path costs, on a private stack with no-op engines."""
-    settings = load_settings(os.environ, workers=workers)
+    settings = load_settings(os.environ, workers=workers, engine="noop")
     _show(dispatch_bench.run(settings, jobs=jobs, beside=beside, say=_say), is_bare=as_json)
+
+
+@app.command()
+def hits(
+    *,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Prompts to send.")] = 96,
+    groups: Annotated[int, typer.Option(min=1, help="Prefixes that they share.")] = 12,
+    prefix_tokens: Annotated[int, typer.Option(min=1, help="Length of each prefix.")] = 256,
+    unique_tokens: Annotated[int, typer.Option(min=1, help="What each prompt adds.")] = 40,
+    concurrency: Annotated[int, typer.Option(min=1, help="Jobs under way at once.")] = 16,
+    kv_capacity_tokens: Annotated[
+        int | None, typer.Option(help="KV cache of each engine; a small one evicts.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other prompts.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Hit tokens predicted at the claim beside those delivered, on a private stack."""
+    settings = load_settings(
+        os.environ, engine=engine, workers=workers, kv_capacity_tokens=kv_capacity_tokens
+    )
+    workload = hits_bench.Workload(
+        jobs=jobs, groups=groups, prefix_tokens=prefix_tokens, unique_tokens=unique_tokens,
+        concurrency=concurrency, seed=seed,
+    )  # fmt: skip
+    _show(hits_bench.run(settings, workload, _say), is_bare=as_json)
 
 
 def _show(figures: msgspec.Struct, *, is_bare: bool) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from preble.cli import options
 from preble.config import ENV_PREFIX, Settings, load_settings
-from preble.demo import DEMO_DEFAULTS, run_demo
+from preble.demo import demo_defaults, run_demo
 from preble.serve import serve as serve_until_stopped
 from preble.serve.plan import child_environ
 
@@ -102,7 +102,8 @@ def demo(
     Exit status 0 only if every job of both rounds was completed.
     """
     flags = {name: value for name, value in locals().items() if name != "json_file"}
-    settings = load_settings({**DEMO_DEFAULTS, **os.environ}, **flags)
+    defaults = demo_defaults(load_settings(os.environ, **flags))
+    settings = load_settings({**defaults, **os.environ}, **flags)
     if not run_demo(settings, Console(), json_file):
         raise typer.Exit(1)
 

@@ -13,6 +13,20 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int
 
 
+class HitPrediction(msgspec.Struct, frozen=True):
+    """What `cached_tokens` was predicted to be when a worker claimed the job."""
+
+    resident_tokens: int = 0
+    """In the engine's KV cache then."""
+    expected_tokens: int = 0
+    """Being computed then, by other jobs."""
+
+    @property
+    def hit_tokens(self) -> int:
+        """Resident and expected."""
+        return self.resident_tokens + self.expected_tokens
+
+
 class Result(msgspec.Struct, frozen=True):
     """What a completed job delivered; times in seconds on the worker's clock."""
 
@@ -22,6 +36,7 @@ class Result(msgspec.Struct, frozen=True):
     ttft_s: float
     engine_s: float
     output_ids: tuple[int, ...] = ()
+    prediction: HitPrediction = HitPrediction()
 
 
 class Placement(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ Both rounds go the whole way: HTTP api, durable queue, scheduler, two workers wi
 What differs is the policy alone, so what differs in the figures is its work.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -12,10 +13,10 @@ import msgspec
 from rich.console import Console
 
 from preble.client import Job, PrebleClient
-from preble.config import PolicyName, Settings
+from preble.config import EMBEDDED_MODEL, PolicyName, Settings
 from preble.demo.engines import flush_engines
 from preble.demo.figures import RoundFigures, round_figures
-from preble.demo.progress import progress_of
+from preble.demo.progress import progress_of, waiting
 from preble.demo.prompts import Prompt, load_prompts
 from preble.demo.report import (
     introduce,
@@ -25,20 +26,33 @@ from preble.demo.report import (
     show_figures,
 )
 from preble.demo.round import run_round
+from preble.serve.plan import worker_settings
 from preble.serve.private import private_stack
 
-__all__ = ["DEMO_DEFAULTS", "run_demo"]
-
-DEMO_DEFAULTS: Final = {
-    "PREBLE_CONTEXT_LENGTH": "4096",
-    # All prefixes together are larger than one instance's KV cache, as they are in earnest;
-    # two instances together can hold them.
-    "PREBLE_KV_CAPACITY_TOKENS": "14336",
-}
-"""Environment that the demo begins with; the user's own and the flags come on top."""
+__all__ = ["demo_defaults", "run_demo"]
 
 _POLICIES: Final[tuple[PolicyName, ...]] = ("round_robin", "e2")
 _RETRY_FOR_S: Final = 15.0
+
+
+def demo_defaults(settings: Settings) -> dict[str, str]:
+    """Environment that the demo begins with; the user's own and the flags come on top.
+
+    All prefixes together are larger than one instance's KV cache, as they are in earnest;
+    two instances together can hold them.
+    """
+    if settings.engine in {"http", "sglang"} and not _is_small(settings):
+        return {}
+    context_length, capacity_tokens = (1280, 4096) if _is_small(settings) else (4096, 14_336)
+    return {
+        "PREBLE_CONTEXT_LENGTH": str(context_length),
+        "PREBLE_KV_CAPACITY_TOKENS": str(capacity_tokens),
+    }
+
+
+def _is_small(settings: Settings) -> bool:
+    """Whether real tokens are computed by the embedded model, which runs on a CPU."""
+    return settings.engine == "sglang" and settings.model == EMBEDDED_MODEL
 
 
 def run_demo(settings: Settings, console: Console, json_file: Path | None) -> bool:
@@ -55,7 +69,7 @@ def run_demo(settings: Settings, console: Console, json_file: Path | None) -> bo
     Raises:
         PrebleError: If a round cannot be run.
     """
-    prompts = load_prompts()
+    prompts = load_prompts(is_small=_is_small(settings))
     introduce(console, settings, prompts)
     rounds: list[RoundFigures] = []
     jobs: Sequence[Job] = ()
@@ -73,12 +87,20 @@ def run_demo(settings: Settings, console: Console, json_file: Path | None) -> bo
 def _run_policy(
     settings: Settings, policy: PolicyName, prompts: Sequence[Prompt], console: Console
 ) -> tuple[list[Job], float]:
-    console.print(f"{policy:<12} starting api, scheduler, workers and Valkey")
     flush_engines(settings)
     settings = msgspec.structs.replace(settings, policy=policy)
-    with (
-        private_stack(settings) as stack,
-        PrebleClient(stack.url, api_key=settings.api_key, retry_for_s=_RETRY_FOR_S) as client,
-        progress_of(console, policy, len(prompts)) as on_progress,
-    ):
+    with contextlib.ExitStack() as running:
+        with waiting(console, policy, _what_starts(settings)):
+            stack = running.enter_context(private_stack(settings))
+        client = running.enter_context(
+            PrebleClient(stack.url, api_key=settings.api_key, retry_for_s=_RETRY_FOR_S)
+        )
+        on_progress = running.enter_context(progress_of(console, policy, len(prompts)))
         return run_round(client, [prompt.job for prompt in prompts], on_progress)
+
+
+def _what_starts(settings: Settings) -> str:
+    line = "starting api, scheduler, workers and Valkey"
+    if settings.engine == "sglang":
+        line += f"; {len(worker_settings(settings))} engines load {settings.model}"
+    return line

@@ -54,9 +54,7 @@ def round_figures(policy: str, jobs: Sequence[Job], *, wall_s: float) -> RoundFi
         num_with_hits=sum(result.usage.cached_tokens > 0 for result in results),
         jobs_per_instance=dict(sorted(Counter(job.instance or "none" for job in jobs).items())),
         prompt_tokens=sum(result.usage.prompt_tokens for result in results),
-        predicted_hit_tokens=sum(
-            job.assignment.predicted_hit_tokens for job in jobs if job.assignment
-        ),
+        predicted_hit_tokens=sum(result.prediction.hit_tokens for result in results),
         delivered_hit_tokens=sum(result.usage.cached_tokens for result in results),
         mean_latency_s=sum(latencies_s) / max(1, len(latencies_s)),
         p99_latency_s=quantile(latencies_s, 0.99),

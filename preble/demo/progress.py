@@ -1,4 +1,4 @@
-"""How far a round is: a bar on a terminal, lines elsewhere."""
+"""What a round waits for and how far it is: a bar on a terminal, lines elsewhere."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -22,6 +22,19 @@ def progress_of(console: Console, policy: str, total: int) -> Generator[Callable
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(policy, total=total)
         yield lambda ended: progress.update(task, completed=ended)
+
+
+@contextmanager
+def waiting(console: Console, policy: str, what: str) -> Generator[None]:
+    """Say what is waited for; on a terminal also for how long already."""
+    if not console.is_terminal:
+        console.print(f"{policy:<12} {what}", highlight=False)
+        yield
+        return
+    columns = (TextColumn("{task.description:<12}"), TextColumn(what), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        progress.add_task(policy, total=None)
+        yield
 
 
 class _Quarters:

@@ -39,7 +39,7 @@ def introduce(console: Console, settings: Settings, prompts: Sequence[Prompt]) -
     instances = ", ".join(worker.instance for worker in worker_settings(settings))
     line = f"{len(prompts)} prompts that share {num_prefixes} prefixes; {instances}: "
     line += f"{settings.engine} engine"
-    if settings.engine == "emulated":
+    if settings.kv_capacity_tokens and settings.engine != "http":
         line += f" with a KV cache of {settings.kv_capacity_tokens:,} tokens each"
     _print_plain(console, line)
 
@@ -72,7 +72,11 @@ def show_answers(
         for prompt, job in reversed(list(zip(prompts, jobs, strict=True)))
         if job.result
     }
-    note = "" if engine == "http" else f" (the {engine} engine only repeats the end of a prompt)"
+    note = (
+        ""
+        if engine in {"http", "sglang"}
+        else f" (the {engine} engine only repeats the end of a prompt)"
+    )
     console.print(f"Some answers{note}:")
     for prompt, text in list(answers.values())[-NUM_ANSWERS:]:
         _print_plain(console, f"  {prompt.prefix}: {asked(prompt)}")

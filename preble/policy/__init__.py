@@ -11,9 +11,14 @@ from typing import Final
 from preble.config import PolicyName
 from preble.policy.choice import Policy
 from preble.policy.e2 import E2
+from preble.policy.least_outstanding import LeastOutstanding
 from preble.policy.round_robin import RoundRobin
 
-_POLICIES: Final[dict[PolicyName, Callable[[], Policy]]] = {"e2": E2, "round_robin": RoundRobin}
+_POLICIES: Final[dict[PolicyName, Callable[[], Policy]]] = {
+    "e2": E2,
+    "round_robin": RoundRobin,
+    "least_outstanding": LeastOutstanding,
+}
 
 
 def create_policy(name: PolicyName) -> Policy:

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from preble.config import Settings, data_folder
+from preble.engine_env import find_engine_python
 from preble.serve.embedded_redis import (
     LOOPBACK,
     hold_folder,
@@ -55,11 +56,14 @@ def serve(settings: Settings, *, embedded: bool) -> None:
         embedded: Whether to bring a Valkey along; otherwise `redis_url` names a server.
 
     Raises:
-        ConfigError: If a port is taken, the data folder is in use, no Valkey runs here, or
-            a child refuses its configuration.
+        ConfigError: If a port is taken, the data folder is in use, no Valkey runs here, the
+            engine is not installed, or a child refuses its configuration.
         StackFailed: If something does not become ready.
     """
-    worker_settings(settings)  # refuses what no worker could run, before anything starts
+    # Refuse what no worker could run, before anything starts.
+    worker_settings(settings)
+    if settings.engine == "sglang":
+        find_engine_python(settings.device, os.environ)
     settings = msgspec.structs.replace(settings, port=claim_port(settings.host, settings.port))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(hold_folder(_folder(settings))) if embedded else None
@@ -107,7 +111,9 @@ async def _until_ready(supervisor: Supervisor, settings: Settings) -> bool:
             is_right=lambda reply: ready_instances(reply) >= workers,
         )
 
-    return await supervisor.until(is_ready, "the api or a worker", timeout_s=READY_TIMEOUT_S)
+    loading_s = settings.engine_start_s if settings.engine == "sglang" else 0.0
+    timeout_s = READY_TIMEOUT_S + loading_s
+    return await supervisor.until(is_ready, "the api or a worker", timeout_s=timeout_s)
 
 
 def _print_urls(settings: Settings) -> None:

@@ -43,19 +43,31 @@ def worker_settings(settings: Settings) -> list[Settings]:
     """The settings of each worker, for instances gpu0, gpu1 and so on.
 
     An `http` engine is one instance, so there is one worker for each URL that
-    `engine_url` names, separated by commas.
+    `engine_url` names, separated by commas; and with `devices`, one for each group of GPUs.
 
     Raises:
-        ConfigError: If the `http` engine lacks its URL or its tokenizer.
+        ConfigError: If the `http` engine lacks its URL or its tokenizer, or a group of GPUs
+            is not as large as `tp_size`.
     """
+    urls = _engine_urls(settings)
+    groups = _device_groups(settings) or [settings.gpu] * len(urls)
+    if settings.engine != "http":
+        urls = [settings.engine_url] * len(groups)
     return [
         msgspec.structs.replace(
-            settings,
-            instance=f"gpu{number}",
-            engine_url=url,
+            settings, instance=f"gpu{number}", engine_url=url, gpu=group, workers=len(groups)
         )
-        for number, url in enumerate(_engine_urls(settings))
+        for number, (url, group) in enumerate(zip(urls, groups, strict=True))
     ]
+
+
+def _device_groups(settings: Settings) -> list[str]:
+    groups = [group.strip() for group in settings.devices.split(";") if group.strip()]
+    for group in groups:
+        if len(group.split(",")) != settings.tp_size:
+            msg = f"setting devices: group {group!r} is not of tp_size {settings.tp_size} GPUs"
+            raise ConfigError(msg)
+    return groups
 
 
 def _engine_urls(settings: Settings) -> list[str]:

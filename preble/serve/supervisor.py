@@ -20,7 +20,7 @@ from preble.errors import ConfigError, PrebleError
 from preble.serve.processes import ChildSpec, Life
 from preble.serve.restarts import count_failure, may_restart, restart_delay_s
 
-GRACE_S: Final = 10.0
+GRACE_S: Final = 15.0
 """How long a child may take to stop after SIGTERM."""
 
 READY_TIMEOUT_S: Final = 90.0

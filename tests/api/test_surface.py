@@ -16,7 +16,9 @@ from preble_api.schemas import Problem
 
 pytestmark = pytest.mark.anyio
 
-ROUTES = {"/v1/jobs", "/v1/jobs/{job_id}", "/livez", "/readyz", "/health", "/metrics"}
+ROUTES = {
+    "/v1/jobs", "/v1/jobs/{job_id}", "/generate", "/livez", "/readyz", "/health", "/metrics",
+}  # fmt: skip
 JSON = {"content-type": "application/json"}
 
 

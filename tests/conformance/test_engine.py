@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 import pytest
+from engines import complete
 from sglang_stub import SGLangStub
 
 from preble.clock import SystemClock
@@ -72,7 +73,7 @@ def make_request(ids: Iterable[int], *, salt: str = "", max_new_tokens: int = 4)
 async def start_requests(engine: Engine, count: int) -> list[asyncio.Task[object]]:
     """Outstanding requests of an engine that hangs."""
     tasks: list[asyncio.Task[object]] = [
-        asyncio.create_task(engine.generate(make_request(range(100 * i, 100 * i + 40))))
+        asyncio.create_task(complete(engine, make_request(range(100 * i, 100 * i + 40))))
         for i in range(count)
     ]
     await asyncio.sleep(0)
@@ -82,7 +83,7 @@ async def start_requests(engine: Engine, count: int) -> list[asyncio.Task[object
 @every_engine
 async def test_a_request_completes(kind: Kind) -> None:
     async with running(kind) as engine:
-        completion = await engine.generate(make_request(range(40)))
+        completion = await complete(engine, make_request(range(40)))
         assert completion.output_ids == (36, 37, 38, 39)
         assert (completion.finish_reason, completion.cached_tokens) == ("length", 0)
         assert completion.ttft_s >= 0
@@ -92,7 +93,7 @@ async def test_a_request_completes(kind: Kind) -> None:
 async def test_many_requests_complete_at_once(kind: Kind) -> None:
     async with running(kind) as engine:
         requests = [make_request(range(start, start + 100)) for start in range(0, 2000, 100)]
-        completions = await asyncio.gather(*map(engine.generate, requests))
+        completions = await asyncio.gather(*(complete(engine, request) for request in requests))
         assert [completion.output_ids[-1] for completion in completions] == [*range(99, 2000, 100)]
 
 
@@ -102,15 +103,15 @@ async def test_at_least_one_prompt_token_is_computed(kind: Kind) -> None:
         for prompt_tokens in (1, 16, 17, 32, 33, 48):
             request = make_request(range(prompt_tokens))
             for _ in range(2):
-                assert (await engine.generate(request)).cached_tokens <= prompt_tokens - 1
+                assert (await complete(engine, request)).cached_tokens <= prompt_tokens - 1
 
 
 @engines_that_cache
 async def test_the_second_run_takes_whole_pages_from_the_cache(kind: Kind) -> None:
     async with running(kind) as engine:
-        await engine.generate(make_request(range(48)))
-        assert (await engine.generate(make_request(range(48)))).cached_tokens == 32
-        assert (await engine.generate(make_request(range(49)))).cached_tokens == 48
+        await complete(engine, make_request(range(48)))
+        assert (await complete(engine, make_request(range(48)))).cached_tokens == 32
+        assert (await complete(engine, make_request(range(49)))).cached_tokens == 48
 
 
 @engines_that_take_time
@@ -149,7 +150,7 @@ async def test_a_closed_engine_takes_nothing(kind: Kind) -> None:
     async with running(kind) as engine:
         pass
     with pytest.raises(EngineUnavailable):
-        await engine.generate(make_request(range(8)))
+        await complete(engine, make_request(range(8)))
 
 
 @every_engine
@@ -174,7 +175,7 @@ async def test_events_are_prefix_closed_and_end_with_the_engine(kind: Kind) -> N
         reader = asyncio.create_task(follow(engine))
         for start in range(1000, 3000, 200):
             ids = [*range(64), *range(start, start + 100)]
-            await engine.generate(make_request(ids, salt="s"))
+            await complete(engine, make_request(ids, salt="s"))
     await reader
     assert len(parents) <= INFO.kv_capacity_tokens / INFO.page_size
     assert bool(parents) == (kind != "noop")

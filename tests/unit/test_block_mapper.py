@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from preble.block_keys import block_keys, root_key
-from preble.errors import ConfigError
+from preble.errors import ConfigError, EventsLost
 from preble.messages import (
     AllBlocksCleared,
     BlocksRemoved,
@@ -15,7 +15,7 @@ from preble.messages import (
     pack_tokens,
     unpack_keys,
 )
-from preble_workers.block_mapper import BlockMapper, UnknownParent
+from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import AllPagesCleared, PagesRemoved, PagesStored
 
 POOL = PoolRecord("m", "f", vocab_size=100, context_length=512, block_size=8, page_size=2)
@@ -127,20 +127,21 @@ def test_clearing_drops_everything() -> None:
 def test_an_unknown_parent_is_a_gap() -> None:
     mapper = make_mapper()
     mapper.apply(stored(0, 4))
-    with pytest.raises(UnknownParent, match="unknown page"):
+    with pytest.raises(EventsLost, match="unknown page"):
         mapper.apply(stored(6, 8))
     assert mapper.held_keys() == keys_of(8)
 
 
-def test_after_a_gap_what_cannot_be_named_is_skipped_until_the_engine_clears() -> None:
+def test_pages_are_held_from_their_first_to_their_last_event() -> None:
     mapper = make_mapper()
+    prompt = pack_tokens(range(19))
+    keys = mapper.page_keys(prompt, "")
     mapper.apply(stored(0, 4))
-    assert mapper.forget() == AllBlocksCleared()
-    assert mapper.apply(stored(4, 8)) is None
-    assert mapper.apply(stored(0, 4)) == said(*keys_of(8))
+    mapper.apply(PagesRemoved([3]))
+    assert [mapper.holds(key) for key in keys] == [True] * 3 + [False] * (len(keys) - 3)
+    assert not any(mapper.holds(key) for key in mapper.page_keys(prompt, "salt"))
     mapper.apply(AllPagesCleared())
-    with pytest.raises(UnknownParent):
-        mapper.apply(stored(4, 8))
+    assert not any(mapper.holds(key) for key in keys)
 
 
 def test_a_block_may_be_one_page() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from engines import complete
 
 from preble.clock import Clock, ManualClock, SystemClock
 from preble.cost_model import StepRequest, load_cost_model
@@ -57,20 +58,20 @@ async def test_it_says_what_it_takes() -> None:
 
 
 async def test_it_echoes_the_end_of_the_prompt(engine: EmulatedEngine) -> None:
-    completion = await engine.generate(make_request(10, 3))
+    completion = await complete(engine, make_request(10, 3))
     assert completion.output_ids == (7, 8, 9)
     assert (completion.text, completion.finish_reason) == (None, "length")
 
 
 async def test_a_longer_output_repeats_the_prompt(engine: EmulatedEngine) -> None:
-    completion = await engine.generate(make_request(3, 8))
+    completion = await complete(engine, make_request(3, 8))
     assert completion.output_ids == (0, 1, 2, 0, 1, 2, 0, 1)
 
 
 async def test_it_reports_the_tokens_it_did_not_compute(engine: EmulatedEngine) -> None:
-    first = await engine.generate(make_request(20))
-    again = await engine.generate(make_request(20))
-    longer = await engine.generate(make_request(22))
+    first = await complete(engine, make_request(20))
+    again = await complete(engine, make_request(20))
+    longer = await complete(engine, make_request(22))
     cached = [completion.cached_tokens for completion in (first, again, longer)]
     assert cached == [0, 16, 20]
 
@@ -83,7 +84,7 @@ async def test_it_refuses_what_can_never_run(
     engine: EmulatedEngine, prompt_tokens: int, max_new_tokens: int, reason: str
 ) -> None:
     with pytest.raises(EngineRefused, match=reason):
-        await engine.generate(make_request(prompt_tokens, max_new_tokens))
+        await complete(engine, make_request(prompt_tokens, max_new_tokens))
 
 
 async def test_it_refuses_what_its_kv_cache_can_never_hold() -> None:
@@ -92,12 +93,12 @@ async def test_it_refuses_what_its_kv_cache_can_never_hold() -> None:
         info, chunk_tokens=16, cost_model=COST_MODEL, speed=FAST, clock=SystemClock()
     )
     with pytest.raises(EngineRefused, match="KV cache of 28"):
-        await engine.generate(make_request(25, 4))
+        await complete(engine, make_request(25, 4))
 
 
 async def test_more_requests_than_fit_all_complete(engine: EmulatedEngine) -> None:
     requests = [make_request(40, 4, first=100 * index) for index in range(12)]
-    completions = await asyncio.gather(*map(engine.generate, requests))
+    completions = await asyncio.gather(*(complete(engine, request) for request in requests))
     assert [completion.output_ids[-1] for completion in completions] == [
         100 * index + 39 for index in range(12)
     ]
@@ -105,8 +106,8 @@ async def test_more_requests_than_fit_all_complete(engine: EmulatedEngine) -> No
 
 async def test_events_tell_what_is_stored_and_evicted(engine: EmulatedEngine) -> None:
     """Capacity 16 pages: the second request of 11 evicts 5 of the first's 10."""
-    await engine.generate(make_request(40, 2))
-    await engine.generate(make_request(40, 2, first=100))
+    await complete(engine, make_request(40, 2))
+    await complete(engine, make_request(40, 2, first=100))
     events = await anext(engine.page_events())
     stored = [len(event.page_hashes) for event in events if isinstance(event, PagesStored)]
     removed = [len(event.page_hashes) for event in events if isinstance(event, PagesRemoved)]
@@ -118,7 +119,7 @@ async def test_events_end_when_the_engine_closes(engine: EmulatedEngine) -> None
         return [batch async for batch in engine.page_events()]
 
     reader = asyncio.create_task(read())
-    await engine.generate(make_request(40))
+    await complete(engine, make_request(40))
     await engine.close()
     batches = await reader
     assert batches
@@ -129,7 +130,7 @@ async def test_cancelling_frees_the_slot_and_the_pages() -> None:
     """Four frozen requests fill all slots; each leaves no page behind that it did not fill."""
     engine = make_engine(speed=FROZEN)
     await engine.start()
-    tasks = [asyncio.create_task(engine.generate(make_request(10))) for _ in range(4)]
+    tasks = [asyncio.create_task(complete(engine, make_request(10))) for _ in range(4)]
     await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
@@ -143,19 +144,19 @@ async def test_cancelling_frees_the_slot_and_the_pages() -> None:
 async def test_closing_ends_outstanding_calls() -> None:
     engine = make_engine(speed=FROZEN)
     await engine.start()
-    task = asyncio.create_task(engine.generate(make_request(10)))
+    task = asyncio.create_task(complete(engine, make_request(10)))
     await asyncio.sleep(0)
     await engine.close()
     with pytest.raises(EngineUnavailable, match="closed"):
         await task
     with pytest.raises(EngineUnavailable, match="closed"):
-        await engine.generate(make_request(10))
+        await complete(engine, make_request(10))
 
 
 async def test_steps_stand_still_while_one_is_under_way() -> None:
     engine = make_engine(speed=FROZEN)
     await engine.start()
-    task = asyncio.create_task(engine.generate(make_request(10)))
+    task = asyncio.create_task(complete(engine, make_request(10)))
     await asyncio.sleep(0)
     assert engine.steps == engine.steps
     await engine.close()
@@ -180,7 +181,7 @@ async def test_each_step_takes_the_time_the_cost_model_predicts(
     monkeypatch.setattr(asyncio, "sleep", sleep)
     engine = make_engine(speed=2.0, clock=clock)
     await engine.start()
-    completion = await engine.generate(make_request(30, 2))
+    completion = await complete(engine, make_request(30, 2))
     await engine.close()
     steps = [(16, 16), (14, 30), (1, 31)]
     times = [COST_MODEL.step_s((StepRequest(*step),)) / 2.0 for step in steps]
@@ -194,7 +195,7 @@ async def test_the_same_requests_always_give_the_same() -> None:
         engine = make_engine()
         await engine.start()
         requests = [make_request(10 + index, 3) for index in range(6)]
-        runs.append(await asyncio.gather(*map(engine.generate, requests)))
+        runs.append(await asyncio.gather(*(complete(engine, request) for request in requests)))
         await engine.close()
     figures = [[(each.output_ids, each.cached_tokens) for each in run] for run in runs]
     assert figures[0] == figures[1]

@@ -34,4 +34,4 @@ def test_an_http_engine_needs_the_url_of_a_server(url: str) -> None:
 
 def test_an_unknown_cost_model_is_refused() -> None:
     with pytest.raises(ConfigError, match="no cost model"):
-        create_engine(Settings(cost_model="abacus"), SystemClock())
+        create_engine(Settings(engine="emulated", cost_model="abacus"), SystemClock())

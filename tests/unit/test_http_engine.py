@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
+from engines import complete
 from sglang_stub import Json, SGLangStub, reply, response, stream
 
 from preble.clock import ManualClock, SystemClock
@@ -139,7 +140,7 @@ async def test_a_server_that_is_starting_is_waited_for(stub: SGLangStub) -> None
 async def test_starting_again_asks_whether_the_server_is_back(
     stub: SGLangStub, engine: HttpEngine
 ) -> None:
-    await engine.generate(make_request())
+    await complete(engine, make_request())
     assert await engine.start() == ASSUMED
     assert await anext(engine.page_events()), "what it holds is still known"
     stub.pages["/server_info"] = {"page_size": 32}
@@ -151,7 +152,7 @@ async def test_a_silent_server_makes_progress_while_it_is_healthy(stub: SGLangSt
     engine = make_engine(stub.url, pulse_s=0.0)
     await engine.start()
     stub.go_on.clear()
-    task = asyncio.create_task(engine.generate(make_request()))
+    task = asyncio.create_task(complete(engine, make_request()))
     await stub.requests["/generate"].get()
     for _ in range(3):
         await progress_of(engine)
@@ -165,7 +166,7 @@ async def test_a_silent_server_that_is_not_healthy_makes_none(stub: SGLangStub) 
     engine = make_engine(stub.url, pulse_s=0.0)
     await engine.start()
     stub.go_on.clear()
-    task = asyncio.create_task(engine.generate(make_request()))
+    task = asyncio.create_task(complete(engine, make_request()))
     await stub.requests["/generate"].get()
     await progress_of(engine)
     before = engine.steps
@@ -190,7 +191,7 @@ async def test_a_request_is_sent_whole(stub: SGLangStub, engine: HttpEngine) -> 
         stop=("END",),
         ignore_eos=True,
     )
-    await engine.generate(make_request(3, sampling=sampling, cache_salt="tenant"))
+    await complete(engine, make_request(3, sampling=sampling, cache_salt="tenant"))
     body = await stub.requests["/generate"].get()
     assert str(body.pop("rid")).startswith("job-1-")
     assert body == {
@@ -215,8 +216,8 @@ async def test_a_request_is_sent_whole(stub: SGLangStub, engine: HttpEngine) -> 
 
 async def test_a_job_that_runs_again_gets_another_id(stub: SGLangStub, engine: HttpEngine) -> None:
     """SGLang refuses an id that is still running, and an abort takes a moment."""
-    await engine.generate(make_request())
-    await engine.generate(make_request())
+    await complete(engine, make_request())
+    await complete(engine, make_request())
     assert (await stub.requests["/generate"].get())["rid"] != (
         await stub.requests["/generate"].get()
     )["rid"]
@@ -228,20 +229,20 @@ async def test_the_last_event_is_the_completion(stub: SGLangStub, engine: HttpEn
         reply([5, 2], cached_tokens=32, finish_reason=STOPPED),
     ]
     stub.scripted["/generate"] = [stream(*events)]
-    completion = await engine.generate(make_request())
+    completion = await complete(engine, make_request())
     assert (completion.output_ids, completion.text) == ((5, 2), "5 2")
     assert (completion.finish_reason, completion.cached_tokens) == ("stop", 32)
 
 
 async def test_a_finish_reason_may_be_a_string(stub: SGLangStub, engine: HttpEngine) -> None:
     stub.scripted["/generate"] = [stream(reply([5], cached_tokens=0, finish_reason="length"))]
-    assert (await engine.generate(make_request())).finish_reason == "length"
+    assert (await complete(engine, make_request())).finish_reason == "length"
 
 
 async def test_text_may_hold_any_line_separator(stub: SGLangStub, engine: HttpEngine) -> None:
     event = reply([5], cached_tokens=0, finish_reason=STOPPED) | {"text": "a\u2028b\x85c\nd"}
     stub.scripted["/generate"] = [stream(event)]
-    assert (await engine.generate(make_request())).text == "a\u2028b\x85c\nd"
+    assert (await complete(engine, make_request())).text == "a\u2028b\x85c\nd"
 
 
 async def test_ttft_is_the_time_to_the_first_event(stub: SGLangStub) -> None:
@@ -249,7 +250,7 @@ async def test_ttft_is_the_time_to_the_first_event(stub: SGLangStub) -> None:
     engine = HttpEngine(stub.url, assumed=ASSUMED, block_size=64, clock=clock)
     await engine.start()
     stub.go_on.clear()
-    task = asyncio.create_task(engine.generate(make_request()))
+    task = asyncio.create_task(complete(engine, make_request()))
     await stub.requests["/generate"].get()
     await progress_of(engine)
     clock.advance(5.0)
@@ -281,7 +282,7 @@ async def test_a_status_tells_refused_from_unavailable(
 ) -> None:
     stub.scripted["/generate"] = [response(status, body)]
     with pytest.raises(kind, match=message):
-        await engine.generate(make_request())
+        await complete(engine, make_request())
 
 
 @pytest.mark.parametrize(
@@ -318,7 +319,7 @@ async def test_a_stream_may_end_badly(
 ) -> None:
     stub.scripted["/generate"] = [stream(event)]
     with pytest.raises(kind, match=message):
-        await engine.generate(make_request())
+        await complete(engine, make_request())
 
 
 @pytest.mark.parametrize("cut", [0, 20, 200])
@@ -327,12 +328,12 @@ async def test_a_broken_connection_is_unavailable(
 ) -> None:
     stub.scripted["/generate"] = [stream(reply([5], cached_tokens=0, finish_reason=STOPPED))[:cut]]
     with pytest.raises(EngineUnavailable, match="no connection to the engine"):
-        await engine.generate(make_request())
+        await complete(engine, make_request())
 
 
 async def test_cancelling_aborts_in_the_server(stub: SGLangStub, engine: HttpEngine) -> None:
     stub.go_on.clear()
-    task = asyncio.create_task(engine.generate(make_request()))
+    task = asyncio.create_task(complete(engine, make_request()))
     sent = await stub.requests["/generate"].get()
     task.cancel()
     await asyncio.wait({task})
@@ -342,7 +343,7 @@ async def test_cancelling_aborts_in_the_server(stub: SGLangStub, engine: HttpEng
 
 async def test_closing_aborts_outstanding_calls(stub: SGLangStub, engine: HttpEngine) -> None:
     stub.go_on.clear()
-    tasks = [asyncio.create_task(engine.generate(make_request())) for _ in range(3)]
+    tasks = [asyncio.create_task(complete(engine, make_request())) for _ in range(3)]
     for _ in tasks:
         await stub.requests["/generate"].get()
     await engine.close()
@@ -351,7 +352,7 @@ async def test_closing_aborts_outstanding_calls(stub: SGLangStub, engine: HttpEn
             await task
     assert stub.requests["/abort_request"].qsize() == 3
     with pytest.raises(EngineUnavailable, match="closed"):
-        await engine.generate(make_request())
+        await complete(engine, make_request())
 
 
 @pytest.mark.parametrize(
@@ -362,7 +363,7 @@ async def test_a_completed_request_is_assumed_cached_but_for_its_last_token(
     engine: HttpEngine, prompt_tokens: int, cached: list[int]
 ) -> None:
     """With 4 tokens of output, 64 are computed of the one, and 63 of the other: 4 and 3 pages."""
-    await engine.generate(make_request(prompt_tokens))
+    await complete(engine, make_request(prompt_tokens))
     (event,) = await anext(engine.page_events())
     assert isinstance(event, PagesStored)
     assert list(event.token_ids) == cached
@@ -371,14 +372,14 @@ async def test_a_completed_request_is_assumed_cached_but_for_its_last_token(
 async def test_a_failed_request_is_not_assumed_cached(stub: SGLangStub, engine: HttpEngine) -> None:
     stub.scripted["/generate"] = [response(500, b"")]
     with pytest.raises(EngineUnavailable):
-        await engine.generate(make_request(61))
+        await complete(engine, make_request(61))
     await engine.close()
     assert [batch async for batch in engine.page_events()] == []
 
 
 async def test_what_exceeds_the_assumed_capacity_is_left_out(engine: HttpEngine) -> None:
-    await engine.generate(make_request(400))
-    await engine.generate(make_request(17))
+    await complete(engine, make_request(400))
+    await complete(engine, make_request(17))
     (event,) = await anext(engine.page_events())
     assert isinstance(event, PagesStored)
     assert len(event.page_hashes) == 1
@@ -389,8 +390,8 @@ async def test_a_server_that_refuses_connections_has_lost_its_cache(call: str) -
     async with SGLangStub() as stub:
         engine = make_engine(stub.url)
         await engine.start()
-        await engine.generate(make_request())
+        await complete(engine, make_request())
     with pytest.raises(EngineUnavailable, match="no connection"):
-        await (engine.start() if call == "start" else engine.generate(make_request()))
+        await (engine.start() if call == "start" else complete(engine, make_request()))
     assert (await anext(engine.page_events()))[-1] == AllPagesCleared()
     await engine.close()

@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 import preble.tokenizer
 from preble.errors import ConfigError, InvalidJob
-from preble.tokenizer import Tokenizer, load_tokenizer
+from preble.tokenizer import Tokenizer, is_hub_id, load_tokenizer
 
 EMBEDDED = Path(preble.tokenizer.__file__).parent / "data" / "tokenizer"
 TEXTS = [
@@ -220,3 +223,62 @@ def test_missing_folder_or_file_is_one_line(tmp_path: Path, *, is_folder: bool) 
 def test_special_tokens_are_left_out_of_text(tiny: Path) -> None:
     tokenizer: Tokenizer = load_tokenizer(str(tiny))
     assert tokenizer.decode([0, *tokenizer.encode(["cat"])[0], 1]) == "cat"
+
+
+def hub_cache(home: Path, tiny: Path, name: str, files: tuple[str, ...]) -> Path:
+    """A model as `huggingface_hub` keeps what it downloaded; returns the folder."""
+    kept = home / "hub" / f"models--{name.replace('/', '--')}"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0123abcd")
+    snapshot = kept / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    for file in files:
+        (snapshot / file).write_bytes((tiny / file).read_bytes())
+    return snapshot
+
+
+def load_offline(home: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """Load by name where no hub can be reached; the library reads its variables on import."""
+    code = (
+        "import sys; from preble.errors import ConfigError; from preble.tokenizer import *\n"
+        "try: print(load_tokenizer(sys.argv[1]).fingerprint)\n"
+        "except ConfigError as error: sys.exit(str(error))"
+    )
+    environ = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code, name],
+        cwd=home, env=environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_name_on_the_hub_is_what_was_downloaded_of_it(tiny: Path, tmp_path: Path) -> None:
+    hub_cache(tmp_path, tiny, "org/model-1.5", ("tokenizer.json", "tokenizer_config.json"))
+    loaded = load_offline(tmp_path, "org/model-1.5")
+    assert loaded.stdout.strip() == load_tokenizer(str(tiny)).fingerprint, loaded.stderr
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["unknown", "without tokenizer.json"])
+def test_name_that_the_hub_does_not_give_is_one_line(
+    tiny: Path, tmp_path: Path, *, is_known: bool
+) -> None:
+    if is_known:
+        hub_cache(tmp_path, tiny, "org/model", ("tokenizer_config.json",))
+    refused = load_offline(tmp_path, "org/model")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "PREBLE_TOKENIZER" in refused.stderr
+    assert ("tokenizer.json" if is_known else "'org/model'") in refused.stderr
+
+
+def test_folder_that_looks_like_a_name_on_the_hub_is_a_folder(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    copy(tiny, tmp_path / "org" / "model")
+    monkeypatch.chdir(tmp_path)
+    assert load_tokenizer("org/model").fingerprint == load_tokenizer(str(tiny)).fingerprint
+
+
+@pytest.mark.parametrize("name", ["embedded", "/a/b", "a/b/c", "../b", "./b", "a/", "a b/c", "~/b"])
+def test_other_names_are_no_names_on_the_hub(name: str) -> None:
+    assert not is_hub_id(name)

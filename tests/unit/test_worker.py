@@ -39,17 +39,27 @@ class ScriptedEngine:
             raise EngineUnavailable("still down")
         return self.info
 
-    async def generate(self, request: EngineRequest) -> Completion:
+    async def generate(
+        self, request: EngineRequest, on_first_token: Callable[[], None]
+    ) -> Completion:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            return await self.answer(request)
+            completion = await self.answer(request)
+            on_first_token()
+            return completion
         finally:
             self.running -= 1
 
     async def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         await asyncio.Event().wait()
         yield []
+
+    async def flush(self) -> None:
+        pass
+
+    async def lost(self) -> None:
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         self.is_up = False

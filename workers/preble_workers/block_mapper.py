@@ -16,8 +16,8 @@ step a page; removals in another order are taken too, at the price of a sweep.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from preble.block_keys import next_key, root_key
-from preble.errors import ConfigError, EngineError
+from preble.block_keys import block_keys, next_key, root_key
+from preble.errors import ConfigError, EventsLost
 from preble.messages import (
     TOKEN_BYTES,
     AllBlocksCleared,
@@ -28,12 +28,9 @@ from preble.messages import (
     Tokens,
     pack_keys,
     pack_tokens,
+    unpack_keys,
 )
 from preble_workers.engine import AllPagesCleared, PageEvent, PagesRemoved, PagesStored
-
-
-class UnknownParent(EngineError):
-    """The engine stored a page after one that it never reported: events were missed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +41,8 @@ class _Page:
     """Pages before it in its block."""
     key: int
     """Of the last full block that ends at or before this page, else the root."""
+    page_key: int
+    """Of the prefix that this page ends: `key`'s like, with a page for a block."""
     tokens: Tokens
     """Its own; empty once they are in a key that ends here."""
     num_children: int = 0
@@ -67,10 +66,11 @@ class BlockMapper:
             msg = f"block_size {pool.block_size} is not a multiple of page_size {page_size}"
             raise ConfigError(msg)
         self._pool = pool
+        self.page_size = page_size
         self._last_offset = pool.block_size // page_size - 1
         self._page_bytes = page_size * TOKEN_BYTES
         self._pages: dict[int, _Page] = {}
-        self._has_gap = False
+        self._page_keys: set[int] = set()
 
     def apply(self, event: PageEvent) -> BlockEvent | None:
         """Take one event; None if no block comes or goes by it.
@@ -78,8 +78,8 @@ class BlockMapper:
         A page stored twice counts once; removing an unknown page does nothing.
 
         Raises:
-            UnknownParent: If the engine's events have a gap; nothing has changed. Then
-                `forget`, for removals may be among what was missed.
+            EventsLost: If a page follows one that was never reported; nothing has changed.
+                Removals may be among what was missed, so no belief can be relied on.
 
         Changes: the pages known.
         Cost: O(pages of the event), if pages go after those that follow them.
@@ -90,19 +90,16 @@ class BlockMapper:
             case PagesRemoved():
                 return self._remove(event)
             case AllPagesCleared():
-                self._has_gap = False
                 return self._clear()
 
-    def forget(self) -> AllBlocksCleared:
-        """Start from nothing after a gap.
+    def page_keys(self, prompt: Tokens, cache_salt: str) -> list[int]:
+        """Keys of a prompt's full pages, for `holds`. Cost: O(len(prompt))."""
+        root = root_key(self._pool, cache_salt)
+        return unpack_keys(block_keys(prompt, root=root, block_size=self.page_size))
 
-        Pages that the engine still holds can no longer be named, nor can what follows them:
-        until it clears its cache, such pages are skipped.
-
-        Changes: drops all pages.
-        """
-        self._has_gap = True
-        return self._clear()
+    def holds(self, page_key: int) -> bool:
+        """Whether the engine holds this page; then it holds the pages before it, too."""
+        return page_key in self._page_keys
 
     def held_keys(self) -> list[int]:
         """Keys of all held blocks, each after the block it follows. Cost: O(held pages)."""
@@ -110,17 +107,16 @@ class BlockMapper:
 
     def _clear(self) -> AllBlocksCleared:
         self._pages.clear()
+        self._page_keys.clear()
         return AllBlocksCleared()
 
     def _store(self, event: PagesStored) -> BlocksStored | None:
         parent: _Page | None = None
         if event.parent_hash is not None:
             parent = self._pages.get(event.parent_hash)
-            if parent is None and self._has_gap:
-                return None
             if parent is None:
                 msg = f"page {event.page_hashes[0]:#x} follows an unknown page"
-                raise UnknownParent(msg)
+                raise EventsLost(msg)
         keys: list[int] = []
         for page_hash, tokens in zip(event.page_hashes, self._cut(event), strict=True):
             page = self._pages.get(page_hash)
@@ -138,15 +134,18 @@ class BlockMapper:
 
     def _add(self, page_hash: int, parent: _Page | None, tokens: Tokens, salt: str) -> _Page:
         if parent is None:
-            page = _Page(page_hash, None, 0, root_key(self._pool, salt), tokens)
+            root = root_key(self._pool, salt)
+            page = _Page(page_hash, None, 0, root, next_key(root, tokens), tokens)
         else:
             offset = 0 if self._ends_block(parent) else parent.offset + 1
-            page = _Page(page_hash, parent, offset, parent.key, tokens)
+            page_key = next_key(parent.page_key, tokens)
+            page = _Page(page_hash, parent, offset, parent.key, page_key, tokens)
             parent.num_children += 1
         if self._ends_block(page):
             page.key = next_key(page.key, self._block_tokens(page))
             page.tokens = Tokens(b"")
         self._pages[page_hash] = page
+        self._page_keys.add(page.page_key)
         return page
 
     def _ends_block(self, page: _Page) -> bool:
@@ -165,11 +164,15 @@ class BlockMapper:
     def _remove(self, event: PagesRemoved) -> BlocksRemoved | None:
         gone = [page for page in map(self._pages.get, event.page_hashes) if page is not None]
         for page in gone:
-            page.is_gone = True
+            self._mark_gone(page)
         keys = self._drop(gone)
         if any(page.page_hash in self._pages for page in gone):
             keys += self._drop(self._orphans())
         return BlocksRemoved(pack_keys(keys)) if keys else None
+
+    def _mark_gone(self, page: _Page) -> None:
+        page.is_gone = True
+        self._page_keys.discard(page.page_key)
 
     def _drop(self, pages: Iterable[_Page]) -> list[int]:
         """Forget those of these pages, and of the pages before them, that nothing follows.
@@ -199,5 +202,5 @@ class BlockMapper:
         """
         for page in self._pages.values():
             if page.parent is not None and page.parent.is_gone:
-                page.is_gone = True
+                self._mark_gone(page)
         return [page for page in self._pages.values() if page.is_gone]

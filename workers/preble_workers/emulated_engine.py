@@ -6,7 +6,7 @@ end of the prompt. It serves capacity planning, load tests and CI, on any machin
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from msgspec.structs import replace
 
@@ -50,6 +50,7 @@ class EmulatedEngine:
         self._planner = StepPlanner(self._kv_cache, slots=info.slots, chunk_tokens=chunk_tokens)
         self._feed = PageFeed(self._kv_cache)
         self._ends: dict[Run, asyncio.Future[None]] = {}
+        self._on_first_token: dict[Run, Callable[[], None]] = {}
         self._work = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -67,7 +68,9 @@ class EmulatedEngine:
             self._loop = asyncio.create_task(self._step_forever(), name="emulated-engine")
         return self._info
 
-    async def generate(self, request: EngineRequest) -> Completion:
+    async def generate(
+        self, request: EngineRequest, on_first_token: Callable[[], None]
+    ) -> Completion:
         """Complete one prompt, in the time the cost model predicts.
 
         Cancelling it frees the slot and the pages; full pages computed so far stay cached.
@@ -81,12 +84,14 @@ class EmulatedEngine:
         arrived_at_s = self._clock.now_s()
         run, output = self._prepare(request)
         end = self._ends[run] = asyncio.get_running_loop().create_future()
+        self._on_first_token[run] = on_first_token
         self._planner.add(run)
         self._work.set()
         try:
             await end
         finally:
             del self._ends[run]
+            self._on_first_token.pop(run, None)
             self._planner.remove(run)
         ttft_s = run.first_token_at_s - arrived_at_s
         return Completion(tuple(unpack_tokens(output)), None, "length", run.hit_tokens, ttft_s)
@@ -94,6 +99,19 @@ class EmulatedEngine:
     def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """KV cache events, those of a step together."""
         return self._feed.batches()
+
+    async def flush(self) -> None:
+        """Empty the cache. Raises: EngineUnavailable while requests run."""
+        if not self._planner.is_idle:
+            msg = "the engine is busy: its cache cannot be emptied now"
+            raise EngineUnavailable(msg)
+        self._kv_cache.clear()
+        self._feed.notify()
+
+    async def lost(self) -> None:
+        """Until it ends: `close`, or a bug."""
+        if self._loop is not None:
+            await asyncio.wait({self._loop})
 
     @property
     def steps(self) -> int:
@@ -163,6 +181,9 @@ class EmulatedEngine:
             end = self._ends[run]
             if not end.done():
                 end.set_result(None)
+        for share in step:
+            if share.run.produced_tokens and (call := self._on_first_token.pop(share.run, None)):
+                call()
         self._feed.notify()
 
     def _step_s(self, step: list[Share]) -> float:

@@ -1,10 +1,11 @@
 """The seam between a worker and whatever computes tokens.
 
-Three engines stand behind it: `emulated` (a cost model in real time), `http` (a running
-SGLang by URL) and `noop` (answers at once; for benchmarks of the dispatch path).
+Four engines stand behind it: `sglang` (a server that the worker supervises), `http` (a running
+SGLang by URL), `emulated` (a cost model in real time) and `noop` (answers at once; for
+benchmarks of the dispatch path).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -74,7 +75,8 @@ class Engine(Protocol):
     async def start(self) -> EngineInfo:
         """Get ready and say what the engine can take.
 
-        Called again after EngineUnavailable, to learn whether the engine is back.
+        Called again after EngineUnavailable or a hang, to learn whether the engine is back; an
+        engine whose process is ours is started anew where that helps.
 
         Raises:
             ConfigError: If the engine cannot be used as it is configured.
@@ -82,8 +84,15 @@ class Engine(Protocol):
         """
         ...
 
-    async def generate(self, request: EngineRequest) -> Completion:
+    async def generate(
+        self, request: EngineRequest, on_first_token: Callable[[], None]
+    ) -> Completion:
         """Complete one prompt; cancelling the call aborts the request in the engine.
+
+        Args:
+            request: What to complete.
+            on_first_token: Called when the first output token is there, at the latest with
+                the last: the prompt's full pages are then in the KV cache.
 
         Raises:
             EngineRefused: If it will never run this request.
@@ -96,7 +105,22 @@ class Engine(Protocol):
 
         One reader at a time; a later one goes on where an earlier one stopped. An engine
         that reports none yields what it is assumed to hold.
+
+        Raises:
+            EventsLost: If some can no longer be had. `flush` makes a new beginning.
         """
+        ...
+
+    async def flush(self) -> None:
+        """Drop the whole KV cache; the next event is AllPagesCleared.
+
+        Raises:
+            EngineUnavailable: If it cannot be done now, such as while requests run.
+        """
+        ...
+
+    async def lost(self) -> None:
+        """Return when the engine is known to have died, with or without a request."""
         ...
 
     @property

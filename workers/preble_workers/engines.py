@@ -1,15 +1,18 @@
 """Which engine the settings ask for."""
 
+import os
 from urllib.parse import urlsplit
 
 from preble.clock import Clock
 from preble.config import Settings
 from preble.cost_model import load_cost_model
+from preble.engine_env import find_engine_python
 from preble.errors import ConfigError
 from preble_workers.emulated_engine import EmulatedEngine
 from preble_workers.engine import Engine, EngineInfo
 from preble_workers.http_engine import HttpEngine
 from preble_workers.noop_engine import NoopEngine
+from preble_workers.sglang_engine import SGLangEngine
 
 
 def create_engine(settings: Settings, clock: Clock) -> Engine:
@@ -25,6 +28,12 @@ def create_engine(settings: Settings, clock: Clock) -> Engine:
         context_length=settings.context_length,
     )
     match settings.engine:
+        case "sglang":
+            kind, python = find_engine_python(settings.device, os.environ)
+            return SGLangEngine(settings, python, kind, info, clock)
+        case "emulated" if not settings.kv_capacity_tokens:
+            msg = "setting kv_capacity_tokens: engine 'emulated' needs a number above 0"
+            raise ConfigError(msg)
         case "emulated":
             return EmulatedEngine(
                 info,

@@ -4,16 +4,14 @@ Each request is one streamed `POST /generate`; cancelling it posts `/abort_reque
 long prefill keeps all streams silent, `/health_generate` tells whether the server still steps:
 a busy one answers it after its next step, at no cost.
 
-The server's own KV events are not read. What it holds is *assumed* instead, from the requests
-it has completed: a `KvCache` of its capacity takes the pages of each and evicts as SGLang
-does. The assumption drifts when others send requests to the same server, and it starts empty
-beside a server that is warm already; a wrong belief costs a worse placement, never a wrong
-answer. A server that refuses connections is taken to have lost everything.
+What the server holds it says itself, if it publishes KV events (`ReportedPages`); otherwise it
+is taken from the requests that it has completed (`AssumedPages`).
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Final
 from uuid import uuid4
 
@@ -22,10 +20,11 @@ import msgspec
 
 from preble.clock import Clock
 from preble.errors import ConfigError, EngineUnavailable
-from preble.messages import TOKEN_BYTES, Tokens, pack_tokens
+from preble_workers.assumed_pages import AssumedPages
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
-from preble_workers.kv_cache import KvCache
-from preble_workers.page_feed import PageFeed
+from preble_workers.kv_events import endpoints_of
+from preble_workers.page_source import PageSource
+from preble_workers.reported_pages import ReportedPages
 from preble_workers.sglang_wire import (
     STREAM_END,
     engine_error,
@@ -33,18 +32,21 @@ from preble_workers.sglang_wire import (
     error_message,
     generate_body,
     parse_completion,
+    server_identity,
 )
 
 # No read timeout: a request may wait long in the engine; `steps` tells whether it hangs.
 _TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=None, write=30.0, pool=None)
 _SHORT_TIMEOUT: Final = httpx2.Timeout(5.0)
-_HEALTH_TIMEOUT: Final = httpx2.Timeout(30.0)
-"""SGLang itself gives up after 20 s."""
+_HEALTH_TIMEOUT: Final = httpx2.Timeout(20.0)
+"""SGLang itself gives up after as long."""
 _SPARE_CONNECTIONS: Final = 8
 """Beside one for each slot: aborts, and calls that are about to be refused."""
 _START_POLL_S: Final = 0.2
 _MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _JSON: Final = {"content-type": "application/json"}
+
+_log = logging.getLogger(__name__)
 
 
 class HttpEngine:
@@ -81,6 +83,8 @@ class HttpEngine:
         self._idle = asyncio.Event()
         self._idle.set()
         self._watcher: asyncio.Task[None] | None = None
+        self._identity: object = None
+        self._closed = asyncio.Event()
         self._aborts: set[asyncio.Task[None]] = set()
         connections = assumed.slots + _SPARE_CONNECTIONS
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
@@ -88,7 +92,8 @@ class HttpEngine:
         self._client = httpx2.AsyncClient(
             base_url=url, timeout=_TIMEOUT, limits=limits, trust_env=False
         )
-        self._use(assumed)
+        self._info = assumed
+        self._pages: PageSource = AssumedPages(assumed)
 
     async def start(self) -> EngineInfo:
         """Wait for the server and ask what it takes; later, whether it is back as it was.
@@ -98,16 +103,24 @@ class HttpEngine:
                 the pool's blocks, or if it has come back with other limits.
             EngineUnavailable: If nothing answers in time.
         """
-        info = await self._ask_info()
+        server_info = await self._ask_server()
+        info = engine_info(server_info, self._info)
+        identity = server_identity(server_info)
         if self._watcher is None:
-            self._use(info)
+            self._pages = self._page_source(info, server_info)
+            self._info = info
             self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
         elif info != self._info:
             msg = f"the server at {self._url} has new limits, {info}: restart the worker"
             raise ConfigError(msg)
+        elif identity != self._identity:
+            self._pages.restarted()
+        self._identity = identity
         return self._info
 
-    async def generate(self, request: EngineRequest) -> Completion:
+    async def generate(
+        self, request: EngineRequest, on_first_token: Callable[[], None]
+    ) -> Completion:
         """Complete one prompt.
 
         Raises:
@@ -123,7 +136,7 @@ class HttpEngine:
                 self._calls.add(call)
                 self._idle.clear()
                 self._busy.set()
-                completion = await self._call(request)
+                completion = await self._call(request, on_first_token)
         except TimeoutError:
             raise self._closed_error() from None
         finally:
@@ -131,16 +144,38 @@ class HttpEngine:
             if not self._calls:
                 self._busy.clear()
                 self._idle.set()
-        self._assume_cached(request, completion)
+        self._pages.completed(request, completion)
         return completion
 
     def page_events(self) -> AsyncGenerator[list[PageEvent]]:
-        """What the server is assumed to have stored and evicted."""
-        return self._feed.batches()
+        """What the server says, or is assumed, to have stored and evicted."""
+        return self._pages.batches()
+
+    async def flush(self) -> None:
+        """Empty the server's cache. Raises: EngineUnavailable while it runs requests."""
+        try:
+            response = await self._client.post("/flush_cache", timeout=_HEALTH_TIMEOUT)
+        except httpx2.RequestError as error:
+            raise self._unavailable(error) from error
+        if not response.is_success:
+            raise EngineUnavailable(f"the engine's cache cannot be emptied now: {response.text}")
+        self._pages.flushed()
+
+    async def lost(self) -> None:
+        """Until `close`: whether a server elsewhere has died, only a request tells."""
+        await self._closed.wait()
+
+    async def is_healthy(self) -> bool:
+        """Whether the server steps: it answers when a request of its own has made a step."""
+        try:
+            response = await self._client.get("/health_generate", timeout=_HEALTH_TIMEOUT)
+        except httpx2.RequestError:
+            return False
+        return response.is_success
 
     @property
     def steps(self) -> int:
-        """Grows with each event and passed health check; while no call is open, by reading it."""
+        """Grows with each token, KV event and passed health check; while idle, by reading it."""
         if not self._calls:
             self._steps += 1
         return self._steps
@@ -148,7 +183,8 @@ class HttpEngine:
     async def close(self) -> None:
         """End all calls, abort them in the server, and release the connections."""
         self._is_closed = True
-        self._feed.close()
+        self._closed.set()
+        self._pages.close()
         for call in self._calls:
             call.reschedule(asyncio.get_running_loop().time())
         await self._idle.wait()
@@ -158,19 +194,19 @@ class HttpEngine:
             await asyncio.wait({self._watcher})
         await self._client.aclose()
 
-    async def _call(self, request: EngineRequest) -> Completion:
+    async def _call(self, request: EngineRequest, on_first_token: Callable[[], None]) -> Completion:
         # Unique, for SGLang refuses an id that is still running: a job that is run again
         # may meet its own aborted execution.
         rid = f"{request.job_id}-{uuid4().hex}"
         try:
-            return await self._stream(generate_body(request, rid))
+            return await self._stream(generate_body(request, rid), on_first_token)
         except asyncio.CancelledError:
             self._abort_soon(rid)
             raise
         except httpx2.RequestError as error:
             raise self._unavailable(error) from error
 
-    async def _stream(self, body: bytes) -> Completion:
+    async def _stream(self, body: bytes, on_first_token: Callable[[], None]) -> Completion:
         """Read to the end; only the first event's time and the last event's data matter."""
         sent_at_s = self._clock.now_s()
         ttft_s: float | None = None
@@ -184,6 +220,7 @@ class HttpEngine:
                 self._steps += 1
                 if ttft_s is None:
                     ttft_s = self._clock.now_s() - sent_at_s
+                    on_first_token()
                 if event.data != STREAM_END:
                     last = event.data
         return parse_completion(last, ttft_s=ttft_s or 0.0)
@@ -204,47 +241,29 @@ class HttpEngine:
                 timeout=_SHORT_TIMEOUT,
             )
 
-    def _assume_cached(self, request: EngineRequest, completion: Completion) -> None:
-        """SGLang keeps all of a completed request but its last token, whose KV it never needs."""
-        output = pack_tokens(completion.output_ids[:-1])
-        pages = self._kv_cache.pages_of(
-            Tokens(request.prompt + output),
-            prompt_tokens=len(request.prompt) // TOKEN_BYTES,
-            cache_salt=request.cache_salt,
-        )
-        if self._kv_cache.reserve(pages):
-            self._kv_cache.store(pages, len(pages.tokens) // TOKEN_BYTES)
-            self._kv_cache.release(pages)
-            self._feed.notify()
-
     async def _watch(self) -> None:
         while True:
             await self._busy.wait()
             steps = self._steps
             await asyncio.sleep(self._pulse_s)
-            if self._steps == steps and await self._is_healthy():
+            if self._steps == steps and await self.is_healthy():
                 self._steps += 1
 
-    async def _is_healthy(self) -> bool:
-        try:
-            response = await self._client.get("/health_generate", timeout=_HEALTH_TIMEOUT)
-        except httpx2.RequestError:
-            return False
-        return response.is_success
-
-    async def _ask_info(self) -> EngineInfo:
+    async def _ask_server(self) -> Mapping[str, object]:
+        """Its `/server_info`. Raises: ConfigError if it is of no use here."""
         model_info = await self._model_info()
         if model_info.get("is_generation") is False:
             msg = f"the model at {self._url} does not generate text"
             raise ConfigError(msg)
-        info = engine_info(await self._get("/server_info") or {}, self._info)
+        server_info = await self._get("/server_info") or {}
+        info = engine_info(server_info, self._info)
         if self._block_size % info.page_size:
             msg = (
                 f"the server's page_size {info.page_size} does not divide the pool's "
                 f"block_size {self._block_size}; start it with another --page-size"
             )
             raise ConfigError(msg)
-        return info
+        return server_info
 
     async def _model_info(self) -> dict[str, object]:
         """Poll until the server answers, for it may still be starting."""
@@ -279,18 +298,21 @@ class HttpEngine:
                 return msgspec.json.decode(response.content, type=dict[str, object])
         return None
 
-    def _use(self, info: EngineInfo) -> None:
-        self._info = info
-        self._kv_cache = KvCache(
-            capacity_pages=info.kv_capacity_tokens // info.page_size, page_size=info.page_size
-        )
-        self._feed = PageFeed(self._kv_cache)
+    def _page_source(self, info: EngineInfo, server_info: Mapping[str, object]) -> PageSource:
+        endpoints = endpoints_of(server_info, self._url)
+        if endpoints is None:
+            _log.info("the server at %s reports no KV events: what it holds is assumed", self._url)
+            return AssumedPages(info)
+        _log.info("following the KV events at %s", endpoints.events)
+        return ReportedPages(endpoints, page_size=info.page_size, on_batch=self._step)
+
+    def _step(self) -> None:
+        self._steps += 1
 
     def _unavailable(self, error: httpx2.RequestError) -> EngineUnavailable:
-        """The error to raise. Changes: a refused connection clears what is assumed cached."""
-        if isinstance(error, httpx2.ConnectError) and self._kv_cache.held_pages:
-            self._kv_cache.clear()
-            self._feed.notify()
+        """The error to raise. Changes: who refuses connections is taken to have lost its cache."""
+        if isinstance(error, httpx2.ConnectError):
+            self._pages.restarted()
         reason = str(error) or type(error).__name__
         return EngineUnavailable(f"no connection to the engine at {self._url}: {reason}")
 

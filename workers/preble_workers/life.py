@@ -4,24 +4,26 @@
       ▲                                                   │
       └────────── a slot and its KV memory are free ◀─────┘        renew, beside all that
 
-A life registers under a new epoch and ends when it has drained, or when the broker fences
-it: because it was silent past its lease (stopped, cut off), or because another worker took
-the instance over. What it ran is then cancelled, for its results would be refused. Leases
-are renewed only while the engine makes progress, so a hung engine loses its jobs.
+A life registers under a new epoch. It ends when it has drained; when the engine died, hung or
+lost track of its events, and then its jobs are handed back; or when the broker fences it:
+because it was silent past its lease (stopped, cut off), or because another worker took the
+instance over. What it ran is then cancelled, for its results would be refused.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from typing import Final, TypeVar
 from uuid import uuid4
 
 from preble.broker import Broker
 from preble.clock import Clock
-from preble.errors import BrokerUnavailable, EngineRefused, EngineUnavailable
+from preble.errors import BrokerUnavailable, EngineRefused, EngineUnavailable, EventsLost
 from preble.messages import ClaimedJob, InstanceRecord, JobFailure, JobResult, Lease, Outcome
 from preble.tokenizer import Tokenizer
 from preble_workers.engine import Completion, Engine, EngineInfo, EngineRequest
+from preble_workers.hit_predictor import Forecast, HitPredictor
 from preble_workers.prefix_publisher import PrefixPublisher
 
 AWAIT_ASSIGNED_S: Final = 2.0
@@ -33,18 +35,28 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
+class Ending(Enum):
+    """Why a life ended; each asks for something else before the next."""
+
+    DRAINED = "it was told to drain"
+    ENGINE_LOST = "the engine died or cannot be reached"
+    ENGINE_HUNG = "the engine makes no progress"
+    EVENTS_LOST = "KV cache events were missed"
+
+
 class Life:
     """One epoch of an instance, from registration until it is drained or fenced."""
 
     def __init__(
         self, broker: Broker, engine: Engine, info: EngineInfo, record: InstanceRecord,
-        publisher: PrefixPublisher, tokenizer: Tokenizer, clock: Clock, *, lease_s: float,
-        engine_stall_s: float, max_run_s: float,
+        publisher: PrefixPublisher, predictor: HitPredictor, tokenizer: Tokenizer, clock: Clock, *,
+        lease_s: float, engine_stall_s: float, max_run_s: float,
     ) -> None:  # fmt: skip
         self._record = record
         self._broker = broker
         self._engine = engine
         self._publisher = publisher
+        self._predictor = predictor
         self._tokenizer = tokenizer
         self._clock = clock
         self._lease_s = lease_s
@@ -55,7 +67,7 @@ class Life:
         self._free_tokens = info.kv_capacity_tokens
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self._wake = asyncio.Event()
-        self._has_lost_engine = False
+        self._ending: Ending | None = None
         self._engine_steps = -1
         self._progress_at_s = clock.now_s()
 
@@ -64,14 +76,14 @@ class Life:
         """Jobs whose end the broker has neither accepted nor refused."""
         return len(self._held)
 
-    async def run(self, draining: asyncio.Event) -> bool:
-        """Work until `draining` is set or the engine is lost; then end what runs, and leave.
+    async def run(self, draining: asyncio.Event) -> Ending:
+        """Work until `draining` is set or the engine fails; then end what runs, and leave.
 
-        What does not end within the grace time is handed back.
+        A drain lets running jobs end within the grace time. What has not ended is handed
+        back, and the instance leaves the pool, so that its queue goes elsewhere meanwhile.
 
         Returns:
-            Whether the engine is well. A lost engine leaves the pool, so that its queue
-            goes elsewhere meanwhile.
+            Why it ended.
 
         Raises:
             ExceptionGroup: Holding InstanceFenced, when this life is over; its jobs are
@@ -85,19 +97,42 @@ class Life:
                 tasks.create_task(self._listen()),
                 tasks.create_task(self._wake_when(draining)),
                 tasks.create_task(self._finish_outcomes()),
-                tasks.create_task(self._publisher.run()),
+                tasks.create_task(self._publish()),
+                tasks.create_task(self._watch_engine()),
             ]
-            await self._claim_until(draining, tasks)
+            await self._claim_while_well(tasks)
             await self._drain()
             for task in (*beside, *self._held.values()):
                 task.cancel()
         await self._leave()
-        return not self._has_lost_engine
+        return self._ending or Ending.DRAINED
+
+    def _end(self, ending: Ending) -> None:
+        """Claim no more; the first reason counts."""
+        if self._ending is None:
+            self._ending = ending
+            _log.log(
+                logging.INFO if ending is Ending.DRAINED else logging.ERROR,
+                "instance %s ends epoch %s: %s",
+                self._record.instance_id, self._record.epoch, ending.value,
+            )  # fmt: skip
+        self._wake.set()
+
+    async def _publish(self) -> None:
+        try:
+            await self._publisher.run()
+        except EventsLost as error:
+            _log.warning("%s", error)
+            self._end(Ending.EVENTS_LOST)
+
+    async def _watch_engine(self) -> None:
+        await self._engine.lost()
+        self._end(Ending.ENGINE_LOST)
 
     # Claiming.
 
-    async def _claim_until(self, draining: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
-        while not (draining.is_set() or self._has_lost_engine):
+    async def _claim_while_well(self, tasks: asyncio.TaskGroup) -> None:
+        while self._ending is None:
             self._wake.clear()
             claimed = await self._claim()
             for job in claimed:
@@ -127,14 +162,16 @@ class Life:
 
     async def _wake_when(self, draining: asyncio.Event) -> None:
         await draining.wait()
-        self._wake.set()
+        self._end(Ending.DRAINED)
 
     # Running.
 
     def _start(self, job: ClaimedJob, tasks: asyncio.TaskGroup) -> None:
         self._free_slots -= 1
         self._free_tokens -= job.spec.total_tokens
-        task = tasks.create_task(self._run_job(job))
+        # In the order of claims, before any of them runs: that is what makes it come true.
+        forecast = self._predictor.claim(job.prompt, job.spec.cache_salt)
+        task = tasks.create_task(self._run_job(job, forecast))
         self._held[job.lease] = task
         task.add_done_callback(lambda _: self._free(job))
 
@@ -143,9 +180,9 @@ class Life:
         self._free_tokens += job.spec.total_tokens
         self._wake.set()
 
-    async def _run_job(self, job: ClaimedJob) -> None:
+    async def _run_job(self, job: ClaimedJob, forecast: Forecast) -> None:
         try:
-            outcome = Outcome(job.lease, result=await self._generate(job))
+            outcome = Outcome(job.lease, result=await self._generate(job, forecast))
         except EngineUnavailable as error:
             await self._give_up(job, error)
             return
@@ -161,11 +198,17 @@ class Life:
             outcome = Outcome(job.lease, failure=failure)
         self._outcomes.put_nowait(outcome)
 
-    async def _generate(self, job: ClaimedJob) -> JobResult:
+    async def _generate(self, job: ClaimedJob, forecast: Forecast) -> JobResult:
         request = EngineRequest(job.job_id, job.prompt, job.spec.sampling, job.spec.cache_salt)
         started_s = self._clock.now_s()
-        async with asyncio.timeout(self._max_run_s):
-            completion = await self._engine.generate(request)
+        is_computed = False
+        try:
+            async with asyncio.timeout(self._max_run_s):
+                await forecast.leader_computed()
+                completion = await self._engine.generate(request, forecast.mark_computed)
+            is_computed = True
+        finally:
+            self._predictor.end(forecast, is_computed=is_computed)
         return JobResult(
             text=self._text(completion),
             output_ids=completion.output_ids,
@@ -175,6 +218,7 @@ class Life:
             cached_tokens=completion.cached_tokens,
             ttft_s=completion.ttft_s,
             engine_s=self._clock.now_s() - started_s,
+            prediction=forecast.prediction,
         )
 
     def _text(self, completion: Completion) -> str:
@@ -187,8 +231,7 @@ class Life:
         _log.warning("engine lost job %s: %s", job.job_id, error)
         await insist(lambda: self._broker.release(self._record, [job.lease], is_attempt=True))
         self._held.pop(job.lease, None)
-        self._has_lost_engine = True
-        self._wake.set()
+        self._end(Ending.ENGINE_LOST)
 
     # Finishing.
 
@@ -208,7 +251,9 @@ class Life:
                 _log.warning("late result of job %s was refused", outcome.lease.job_id)
 
     async def _drain(self) -> None:
-        """Let running jobs end, for as long as the grace time lasts."""
+        """Let running jobs end, for as long as the grace time lasts; a hung engine ends none."""
+        if self._ending is Ending.ENGINE_HUNG:
+            return
         _log.info("draining running_jobs=%d", len(self._held))
         try:
             async with asyncio.timeout(DRAIN_S):
@@ -219,8 +264,12 @@ class Life:
             _log.warning("%d jobs did not end in %s s", len(self._held), DRAIN_S)
 
     async def _leave(self) -> None:
-        """Hand the jobs still held back, uncounted, and retire."""
-        await self._broker.release(self._record, list(self._held), is_attempt=False)
+        """Hand back the jobs still held, and retire.
+
+        An attempt is counted only where a job may have made the engine hang.
+        """
+        is_attempt = self._ending is Ending.ENGINE_HUNG
+        await self._broker.release(self._record, list(self._held), is_attempt=is_attempt)
         await self._broker.retire(self._record)
         _log.info("left the pool handed_back_jobs=%d", len(self._held))
 
@@ -229,10 +278,10 @@ class Life:
     async def _renew_leases(self) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 4)
-            if self._makes_progress():
-                await self._renew()
-            else:
-                _log.error("the engine makes no progress: its leases are not renewed")
+            if not self._makes_progress():
+                self._end(Ending.ENGINE_HUNG)
+                return
+            await self._renew()
 
     async def _renew(self) -> None:
         leases = list(self._held)

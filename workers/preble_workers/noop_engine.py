@@ -1,7 +1,7 @@
 """An engine that answers at once, to measure everything else."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from preble.errors import EngineUnavailable
 from preble.messages import unpack_tokens
@@ -21,7 +21,9 @@ class NoopEngine:
         """What the engine was told to take."""
         return self._info
 
-    async def generate(self, request: EngineRequest) -> Completion:
+    async def generate(
+        self, request: EngineRequest, on_first_token: Callable[[], None]
+    ) -> Completion:
         """Complete one prompt without suspending.
 
         Raises:
@@ -30,6 +32,7 @@ class NoopEngine:
         if self._closed.is_set():
             msg = "the engine is closed"
             raise EngineUnavailable(msg)
+        on_first_token()
         output = echo_tokens(request.prompt, request.sampling.max_new_tokens)
         return Completion(tuple(unpack_tokens(output)), None, "length", 0, 0.0)
 
@@ -39,6 +42,13 @@ class NoopEngine:
         nothing: tuple[list[PageEvent], ...] = ()
         for batch in nothing:
             yield batch
+
+    async def flush(self) -> None:
+        """Nothing is cached."""
+
+    async def lost(self) -> None:
+        """Until `close`: nothing can be lost."""
+        await self._closed.wait()
 
     @property
     def steps(self) -> int:

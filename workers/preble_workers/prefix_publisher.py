@@ -26,7 +26,7 @@ from preble.messages import (
     Snapshot,
     pack_keys,
 )
-from preble_workers.block_mapper import BlockMapper, UnknownParent
+from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import Engine, PageEvent
 
 _log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ class PrefixPublisher:
 
         Raises:
             BrokerError: Any but BrokerUnavailable, which is waited out.
+            EventsLost: If the engine's events have a gap.
         """
         if held := self._mapper.held_keys():
             self._pending = [BlocksStored(pack_keys(held))]
@@ -111,20 +112,12 @@ class PrefixPublisher:
             self._news.set()
 
     def _collect(self, events: Sequence[PageEvent]) -> None:
-        self._pending += [mapped for event in events if (mapped := self._map(event))]
+        self._pending += [mapped for event in events if (mapped := self._mapper.apply(event))]
         if len(self._pending) > self._max_pending_events:
             held = BlocksStored(pack_keys(self._mapper.held_keys()))
             self._pending = [AllBlocksCleared(), held]
         if self._pending:
             self._news.set()
-
-    def _map(self, event: PageEvent) -> BlockEvent | None:
-        """A gap may hide evictions, so nothing believed so far can be relied on."""
-        try:
-            return self._mapper.apply(event)
-        except UnknownParent as error:
-            _log.warning("%s: %s; forgetting its blocks", self._record.instance_id, error)
-            return self._mapper.forget()
 
     async def _has_pending(self) -> bool:
         """Wait for something to publish; False once there will be nothing more."""

@@ -121,6 +121,14 @@ def engine_info(server_info: Mapping[str, object], assumed: EngineInfo) -> Engin
     )
 
 
+def server_identity(server_info: Mapping[str, object]) -> object:
+    """Something that is another after the server was started anew, if it says anything at all.
+
+    SGLang draws a random seed at each start, unless told one, and times its own start.
+    """
+    return server_info.get("random_seed"), server_info.get("startup_time")
+
+
 def _finish_type(reason: _FinishReason | str | None) -> str:
     """`stop` or `length`, the only ways a request ends well."""
     if reason is None:

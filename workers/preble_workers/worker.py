@@ -17,7 +17,8 @@ from preble.pool import pool_record
 from preble.tokenizer import Tokenizer
 from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import Engine, EngineInfo
-from preble_workers.life import Life, insist
+from preble_workers.hit_predictor import HitPredictor
+from preble_workers.life import Ending, Life, insist
 from preble_workers.prefix_publisher import PrefixPublisher
 
 ENGINE_PAUSE_S: Final = 1.0
@@ -59,13 +60,15 @@ class Worker:
             await insist(lambda: self._broker.join_pool(self._pool))
             mapper = BlockMapper(self._pool, page_size=info.page_size)
             while not draining.is_set():
-                if not await self._live(info, mapper, draining):
-                    await self._await_engine(draining)
+                ending = await self._live(info, mapper, draining)
+                if ending is not Ending.DRAINED:
+                    is_lost = ending is Ending.EVENTS_LOST
+                    info = await self._await_engine(info, draining, is_flushed=is_lost)
         finally:
             await self._engine.close()
 
-    async def _live(self, info: EngineInfo, mapper: BlockMapper, draining: asyncio.Event) -> bool:
-        """One life. Returns whether the engine is well."""
+    async def _live(self, info: EngineInfo, mapper: BlockMapper, draining: asyncio.Event) -> Ending:
+        """One life. Returns why it ended; a fenced one asks for nothing, like a drained one."""
         record = self._record(info)
         publisher = PrefixPublisher(
             broker=self._broker, engine=self._engine, mapper=mapper, record=record,
@@ -73,7 +76,8 @@ class Worker:
         )  # fmt: skip
         settings = self._settings
         life = Life(
-            self._broker, self._engine, info, record, publisher, self._tokenizer, self._clock,
+            self._broker, self._engine, info, record, publisher,
+            HitPredictor(mapper, self._clock), self._tokenizer, self._clock,
             lease_s=settings.lease_s, engine_stall_s=settings.engine_stall_s,
             max_run_s=settings.max_run_s,
         )  # fmt: skip
@@ -85,23 +89,31 @@ class Worker:
                 raise others.exceptions[0] from None
             reason = fenced.exceptions[0] if fenced else group
             _log.warning("%s; beginning anew, dropped_jobs=%d", reason, life.num_held)
-            return True
+            return Ending.DRAINED
 
-    async def _await_engine(self, draining: asyncio.Event) -> None:
-        """Wait until the engine answers again, asking ever more rarely.
+    async def _await_engine(
+        self, info: EngineInfo, draining: asyncio.Event, *, is_flushed: bool
+    ) -> EngineInfo:
+        """Wait until the engine answers again, and was flushed if need be, asking ever rarer.
 
         An engine that answers and loses its next job is asked as rarely, so that it cannot
         use up the attempts of a whole queue.
+
+        Returns:
+            What it takes now.
         """
         while not draining.is_set():
             self._engine_losses += 1
             await _at_most(draining.wait(), self._engine_pause_s())
             try:
-                await self._engine.start()
+                info = await self._engine.start()
+                if is_flushed:
+                    await self._engine.flush()
             except EngineUnavailable as error:
                 _log.warning("the engine is not back yet: %s", error)
             else:
-                return
+                return info
+        return info
 
     def _engine_pause_s(self) -> float:
         now_s = self._clock.now_s()

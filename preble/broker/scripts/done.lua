@@ -4,7 +4,8 @@
 -- Keys:  leases, started, execution, executions, worker, worker_executions, job, results,
 --        finished, failed, prompt, block_keys, decision, counts, totals, signals
 -- Args:  instance, result_ttl_s, then for each outcome: job, execution, state, RQ result
---        text, JobFailure or '', prompt tokens, completion tokens, hit tokens delivered
+--        text, JobFailure or '', prompt tokens, completion tokens, hit tokens predicted at
+--        the claim, hit tokens delivered
 -- Reply: 1 or 0 for each: accepted or refused
 -- Twice: only the holder of the lease is accepted; the execution that already ended the job
 --        hears 1 again and nothing changes.
@@ -18,20 +19,20 @@ local function is_mine(job, execution)
   return ended[1] == execution and ended[2]
 end
 
-local function count(job, prompt_tokens, completion_tokens, delivered)
-  local hits = redis.call('HMGET', k.job(job), 'preble_available', 'preble_predicted')
+local function count(job, prompt_tokens, completion_tokens, predicted, delivered)
+  local available = redis.call('HGET', k.job(job), 'preble_available')
   local added = {prompt_tokens = prompt_tokens, completion_tokens = completion_tokens,
-    hit_tokens_available = hits[1], hit_tokens_predicted = hits[2],
+    hit_tokens_available = available or 0, hit_tokens_predicted = predicted,
     hit_tokens_delivered = delivered}
   for name, value in pairs(added) do redis.call('HINCRBY', k.totals(), name, value) end
 end
 
-local function finish(job, execution, state, text, failure, prompt_tokens, completion_tokens, delivered)
+local function finish(job, execution, state, text, failure, prompt_tokens, completion_tokens, predicted, delivered)
   if not end_execution(job, execution, instance) then return is_mine(job, execution) and 1 or 0 end
   local outcome = {state = state, text = text, failure = failure ~= '' and failure or nil,
     completion_tokens = tonumber(completion_tokens)}
   conclude(job, instance, execution, outcome, result_ttl_s, now)
-  if state == 'completed' then count(job, prompt_tokens, completion_tokens, delivered) end
+  if state == 'completed' then count(job, prompt_tokens, completion_tokens, predicted, delivered) end
   if redis.call('EXISTS', k.worker(queue)) == 1 then
     local counter = state == 'completed' and 'successful_job_count' or 'failed_job_count'
     redis.call('HINCRBY', k.worker(queue), counter, 1)
@@ -39,5 +40,5 @@ local function finish(job, execution, state, text, failure, prompt_tokens, compl
   return 1
 end
 
-for i = 3, #ARGV, 8 do reply[#reply + 1] = finish(unpack(ARGV, i, i + 7)) end
+for i = 3, #ARGV, 9 do reply[#reply + 1] = finish(unpack(ARGV, i, i + 8)) end
 return reply

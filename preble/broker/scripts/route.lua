@@ -3,14 +3,14 @@
 --
 -- Keys:  leader, instances, queue, job, decision, doorbell
 -- Args:  leader token, then for each job: ingress queue, job, instance, decision, hit tokens
---        predicted there, hit tokens available on the best instance
+--        available on the best instance
 -- Reply: false if the token is not the leader's; else 1 or 0 for each job: moved or not
 -- Twice: a job that already lies where it should says 1 again and is not pushed again.
 
 if redis.call('GET', k.leader()) ~= ARGV[1] then return false end
 local now, reply, rung = now_ms(), {}, {}
 
-local function move(ingress, job, instance, decision, predicted, available)
+local function move(ingress, job, instance, decision, available)
   local expires = redis.call('ZSCORE', k.instances(), instance)
   if not expires or tonumber(expires) <= now then return 0 end
   local at = redis.call('HMGET', k.job(job), 'preble_state', 'preble_instance')
@@ -18,15 +18,15 @@ local function move(ingress, job, instance, decision, predicted, available)
   if redis.call('LREM', k.queue(ingress), 1, job) == 0 then return 0 end
   local queue = instance_queue(instance)
   redis.call('HSET', k.job(job), 'origin', queue, 'preble_state', 'assigned',
-    'preble_instance', instance, 'preble_predicted', predicted, 'preble_available', available)
+    'preble_instance', instance, 'preble_available', available)
   redis.call('SET', k.decision(job), decision)
   redis.call('RPUSH', k.queue(queue), job)
   rung[instance] = true
   return 1
 end
 
-for i = 2, #ARGV, 6 do
-  reply[#reply + 1] = move(unpack(ARGV, i, i + 5))
+for i = 2, #ARGV, 5 do
+  reply[#reply + 1] = move(unpack(ARGV, i, i + 4))
 end
 for instance in pairs(rung) do
   redis.call('XADD', k.doorbell(instance), 'MAXLEN', 1, '*', 'm', '')

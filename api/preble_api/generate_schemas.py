@@ -1,0 +1,150 @@
+"""SGLang's `/generate` as clients send and get it: what is taken, what is only tolerated.
+
+A field that is tolerated may be sent with its neutral value, as SGLang's own clients send
+some with every request; any other value is refused rather than forgotten. Those fields are
+kept as raw bytes, so a hostile value costs nothing. Recorded from SGLang 0.5.23.
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from preble.errors import InvalidJob
+from preble_api.schemas import Prompt, Sampling
+
+MOST_RID_CHARS: Final = 128
+
+NotOffered = Annotated[
+    msgspec.Raw | UnsetType, Meta(description="Not offered: null or SGLang's default is taken.")
+]
+Ignored = Annotated[
+    msgspec.Raw | UnsetType, Meta(description="Taken, and without effect on the answer.")
+]
+
+_NEUTRAL: Final = frozenset({b"null", b"false", b"0", b'""', b"[]", b"{}"})
+_DEFAULTS: Final = {
+    "n": b"1",
+    "skip_special_tokens": b"true",
+    "spaces_between_special_tokens": b"true",
+}
+"""Of fields whose default is not neutral."""
+
+
+class GenerateSampling(Sampling, frozen=True, forbid_unknown_fields=True):
+    """How to sample the output, in SGLang's names."""
+
+    dtype: NotOffered = UNSET
+    regex: NotOffered = UNSET
+    json_schema: NotOffered = UNSET
+    ebnf: NotOffered = UNSET
+    structural_tag: NotOffered = UNSET
+    stop_token_ids: NotOffered = UNSET
+    stop_regex: NotOffered = UNSET
+    min_new_tokens: NotOffered = UNSET
+    n: NotOffered = UNSET
+    beam_width: NotOffered = UNSET
+    skip_special_tokens: NotOffered = UNSET
+    spaces_between_special_tokens: NotOffered = UNSET
+    no_stop_trim: NotOffered = UNSET
+    logit_bias: NotOffered = UNSET
+    sampling_seed: NotOffered = UNSET
+    custom_params: NotOffered = UNSET
+    stream_interval: Ignored = UNSET
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One prompt to complete: `text` or `input_ids`; where both are given, the ids count."""
+
+    text: Prompt | None = None
+    input_ids: Annotated[list[int], Meta(description="Token ids of the pool's model.")] | None = (
+        None
+    )
+    sampling_params: GenerateSampling | None = None
+    rid: (
+        Annotated[str, Meta(max_length=MOST_RID_CHARS, description="Comes back as meta_info.id.")]
+        | None
+    ) = None
+    stream: bool | None = False
+    return_logprob: NotOffered = UNSET
+    token_ids_logprob: NotOffered = UNSET
+    return_hidden_states: NotOffered = UNSET
+    return_routed_experts: NotOffered = UNSET
+    input_embeds: NotOffered = UNSET
+    image_data: NotOffered = UNSET
+    video_data: NotOffered = UNSET
+    audio_data: NotOffered = UNSET
+    modalities: NotOffered = UNSET
+    lora_path: NotOffered = UNSET
+    session_params: NotOffered = UNSET
+    custom_logit_processor: NotOffered = UNSET
+    priority: NotOffered = UNSET
+    background: NotOffered = UNSET
+    logprob_start_len: Ignored = UNSET
+    top_logprobs_num: Ignored = UNSET
+    return_text_in_logprobs: Ignored = UNSET
+    log_metrics: Ignored = UNSET
+
+
+_IGNORED: Final = frozenset({
+    "stream_interval", "logprob_start_len", "top_logprobs_num", "return_text_in_logprobs",
+    "log_metrics",
+})  # fmt: skip
+
+
+class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why the output ended; `length` is its length where that was the reason."""
+
+    type: str
+    length: int | None = None
+
+
+class MetaInfo(msgspec.Struct, frozen=True):
+    """SGLang's figures, as far as a queue knows them; latency is seconds since the 202."""
+
+    id: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    e2e_latency: float
+
+
+class GenerateReply(msgspec.Struct, frozen=True):
+    """A completed prompt."""
+
+    text: str
+    output_ids: tuple[int, ...]
+    meta_info: MetaInfo
+
+
+class StreamError(msgspec.Struct, frozen=True):
+    """What went wrong, where a stream had begun."""
+
+    message: str
+    type: Literal["invalid_request_error", "server_error"]
+    code: int
+    retryable: bool
+
+
+class StreamErrorEvent(msgspec.Struct, frozen=True):
+    """The event that tells of it."""
+
+    error: StreamError
+
+
+def require_offered(request: GenerateRequest) -> None:
+    """Refuse what would be silently forgotten. Raises: InvalidJob, naming the field."""
+    _require_neutral(request, "")
+    if request.sampling_params is not None:
+        _require_neutral(request.sampling_params, "sampling_params.")
+
+
+def _require_neutral(struct: msgspec.Struct, place: str) -> None:
+    for name in struct.__struct_fields__:
+        value: object = getattr(struct, name)
+        if isinstance(value, msgspec.Raw) and name not in _IGNORED:
+            default = _DEFAULTS.get(name)
+            taken = {b"null", default} if default else _NEUTRAL
+            if bytes(value) not in taken:
+                raise InvalidJob(place + name, "is not offered here; leave it out")

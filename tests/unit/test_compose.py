@@ -1,0 +1,130 @@
+"""What docker-compose.yml, the Dockerfile and their locks must not lose; no engine is asked."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # its types are a package of their own
+
+from preble.config import load_settings
+
+ROOT: Final = Path(__file__).parents[2]
+VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+Service = Mapping[str, Any]
+
+
+def compose() -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return parsed
+
+
+def in_profile(profile: str | None) -> dict[str, Service]:
+    services: dict[str, Service] = compose()["services"]
+    wanted = [profile] if profile else []
+    return {name: each for name, each in services.items() if each.get("profiles", []) == wanted}
+
+
+def with_defaults(value: object) -> str:
+    return VARIABLE.sub(lambda match: match[2] or "", str(value))
+
+
+def settings_of(service: Service) -> dict[str, str]:
+    found = service.get("environment", {}).items()
+    return {name: with_defaults(value) for name, value in found if name.startswith("PREBLE_")}
+
+
+def pins(lock: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    text = (ROOT / "requirements" / lock).read_text()
+    for name, version in re.findall(r"^([\w.-]+)==([^ ;]+)", text, re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_what_a_bare_up_starts() -> None:
+    assert set(in_profile(None)) == {"redis", "api", "scheduler", "worker-0", "worker-1"}
+
+
+def test_ports_are_published_on_loopback_only() -> None:
+    published = [
+        port for service in compose()["services"].values() for port in service.get("ports", [])
+    ]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_each_service_waits_for_another_to_be_well_or_is_asked_itself() -> None:
+    for name, service in compose()["services"].items():
+        assert "healthcheck" in service or service["depends_on"]["redis"] == {
+            "condition": "service_healthy"
+        }, name
+
+
+def test_images_from_elsewhere_are_pinned() -> None:
+    for name, service in compose()["services"].items():
+        image = with_defaults(service["image"])
+        assert "build" in service or re.search(r":v?\d", image), name
+    (base,) = re.findall(
+        r"^ARG PYTHON_IMAGE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    assert re.search(r":\d+\.\d+-", base)
+
+
+def test_each_target_is_a_stage_of_the_dockerfile() -> None:
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    targets = {
+        service["build"]["target"]
+        for service in compose()["services"].values()
+        if "build" in service
+    }
+    assert targets <= set(stages)
+
+
+@pytest.mark.parametrize(("profile", "num_workers"), [(None, 2), ("gpu", 2)])
+def test_a_pool_has_settings_that_preble_knows_and_all_its_processes_agree_on(
+    profile: str | None, num_workers: int
+) -> None:
+    own = {"PREBLE_INSTANCE", "PREBLE_ENGINE_URL", "PREBLE_HOST", "PREBLE_API_KEY"}
+    services = [each for each in in_profile(profile).values() if settings_of(each)]
+    given = [settings_of(each) for each in services]
+    for each in given:
+        load_settings(each)
+    assert len({frozenset((each.items()) - {(k, each.get(k)) for k in own}) for each in given}) == 1
+    instances = [each["PREBLE_INSTANCE"] for each in given if "PREBLE_INSTANCE" in each]
+    assert len(set(instances)) == len(instances) == num_workers
+
+
+def test_redis_loses_nothing() -> None:
+    command = compose()["services"]["redis"]["command"]
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_the_example_environment_names_each_variable_and_its_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    used = dict(VARIABLE.findall(text))
+    arguments = compose()["x-build"]["args"]
+    example = (ROOT / ".env.example").read_text()
+    named = dict(re.findall(r"^#(\w+)=(.*)$", example, re.MULTILINE))
+    assert named == used | dict.fromkeys(arguments, "")
+
+
+def test_the_images_packages_are_those_that_were_tested() -> None:
+    runtime, tested = pins("runtime.lock"), pins("dev.lock")
+    assert {name: tested.get(name) for name in runtime} == runtime
+    wanted = re.findall(r"^[\w-]+", "\n".join(project()["project"]["dependencies"]), re.MULTILINE)
+    assert set(wanted) <= runtime.keys()
+
+
+def test_the_images_wheel_is_built_with_what_the_project_asks_for() -> None:
+    (backend,) = project()["build-system"]["requires"]
+    name, _, version = backend.partition("==")
+    assert pins("build.lock")[name] == {version}

@@ -1,0 +1,34 @@
+"""Where the page events of an SGLang server come from: from itself, or from what it must hold."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from preble_workers.engine import Completion, EngineRequest, PageEvent
+
+
+class PageSource(Protocol):
+    """Page events of one server."""
+
+    def batches(self) -> AsyncGenerator[list[PageEvent]]:
+        """Events in order, in batches that are not empty, until `close`. One reader at most.
+
+        Raises:
+            EventsLost: If some can no longer be had.
+        """
+        ...
+
+    def completed(self, request: EngineRequest, completion: Completion) -> None:
+        """Tell that the server has completed a request."""
+        ...
+
+    def restarted(self) -> None:
+        """Tell that the server has begun anew, with an empty cache."""
+        ...
+
+    def flushed(self) -> None:
+        """Tell that the server has emptied its cache when asked to."""
+        ...
+
+    def close(self) -> None:
+        """End `batches`."""
+        ...
