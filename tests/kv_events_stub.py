@@ -18,6 +18,7 @@ import zmq.asyncio
 Event = dict[str, object]
 
 CLEARED: Event = {"type": "AllBlocksCleared"}
+_PATIENCE_S = 20
 _END = (-1).to_bytes(8, "big", signed=True)
 
 
@@ -54,7 +55,7 @@ class KvEventsStub:
         trace: TracebackType | None,
     ) -> None:
         await self._close()
-        self._context.term()
+        self._context.destroy(linger=0)
 
     async def publish(self, *events: Event) -> int:
         """Send one batch. Returns its number."""
@@ -75,8 +76,9 @@ class KvEventsStub:
 
     async def is_followed(self) -> None:
         """Wait until one more subscriber is there: what is sent from now on reaches it."""
-        while (await self._publisher.recv())[:1] != b"\x01":
-            pass
+        async with asyncio.timeout(_PATIENCE_S):
+            while (await self._publisher.recv())[:1] != b"\x01":
+                pass
 
     async def restart(self) -> None:
         """Begin anew on the same addresses, with batch 0; subscribers come back by themselves."""

@@ -97,7 +97,9 @@ class Stack:
 
 
 @contextmanager
-def stack(folder: Path, *, instances: int = 2, **settings: str) -> Generator[Stack]:
+def stack(
+    folder: Path, *, instances: int = 2, ready_s: float = 30.0, **settings: str
+) -> Generator[Stack]:
     """A running stack whose instances have joined."""
     port = free_port()
     with valkey(folder, port):
@@ -105,7 +107,7 @@ def stack(folder: Path, *, instances: int = 2, **settings: str) -> Generator[Sta
         try:
             for name in ("api", "scheduler", *(f"gpu{number}" for number in range(instances))):
                 made.start(name)
-            eventually(lambda: made.ready(instances))
+            eventually(lambda: made.ready(instances), within_s=ready_s)
             yield made
         finally:
             made.stop()

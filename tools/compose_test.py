@@ -36,9 +36,9 @@ NUM_INSTANCES: Final = 2
 API_KEY: Final = "compose-test"
 
 BUILD_TIMEOUT_S: Final = 3600.0
-READY_TIMEOUT_S: Final = 300.0
+READY_TIMEOUT_S: Final = 600.0
 JOBS_TIMEOUT_S: Final = 300.0
-COMMAND_TIMEOUT_S: Final = 180.0
+COMMAND_TIMEOUT_S: Final = 600.0
 PROGRESS_EVERY_S: Final = 15.0
 POLL_S: Final = 1.0
 
@@ -82,7 +82,7 @@ class Compose:
             try:
                 wait_until(
                     lambda: process.poll() is not None, "the images are built",
-                    BUILD_TIMEOUT_S, lambda: f"building: {last_lines(read(said), 1)[:100]}",
+                    BUILD_TIMEOUT_S, lambda: f"building: {last_step(read(said))}",
                 )  # fmt: skip
             finally:
                 process.terminate()
@@ -93,7 +93,11 @@ class Compose:
         """The end of what each service said."""
         for service in SERVICES:
             say(f"--- {service}")
-            print(last_lines(self.run("logs", "--no-color", service), num_lines), flush=True)
+            try:
+                said = self.run("logs", "--no-color", service)
+            except CheckFailed as error:
+                said = str(error)
+            print(last_lines(said, num_lines), flush=True)
 
     def take_down(self) -> None:
         """Remove everything. Raises: CheckFailed if something is left behind."""
@@ -151,7 +155,7 @@ def test(*, keep: bool) -> None:
 def try_stack(compose: Compose, url: str) -> None:
     """Start the services and have them answer; in any case show what they said."""
     try:
-        compose.run("up", "--detach", "--no-build", *SERVICES)
+        compose.run("up", "--detach", *SERVICES)
         wait_until(
             lambda: num_instances(url) == NUM_INSTANCES, f"{NUM_INSTANCES} instances work",
             READY_TIMEOUT_S, lambda: f"{num_instances(url)} of {NUM_INSTANCES} instances",
@@ -162,7 +166,8 @@ def try_stack(compose: Compose, url: str) -> None:
         jobs = run_jobs(url)
         show_figures(jobs, elapsed_s() - started_s)
         check(jobs)
-    except BaseException:
+    except BaseException as error:
+        say(f"failed: {error or type(error).__name__}")
         compose.show_logs(40)
         raise
     compose.show_logs(6)
@@ -317,6 +322,13 @@ def free_port() -> int:
 def read(file: Path) -> str:
     """A text that may be of any encoding."""
     return file.read_text(encoding="utf-8", errors="replace")
+
+
+def last_step(build_log: str) -> str:
+    """The newest line that tells a reader something."""
+    lines = [line.strip() for line in build_log.splitlines()]
+    told = [line for line in lines if line and not line.startswith("--->")]
+    return told[-1][:100] if told else "begins"
 
 
 def last_lines(text: str, number: int) -> str:

@@ -6,7 +6,8 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -109,6 +110,12 @@ class ApiServer(uvicorn.Server):
             )
         )
         self._bound = bound
+        self._stop_waits: Callable[[], None] = app.state.stop_waits
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Told to stop: requests that wait for jobs end now, with an answer."""
+        self._stop_waits()
+        super().handle_exit(sig, frame)
 
     async def run_until_stopped(self) -> None:
         """Serve, saying so once connections are accepted."""

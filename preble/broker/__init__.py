@@ -84,6 +84,14 @@ class Broker(Protocol):
         """
         ...
 
+    async def agree_on_weights(self, fingerprint: str) -> None:
+        """Say which weights a worker's engine serves; those of its first worker are the pool's.
+
+        Raises:
+            PoolMismatch: If they are others.
+        """
+        ...
+
     async def close(self) -> None:
         """Release connections."""
         ...

@@ -21,3 +21,17 @@ def require_same_pool(pool: str, founded: PoolRecord, record: PoolRecord) -> Non
             "Use the same settings everywhere, or another --pool"
         )
         raise PoolMismatch(msg)
+
+
+def require_same_weights(pool: str, founded: str, fingerprint: str) -> None:
+    """Compare the weights of a worker's engine with those the pool's first worker serves.
+
+    Raises:
+        PoolMismatch: If they differ.
+    """
+    if founded != fingerprint:
+        msg = (
+            f"pool {pool!r} disagrees with this worker: its weights are {founded[:12]}, here "
+            f"they are {fingerprint[:12]}. Serve the same model files, or use another --pool"
+        )
+        raise PoolMismatch(msg)

@@ -27,6 +27,7 @@ class Key(msgspec.Struct, frozen=True):
 KEYS: Final = (
     # Ours.
     Key("pool", "preble:{pool}:pool", "string", "join", "join", "never"),
+    Key("weights", "preble:{pool}:weights", "string", "join", "join", "never"),
     Key("ingresses", "preble:{pool}:ingresses", "set", "ADMIT", "PEEK, stats", "never; bounded"),
     Key("prompt", "preble:{pool}:prompt:{job}", "string", "stage, ADMIT", "CLAIM", "DONE, REAP"),
     Key("block_keys", "preble:{pool}:blocks:{job}", "string", "ADMIT", "PEEK", "DONE, REAP"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from preble.broker import ATTEMPTS_USED_UP, Cursor, News, PoolView, Refusal
-from preble.broker.agreement import require_same_pool
+from preble.broker.agreement import require_same_pool, require_same_weights
 from preble.clock import Clock, SystemClock
 from preble.errors import InstanceFenced, InvariantError, NotLeader, QueueFull
 from preble.messages import (
@@ -89,6 +89,7 @@ class MemoryBroker:
         self._max_prompt_bytes = max_prompt_bytes
         self._max_attempts = max_attempts
         self._pool: PoolRecord | None = None
+        self._weights = ""
         self._jobs: dict[JobId, _Job] = {}
         self._ingress: deque[JobId] = deque()
         self._instances: dict[InstanceId, _Instance] = {}
@@ -107,6 +108,11 @@ class MemoryBroker:
         """Found the pool, or agree with it. Raises: PoolMismatch."""
         self._pool = self._pool or record
         require_same_pool("memory", self._pool, record)
+
+    async def agree_on_weights(self, fingerprint: str) -> None:
+        """Set the pool's weights, or agree with them. Raises: PoolMismatch."""
+        self._weights = self._weights or fingerprint
+        require_same_weights("memory", self._weights, fingerprint)
 
     # The api's calls.
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from preble.broker import ATTEMPTS_USED_UP, Cursor, News, PoolView, Refusal
-from preble.broker.agreement import require_same_pool
+from preble.broker.agreement import require_same_pool, require_same_weights
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import SOCKET_TIMEOUT_S, Argument, connect, translated
 from preble.broker.redis_replies import (
@@ -109,14 +109,23 @@ class RedisBroker:
 
     async def join_pool(self, record: PoolRecord) -> None:
         """Found the pool, or agree with it. Raises: PoolMismatch."""
+        blob = await self._found("pool", msgspec.json.encode(record))
+        require_same_pool(self._keys.pool, msgspec.json.decode(blob, type=PoolRecord), record)
+
+    async def agree_on_weights(self, fingerprint: str) -> None:
+        """Set the pool's weights, or agree with them. Raises: PoolMismatch."""
+        founded = await self._found("weights", fingerprint.encode())
+        require_same_weights(self._keys.pool, founded.decode(), fingerprint)
+
+    async def _found(self, name: str, value: bytes) -> bytes:
+        """What the first process has set a key to."""
+        key = self._keys(name)
         with translated():
-            key = self._keys("pool")
-            blob = await self._client.get(key)
-            if blob is None:  # asked first, for a full Redis refuses even a SET NX
-                await self._client.set(key, msgspec.json.encode(record), nx=True)
-                blob = await self._client.get(key)
-        founded = msgspec.json.decode(blob, type=PoolRecord) if blob else record
-        require_same_pool(self._keys.pool, founded, record)
+            founded: bytes | None = await self._client.get(key)
+            if founded is None:  # asked first, for a full Redis refuses even a SET NX
+                await self._client.set(key, value, nx=True)
+                founded = await self._client.get(key)
+        return value if founded is None else founded
 
     # The api's calls.
 

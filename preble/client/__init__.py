@@ -19,11 +19,12 @@ from preble.client.errors import (
     WaitTimeout,
 )
 from preble.client.http import JobFields, PrebleClient, calls
-from preble.client.replies import Failure, Job, Placement, Result, Usage
+from preble.client.replies import Failure, HitPrediction, Job, Placement, Result, Usage
 from preble.client.watch import JobWatch
 
 __all__ = [
     "Failure",
+    "HitPrediction",
     "Job",
     "JobFields",
     "JobUnknown",

@@ -35,12 +35,13 @@ from preble.engine_env.pins import (
     Pin,
     broken_pins,
     damaged_pins,
+    erase_bytecode,
     forget_unfinished,
     read_pins,
     strangers,
 )
 from preble.engine_env.python import run_python
-from preble.engine_env.sources import torch_source, without_indexes
+from preble.engine_env.sources import ordinary_source, torch_source, without_indexes
 
 PYTHON_VERSION: Final = "3.11"
 """Of all engine environments: the CPU's torchvision has no wheel for a newer one."""
@@ -62,7 +63,7 @@ compileall.compile_dir(sys.argv[1], quiet=2, workers=0)
 """
 
 _SIZES: Final[Mapping[EngineEnvKind, str]] = {
-    "cpu": "1.1 GiB to fetch, 3.5 GiB on disk",
+    "cpu": "1 GiB to fetch, 4 GiB on disk with its model",
     "gpu": "about 6 GiB to fetch, 15 GiB on disk",
 }
 
@@ -165,6 +166,7 @@ def _put_in(plan: EnvPlan, pins: Sequence[Pin], uv: Uv) -> None:
     if missing:
         erase_stamp(plan.folder)
         _forget_damaged(missing, packages, uv)
+        erase_bytecode(missing, packages)
     _place_torch(plan, [pin for pin in missing if pin.is_from_torch_index], uv)
     _place_rest(plan, [pin for pin in missing if not pin.is_from_torch_index], uv)
     unwanted = strangers(pins, packages)
@@ -191,8 +193,7 @@ def _place_torch(plan: EnvPlan, pins: Sequence[Pin], uv: Uv) -> None:
 def _place_rest(plan: EnvPlan, pins: Sequence[Pin], uv: Uv) -> None:
     if pins:
         uv.say(f"fetching {len(pins)} packages")
-        # Any index may give a package, as with pip: the pinned hash decides, not the index.
-        _place(plan, pins, uv, "--index-strategy", "unsafe-best-match", environ=uv.environ)
+        _place(plan, pins, uv, *ordinary_source(uv.environ), environ=uv.environ)
 
 
 def _place(

@@ -36,9 +36,7 @@ _FAILURES: Final[Mapping[str, str]] = {
         "packages cannot be fetched: check the network, the proxy and PIP_INDEX_URL, and run the "
         "command again; what was fetched is kept"
     ),
-    r"no wheels|no version|not found in the|no solution": (
-        "the package index in use lacks a pinned package"
-    ),
+    r"has no wheels|no version of|not found in": "the package index in use lacks a pinned package",
 }
 """What uv's words mean to a user; the first pattern that is found counts."""
 

@@ -26,6 +26,7 @@ from preble.engine_env.layout import (
     python_of,
 )
 from preble.engine_env.python import run_python
+from preble.engine_env.sources import ordinary_source
 
 VERIFIED_NAME: Final = "preble-verified.json"
 
@@ -158,7 +159,7 @@ def _fetch(recipe: Recipe, source: Path, python_env: Path, uv: Uv) -> None:
     uv.run(
         "pip", "install", "-p", str(python_of(python_env)), "--target", str(source),
         "--no-deps", "--require-hashes", "--only-binary", ":all:",
-        "--index-strategy", "unsafe-best-match", "-r", str(requirements),
+        *ordinary_source(uv.environ), "-r", str(requirements),
     )  # fmt: skip
     if _sha256(source / recipe.gguf) != recipe.gguf_sha256:
         raise EngineEnvError(

@@ -53,6 +53,19 @@ def forget_unfinished(packages: Path) -> None:
             shutil.rmtree(info)
 
 
+def erase_bytecode(pins: Iterable[Pin], packages: Path) -> None:
+    """Remove the bytecode of those packages that are there, in whichever version.
+
+    Wheels are made with constant file times, so bytecode of another version can pass for new.
+    """
+    there = _by_name(packages)
+    found = (there[pin.name].files or () for pin in pins if pin.name in there)
+    for source in (Path(str(file.locate())) for files in found for file in files):
+        if source.suffix == ".py":
+            for compiled in source.parent.glob(f"__pycache__/{source.stem}.*.pyc"):
+                compiled.unlink()
+
+
 def strangers(pins: Iterable[Pin], packages: Path) -> list[str]:
     """Names of installed packages that the lock does not have (any more)."""
     return sorted(_by_name(packages).keys() - {pin.name for pin in pins})

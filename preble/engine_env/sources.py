@@ -19,7 +19,6 @@ _FROM_PIP: Final = {
     "UV_DEFAULT_INDEX": "PIP_INDEX_URL",
     "UV_INDEX": "PIP_EXTRA_INDEX_URL",
     "UV_FIND_LINKS": "PIP_FIND_LINKS",
-    "UV_NO_INDEX": "PIP_NO_INDEX",
     "UV_INSECURE_HOST": "PIP_TRUSTED_HOST",
     "UV_HTTP_TIMEOUT": "PIP_DEFAULT_TIMEOUT",
     "SSL_CERT_FILE": "PIP_CERT",
@@ -28,7 +27,6 @@ _FROM_PIP: Final = {
 _OLD_NAMES: Final = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
 _INDEXES: Final = (
     "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
-    "UV_NO_INDEX",
 )  # fmt: skip
 # They would change what is installed, or where.
 _UNWANTED: Final = (
@@ -57,6 +55,17 @@ def without_indexes(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in _INDEXES}
 
 
+def ordinary_source(uv_told: Mapping[str, str]) -> tuple[str, ...]:
+    """The arguments for every package but torch: what uv does not take from its variables."""
+    # Any index may give a package, as with pip: the pinned hash decides, not the index.
+    return ("--index-strategy", "unsafe-best-match", *_no_index(uv_told))
+
+
+def _no_index(uv_told: Mapping[str, str]) -> tuple[str, ...]:
+    is_asked = uv_told.get("PIP_NO_INDEX", "").lower() in {"1", "true", "yes", "on"}
+    return ("--no-index",) if is_asked else ()
+
+
 def torch_source(pin: Pin, torch_index: str, uv_told: Mapping[str, str]) -> tuple[str, ...]:
     """The arguments that tell uv where a build of PyTorch's own index is.
 
@@ -76,7 +85,7 @@ def torch_source(pin: Pin, torch_index: str, uv_told: Mapping[str, str]) -> tupl
             # The network is not needed, and may not be there.
             return ("--no-index", "--find-links", folder)
     found = [part for link in links if "://" in link for part in ("--find-links", link)]
-    return ("--default-index", TORCH_CPU_INDEX, *found)
+    return (*found, *(_no_index(uv_told) or ("--default-index", TORCH_CPU_INDEX)))
 
 
 def _named_source(torch_index: str) -> tuple[str, ...]:

@@ -53,6 +53,9 @@ def worker_settings(settings: Settings) -> list[Settings]:
     groups = _device_groups(settings) or [settings.gpu] * len(urls)
     if settings.engine != "http":
         urls = [settings.engine_url] * len(groups)
+    elif len(groups) != len(urls):
+        msg = "setting devices: the engines of `http` run elsewhere, and have GPUs of their own"
+        raise ConfigError(msg)
     return [
         msgspec.structs.replace(
             settings, instance=f"gpu{number}", engine_url=url, gpu=group, workers=len(groups)

@@ -86,6 +86,13 @@ async def reap(broker: Broker) -> tuple[tuple[JobId, ...], tuple[JobId, ...]]:
 # Pool.
 
 
+async def test_workers_of_a_pool_serve_the_same_weights(broker: Broker) -> None:
+    await broker.agree_on_weights("a" * 64)
+    await broker.agree_on_weights("a" * 64)
+    with pytest.raises(PoolMismatch, match="its weights are aaaaaaaaaaaa, here they are bbbb"):
+        await broker.agree_on_weights("b" * 64)
+
+
 async def test_the_first_founds_the_pool_and_others_must_agree(broker: Broker) -> None:
     await broker.join_pool(POOL)
     await broker.join_pool(POOL)

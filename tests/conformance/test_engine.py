@@ -1,13 +1,13 @@
 """What every engine promises, whatever computes its tokens."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Literal
 
 import pytest
-from engines import complete
-from sglang_stub import SGLangStub
+from engines import complete, ignore
+from sglang_stub import SGLangStub, response
 
 from preble.clock import SystemClock
 from preble.cost_model import load_cost_model
@@ -38,9 +38,14 @@ engines_that_take_time = engines_that_cache
 
 
 @asynccontextmanager
-async def running(kind: Kind, *, hangs: bool = False) -> AsyncGenerator[Engine]:
+async def running(
+    kind: Kind, *, hangs: bool = False, is_busy: bool = False
+) -> AsyncGenerator[Engine]:
     """A started engine, closed at the end; one that `hangs` never completes a request."""
     async with SGLangStub(page_size=INFO.page_size) as stub:
+        if is_busy:
+            stub.scripted["/flush_cache"] = [response(400, b"busy")]
+        stub.pages["/flush_cache"] = {}
         if hangs:
             stub.go_on.clear()
         engine = make_engine(kind, stub.url, speed=1e-9 if hangs else 1e9)
@@ -161,13 +166,92 @@ async def test_an_idle_engine_makes_progress(kind: Kind) -> None:
 
 
 @every_engine
+@pytest.mark.parametrize("max_new_tokens", [1, 4])
+async def test_the_first_token_is_told_once_and_before_the_end(
+    kind: Kind, max_new_tokens: int
+) -> None:
+    told: list[bool] = []
+    has_ended = False
+    async with running(kind) as engine:
+        request = make_request(range(40), max_new_tokens=max_new_tokens)
+        await engine.generate(request, lambda: told.append(has_ended))
+        has_ended = True
+        await complete(engine, make_request(range(40)))
+    assert told == [False]
+
+
+@engines_that_take_time
+async def test_a_request_without_a_first_token_tells_none(kind: Kind) -> None:
+    told: list[None] = []
+    async with running(kind, hangs=True) as engine:
+        engine_calls = engine.generate(make_request(range(40)), lambda: told.append(None))
+        task = asyncio.create_task(engine_calls)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        assert told == []
+
+
+@engines_that_cache
+async def test_after_a_flush_the_first_event_is_that_all_is_gone(kind: Kind) -> None:
+    async with running(kind) as engine:
+        reader = engine.page_events()
+        await engine.generate(make_request(range(40)), ignore)
+        assert isinstance((await next_events(reader))[0], PagesStored)
+        await engine.flush()
+        assert (await next_events(reader))[0] == AllPagesCleared()
+        await complete(engine, make_request(range(40)))
+        (event,) = await next_events(reader)
+        assert isinstance(event, PagesStored)
+        assert event.parent_hash is None
+
+
+@every_engine
+async def test_a_flush_of_an_empty_cache_is_told_too(kind: Kind) -> None:
+    async with running(kind) as engine:
+        reader = engine.page_events()
+        assert await anext(reader) == []
+        await engine.flush()
+        if kind != "noop":
+            assert await next_events(reader) == [AllPagesCleared()]
+
+
+async def next_events(reader: AsyncIterator[list[PageEvent]]) -> list[PageEvent]:
+    """The next batch that is not empty."""
+    async with asyncio.timeout(20):
+        while not (events := await anext(reader)):
+            pass
+    return events
+
+
+@engines_that_cache
+async def test_a_busy_engine_is_not_flushed(kind: Kind) -> None:
+    async with running(kind, hangs=True, is_busy=True) as engine:
+        tasks = await start_requests(engine, 1)
+        with pytest.raises(EngineUnavailable):
+            await engine.flush()
+        tasks[0].cancel()
+        await asyncio.wait(tasks)
+
+
+@every_engine
+async def test_a_living_engine_is_not_lost_and_a_later_start_is_harmless(kind: Kind) -> None:
+    async with running(kind) as engine:
+        lost = asyncio.ensure_future(engine.lost())
+        assert await engine.start() == INFO
+        await complete(engine, make_request(range(40)))
+        assert not lost.done()
+    async with asyncio.timeout(20):
+        await lost
+
+
+@every_engine
 async def test_events_are_prefix_closed_and_end_with_the_engine(kind: Kind) -> None:
     """Twice the capacity runs through, in prompts that share their first 64 tokens."""
     parents: dict[int, int | None] = {}
 
     async def follow(engine: Engine) -> None:
         async for batch in engine.page_events():
-            assert batch
             for event in batch:
                 fold(parents, event)
 

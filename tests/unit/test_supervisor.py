@@ -71,6 +71,41 @@ def test_http_engine_gets_one_worker_for_each_url() -> None:
     assert told == [("gpu0", "http://a:1"), ("gpu1", "http://b:2")]
 
 
+def test_devices_get_one_worker_for_each_group() -> None:
+    settings = Settings(devices="0,1; 2,3;", tp_size=2, workers=5)
+
+    told = [(each.instance, each.gpu, each.workers) for each in worker_settings(settings)]
+
+    assert told == [("gpu0", "0,1", 2), ("gpu1", "2,3", 2)]
+
+
+def test_without_devices_each_worker_has_the_gpu_that_was_set() -> None:
+    told = [(each.instance, each.gpu) for each in worker_settings(Settings(gpu="1", workers=2))]
+
+    assert told == [("gpu0", "1"), ("gpu1", "1")]
+
+
+@pytest.mark.parametrize(
+    ("devices", "tp_size", "group"), [("0,1", 1, "0,1"), ("0,1;2", 2, "2"), ("0;1,2", 1, "1,2")]
+)
+def test_a_group_of_another_size_is_refused(devices: str, tp_size: int, group: str) -> None:
+    with pytest.raises(ConfigError, match=f"devices: group '{group}' is not of tp_size {tp_size}"):
+        worker_settings(Settings(devices=devices, tp_size=tp_size))
+
+
+def test_workers_are_told_their_gpus_through_the_environment() -> None:
+    children = application_children(Settings(devices="3;5", model_path="m"), {})
+
+    assert [child.environ.get("PREBLE_GPU") for child in children[:2]] == ["3", "5"]
+
+
+def test_devices_of_engines_that_run_elsewhere_are_refused() -> None:
+    settings = Settings(engine="http", engine_url="http://a:1", tokenizer="/model", devices="0;1")
+
+    with pytest.raises(ConfigError):
+        worker_settings(settings)
+
+
 def test_http_engine_without_url_is_refused() -> None:
     with pytest.raises(ConfigError, match="--engine-url"):
         worker_settings(Settings(engine="http"))

@@ -10,10 +10,22 @@ from support import assignment, submission
 from preble.broker.memory import MemoryBroker
 from preble.clock import SystemClock
 from preble.config import Settings
-from preble.errors import ConfigError, EngineRefused, EngineUnavailable, PoolMismatch
-from preble.messages import JobId, JobState, JobView, PoolRecord
+from preble.errors import (
+    ConfigError,
+    EngineRefused,
+    EngineUnavailable,
+    EventsLost,
+    PoolMismatch,
+)
+from preble.messages import InstanceRecord, JobId, JobState, JobView, PoolRecord
 from preble.tokenizer import load_tokenizer
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
+from preble_workers.engine import (
+    Completion,
+    EngineInfo,
+    EngineRequest,
+    PageEvent,
+    PagesStored,
+)
 from preble_workers.worker import Worker
 
 pytestmark = pytest.mark.anyio
@@ -33,8 +45,13 @@ class ScriptedEngine:
         self.steps = 0
         self.running = 0
         self.most_running = 0
+        self.starts = 0
+        self.flushes = 0
+        self.events: asyncio.Queue[list[PageEvent] | EventsLost] = asyncio.Queue()
+        self.died = asyncio.Event()
 
     async def start(self) -> EngineInfo:
+        self.starts += 1
         if not self.is_up:
             raise EngineUnavailable("still down")
         return self.info
@@ -52,14 +69,18 @@ class ScriptedEngine:
             self.running -= 1
 
     async def page_events(self) -> AsyncGenerator[list[PageEvent]]:
-        await asyncio.Event().wait()
         yield []
+        while True:
+            batch = await self.events.get()
+            if isinstance(batch, EventsLost):
+                raise batch
+            yield batch
 
     async def flush(self) -> None:
-        pass
+        self.flushes += 1
 
     async def lost(self) -> None:
-        await asyncio.Event().wait()
+        await self.died.wait()
 
     async def close(self) -> None:
         self.is_up = False
@@ -318,6 +339,182 @@ async def test_a_hung_engine_loses_its_jobs() -> None:
             return JobId("a") in (await broker.reap(token, limit=10)).requeued
 
         await until(is_requeued)
+
+
+async def for_ever(_: EngineRequest) -> Completion:
+    await asyncio.Event().wait()
+    return COMPLETION
+
+
+async def the_record(broker: MemoryBroker) -> InstanceRecord:
+    (record,) = (await broker.load_pool()).instances
+    return record
+
+
+async def next_life(broker: MemoryBroker, earlier: InstanceRecord) -> None:
+    """Wait until the instance has begun a new life."""
+
+    async def has_begun() -> bool:
+        records = (await broker.load_pool()).instances
+        return bool(records) and records[0].epoch != earlier.epoch
+
+    await until(has_begun)
+
+
+async def test_an_engine_that_dies_idle_leaves_the_pool_until_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+    broker = MemoryBroker()
+    engine = ScriptedEngine(at_once)
+    async with working(engine, broker):
+        first = await the_record(broker)
+        engine.is_up = False
+        engine.died.set()
+        await until(lambda: has_left(broker))
+        engine.died.clear()
+        engine.is_up = True
+        await next_life(broker, first)
+        await place(broker, "a")
+        await ended(broker, "a")
+    assert engine.starts >= 2
+    assert engine.flushes == 0
+    assert (await job(broker, "a")).attempt == 1
+
+
+async def test_a_job_that_its_dead_engine_never_ends_is_handed_back_uncounted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+    monkeypatch.setattr("preble_workers.life.DRAIN_S", 0.01)
+    broker = MemoryBroker()
+    engine = ScriptedEngine(for_ever)
+    async with working(engine, broker):
+        first = await the_record(broker)
+        await place(broker, "a")
+        await until(lambda: is_running(broker, "a"))
+        engine.answer = at_once
+        engine.died.set()
+        await until(lambda: has_left(broker))
+        engine.died.clear()
+        await next_life(broker, first)
+        await place_waiting(broker)
+        await ended(broker, "a")
+    assert (await job(broker, "a")).attempt == 1
+
+
+async def test_lost_events_end_the_life_and_the_engine_is_flushed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Jobs that run then end well: only what is believed of the cache was lost."""
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+    go_on = asyncio.Event()
+
+    async def when_told(_: EngineRequest) -> Completion:
+        await go_on.wait()
+        return COMPLETION
+
+    broker = MemoryBroker()
+    engine = ScriptedEngine(when_told)
+    async with working(engine, broker):
+        first = await the_record(broker)
+        await place(broker, "a")
+        await until(lambda: is_running(broker, "a"))
+        engine.events.put_nowait(EventsLost("a gap"))
+        await until(lambda: has_read(engine))
+        assert engine.flushes == 0, "not while a job runs"
+        go_on.set()
+        await ended(broker, "a")
+        await next_life(broker, first)
+        assert (engine.starts, engine.flushes) == (2, 1)
+        await place(broker, "b")
+        await ended(broker, "b")
+    for name in ("a", "b"):
+        view = await job(broker, name)
+        assert (view.state, view.attempt) == (JobState.COMPLETED, 1)
+
+
+async def has_read(engine: ScriptedEngine) -> bool:
+    return engine.events.empty()
+
+
+async def test_a_page_that_follows_an_unknown_one_is_a_loss_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+    broker = MemoryBroker()
+    engine = ScriptedEngine(at_once)
+    async with working(engine, broker):
+        first = await the_record(broker)
+        engine.events.put_nowait([PagesStored([2], 1, [0] * 16)])
+        await next_life(broker, first)
+    assert engine.flushes == 1
+
+
+async def test_an_engine_that_cannot_be_flushed_yet_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+
+    class BusyEngine(ScriptedEngine):
+        async def flush(self) -> None:
+            await super().flush()
+            if self.flushes < 3:
+                raise EngineUnavailable("busy")
+
+    broker = MemoryBroker()
+    engine = BusyEngine(at_once)
+    async with working(engine, broker):
+        first = await the_record(broker)
+        engine.events.put_nowait(EventsLost("a gap"))
+        await next_life(broker, first)
+    assert (engine.starts, engine.flushes) == (4, 3)
+
+
+async def test_a_hung_engine_is_started_again_and_its_jobs_cost_an_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+    broker = MemoryBroker()
+    engine = ScriptedEngine(for_ever)
+    async with working(engine, broker, Settings(lease_s=1.0, engine_stall_s=0.05)):
+        first = await the_record(broker)
+        await place(broker, "a")
+        await until(lambda: is_running(broker, "a"))
+        await until(lambda: has_left(broker))
+        assert engine.running == 0
+        engine.answer = at_once
+        await next_life(broker, first)
+        assert engine.starts >= 2
+        await place_waiting(broker)
+        await ended(broker, "a")
+    view = await job(broker, "a")
+    assert (view.state, view.attempt) == (JobState.COMPLETED, 2)
+
+
+async def test_a_follower_waits_until_its_leader_has_its_first_token() -> None:
+    """Else the engine would compute the same pages twice, beside what was foreseen."""
+    go_on = asyncio.Event()
+    asked: list[str] = []
+
+    async def when_told(request: EngineRequest) -> Completion:
+        asked.append(request.job_id)
+        await go_on.wait()
+        return COMPLETION
+
+    broker = MemoryBroker()
+    async with working(ScriptedEngine(when_told), broker):
+        await place(broker, "a", "b", prompt_tokens=40)
+        await until(lambda: is_running(broker, "b"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert asked == ["a"]
+        go_on.set()
+        await ended(broker, "a", "b")
+    results = [(await job(broker, name)).result for name in ("a", "b")]
+    said = [(each.prediction.resident_tokens, each.prediction.expected_tokens)
+            for each in results if each and each.prediction]  # fmt: skip
+    assert said == [(0, 0), (0, 32)]
 
 
 async def test_engine_and_pool_must_fit() -> None:

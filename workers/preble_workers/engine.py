@@ -103,8 +103,9 @@ class Engine(Protocol):
     def page_events(self) -> AsyncIterator[list[PageEvent]]:
         """KV cache events in the engine's order, in batches, until `close`.
 
-        One reader at a time; a later one goes on where an earlier one stopped. An engine
-        that reports none yields what it is assumed to hold.
+        One reader at a time; a later one goes on where an earlier one stopped. Each gets a
+        first batch at once, perhaps an empty one: with it, all that is held was told. An
+        engine that reports none yields what it is assumed to hold.
 
         Raises:
             EventsLost: If some can no longer be had. `flush` makes a new beginning.

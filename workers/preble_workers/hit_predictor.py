@@ -31,25 +31,21 @@ Events and answers come on two ways. Seen with SGLang: they are milliseconds apa
 class Forecast:
     """What is expected of one claimed job, until it has ended."""
 
-    def __init__(
-        self, prediction: HitPrediction, leader: "Forecast | None", page_keys: list[int]
-    ) -> None:
+    def __init__(self, prediction: HitPrediction, page_keys: list[int], last_expected: int) -> None:
         self.prediction = prediction
         self.page_keys = page_keys
-        """Of the pages that the job computes itself."""
-        self._leader = leader
+        """Of all full pages of the prompt."""
+        self.last_expected = last_expected
+        """The index of the last page that another job is to compute; -1 if there is none."""
         self._is_computed = asyncio.Event()
 
     def mark_computed(self) -> None:
-        """Say that the job's prompt is in the engine's cache, or never will be."""
+        """Say that the job's prompt is in the engine's cache, or that it has ended."""
         self._is_computed.set()
-        self._leader = None
 
-    async def leader_computed(self) -> None:
-        """Wait until the expected pages are there; returns at once if there are none."""
-        if self._leader is not None:
-            await self._leader._is_computed.wait()  # noqa: SLF001  # one of its own kind
-            self._leader = None
+    async def computed(self) -> None:
+        """Wait for `mark_computed`."""
+        await self._is_computed.wait()
 
 
 class HitPredictor:
@@ -63,8 +59,8 @@ class HitPredictor:
     def __init__(self, mapper: BlockMapper, clock: Clock) -> None:
         self._mapper = mapper
         self._clock = clock
-        self._computing: dict[int, Forecast] = {}
-        """By page key, the job that computes the page."""
+        # Dicts as ordered sets: the first computes the page, should it fail the next does.
+        self._computing: dict[int, dict[Forecast, None]] = {}
         self._ended: deque[tuple[float, Forecast]] = deque()
 
     def claim(self, prompt: Tokens, cache_salt: str) -> Forecast:
@@ -75,34 +71,56 @@ class HitPredictor:
         self._forget_overdue()
         keys = self._mapper.page_keys(prompt, cache_salt)
         page_size = self._mapper.page_size
-        most = min(len(keys), (len(prompt) // TOKEN_BYTES - 1) // page_size)
+        most = min(len(keys), max(0, len(prompt) // TOKEN_BYTES - 1) // page_size)
         resident = bisect_left(
             keys, x=True, hi=most, key=lambda page_key: not self._mapper.holds(page_key)
         )
         end = resident
         while end < most and keys[end] in self._computing:
             end += 1
-        leader = self._computing[keys[end - 1]] if end > resident else None
         prediction = HitPrediction(resident * page_size, (end - resident) * page_size)
-        forecast = Forecast(prediction, leader, keys[end:])
-        for key in forecast.page_keys:
-            self._computing.setdefault(key, forecast)
+        forecast = Forecast(prediction, keys, end - 1 if end > resident else -1)
+        for key in keys:
+            self._computing.setdefault(key, {})[forecast] = None
         return forecast
+
+    async def leader_computed(self, forecast: Forecast) -> None:
+        """Wait until the expected pages are there; returns at once if there are none.
+
+        Should a leader end without computing them, the next in line is waited for, which may
+        be the job itself.
+        """
+        if forecast.last_expected < 0:
+            return
+        key = forecast.page_keys[forecast.last_expected]
+        while not self._mapper.holds(key):
+            leader = next(iter(self._computing[key]))
+            if leader is forecast:
+                return
+            await leader.computed()
+            if leader in self._computing[key]:
+                return
 
     def end(self, forecast: Forecast, *, is_computed: bool) -> None:
         """A job has ended, with its prompt computed or not; whoever waits for it goes on."""
-        forecast.mark_computed()
-        if is_computed:
+        late = [key for key in forecast.page_keys if not self._mapper.holds(key)]
+        if is_computed and late:
             self._ended.append((self._clock.now_s(), forecast))
+            self._forget(forecast, [key for key in forecast.page_keys if self._mapper.holds(key)])
         else:
-            self._forget(forecast)
+            self._forget(forecast, forecast.page_keys)
+        forecast.mark_computed()
 
     def _forget_overdue(self) -> None:
         overdue_s = self._clock.now_s() - EVENT_LAG_S
         while self._ended and self._ended[0][0] <= overdue_s:
-            self._forget(self._ended.popleft()[1])
+            forecast = self._ended.popleft()[1]
+            self._forget(forecast, forecast.page_keys)
 
-    def _forget(self, forecast: Forecast) -> None:
-        for key in forecast.page_keys:
-            if self._computing.get(key) is forecast:
+    def _forget(self, forecast: Forecast, page_keys: list[int]) -> None:
+        for key in page_keys:
+            if (claimed_by := self._computing.get(key)) is None:
+                continue
+            claimed_by.pop(forecast, None)
+            if not claimed_by:
                 del self._computing[key]

@@ -142,4 +142,6 @@ def _reachable(endpoint: str, host: str, *, binds: bool = False) -> str:
     address, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     if not endpoint.startswith("tcp://") or not (binds or address in _WILDCARDS):
         return ""
-    return f"tcp://{host if address in _WILDCARDS else address}:{port}"
+    if address in _WILDCARDS:
+        address = f"[{host}]" if ":" in host else host
+    return f"tcp://{address}:{port}"

@@ -132,6 +132,8 @@ class Life:
     # Claiming.
 
     async def _claim_while_well(self, tasks: asyncio.TaskGroup) -> None:
+        # Predictions are made from the first claim on.
+        await self._publisher.begun()
         while self._ending is None:
             self._wake.clear()
             claimed = await self._claim()
@@ -204,7 +206,7 @@ class Life:
         is_computed = False
         try:
             async with asyncio.timeout(self._max_run_s):
-                await forecast.leader_computed()
+                await self._predictor.leader_computed(forecast)
                 completion = await self._engine.generate(request, forecast.mark_computed)
             is_computed = True
         finally:

@@ -38,10 +38,8 @@ class NoopEngine:
 
     async def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """No events, until `close`."""
+        yield []
         await self._closed.wait()
-        nothing: tuple[list[PageEvent], ...] = ()
-        for batch in nothing:
-            yield batch
 
     async def flush(self) -> None:
         """Nothing is cached."""

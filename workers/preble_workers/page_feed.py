@@ -29,7 +29,8 @@ class PageFeed:
         self._news.set()
 
     async def batches(self) -> AsyncGenerator[list[PageEvent]]:
-        """Events in order, in batches that are not empty, until `close`. One reader at most."""
+        """Events in order, in batches, until `close`; the first comes at once. One reader."""
+        yield self._kv_cache.take_events()
         while not self._is_closed:
             await self._news.wait()
             self._news.clear()

@@ -10,7 +10,9 @@ class PageSource(Protocol):
     """Page events of one server."""
 
     def batches(self) -> AsyncGenerator[list[PageEvent]]:
-        """Events in order, in batches that are not empty, until `close`. One reader at most.
+        """Events in order, until `close`; with the first batch, all that is held was told.
+
+        One reader at most; a later one goes on where an earlier one stopped.
 
         Raises:
             EventsLost: If some can no longer be had.

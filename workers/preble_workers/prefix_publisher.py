@@ -81,6 +81,7 @@ class PrefixPublisher:
         self._pending: list[BlockEvent] = []
         self._news = asyncio.Event()
         self._is_read_out = False
+        self._has_begun = asyncio.Event()
         self._seq = 0
         self._snapshot_seq = 0
         self._snapshot_at_s = clock.now_s()
@@ -103,12 +104,18 @@ class PrefixPublisher:
             await asyncio.wait({reader})
         reader.result()
 
+    async def begun(self) -> None:
+        """Wait until the mapper knows what the engine held at the start, or never will."""
+        await self._has_begun.wait()
+
     async def _read(self) -> None:
         try:
             async for events in self._engine.page_events():
                 self._collect(events)
+                self._has_begun.set()
         finally:
             self._is_read_out = True
+            self._has_begun.set()
             self._news.set()
 
     def _collect(self, events: Sequence[PageEvent]) -> None:

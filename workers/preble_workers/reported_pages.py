@@ -50,114 +50,155 @@ class ReportedPages:
         self._page_size = page_size
         self._on_batch = on_batch
         self._context = zmq.asyncio.Context()
-        self._events = self._socket(zmq.SUB)
-        self._events.setsockopt(zmq.SUBSCRIBE, b"")
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._next_seq = 0
-        self._is_connected = False
-        self._is_lost = False
-        self._is_new = True
-
-    async def batches(self) -> AsyncGenerator[list[PageEvent]]:
-        """Events from where an earlier reader stopped; from AllPagesCleared on at first."""
-        if not self._is_connected:
-            await self._connect()
-        if self._is_new:
-            yield [AllPagesCleared()]
-            self._is_new = False
-            for events in await self._caught_up():
-                yield events
-        while (message := await self._receive()) is not None:
-            self._on_batch()
-            for events in await self._take(message):
-                yield events
-
-    def completed(self, request: EngineRequest, completion: Completion) -> None:
-        """The server says itself what it has stored."""
+        self._events: zmq.asyncio.Socket | None = None
+        self._closed = asyncio.Event()
+        self._is_read = False
+        self.restarted()
 
     def restarted(self) -> None:
         """Begin again at the new server's first batch."""
+        self._disconnect()  # what waits unread is the old server's
         self._next_seq = 0
+        self._last_live_seq = -1
+        self._is_cleared = False
+        """Whether AllPagesCleared has told the reader to forget an earlier server."""
+        self._is_behind = True
+        """Whether batches from `next_seq` on have to be asked for."""
         self._is_lost = False
-        self._is_new = True
+        """Whether nothing counts until the server says that all is cleared."""
 
     def flushed(self) -> None:
         """The server will say so itself: nothing it says before that matters any more."""
         self._is_lost = True
 
-    def close(self) -> None:
-        """End `batches`, and the sockets."""
-        if not self._closed.done():
-            self._closed.set_result(None)
-        self._context.destroy(linger=0)
+    def completed(self, request: EngineRequest, completion: Completion) -> None:
+        """The server says itself what it has stored."""
 
-    def _socket(self, kind: int) -> zmq.asyncio.Socket:
-        made = self._context.socket(kind)
-        made.setsockopt(zmq.LINGER, 0)
-        # What waits unread is bounded by the server's own mark; a gap is replayed.
-        made.setsockopt(zmq.RCVHWM, 100_000)
-        return made
-
-    async def _connect(self) -> None:
-        """Subscribe; a batch sent before that is known to be missed, and replayed."""
-        monitor = self._events.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self._events.connect(self._endpoints.events)
+    async def batches(self) -> AsyncGenerator[list[PageEvent]]:
+        """Events from where an earlier reader stopped; from AllPagesCleared on at first."""
+        self._is_read = True
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await recv_monitor_message(monitor)
-        except TimeoutError:
-            msg = f"the engine's KV events at {self._endpoints.events} cannot be reached"
-            raise EventsLost(msg) from None
+            yield await self._beginning()
+            while (message := await self._receive()) is not None:
+                self._on_batch()
+                if events := await self._take(message):
+                    yield events
         finally:
-            self._events.disable_monitor()
-        self._is_connected = True
+            self._is_read = False
+            if self._closed.is_set():
+                self._context.destroy(linger=0)
 
-    async def _take(self, message: Message) -> list[list[PageEvent]]:
+    def close(self) -> None:
+        """End `batches`; the sockets go with the reader, if there is one."""
+        self._closed.set()
+        if not self._is_read:
+            self._context.destroy(linger=0)
+
+    async def _beginning(self) -> list[PageEvent]:
+        events: list[PageEvent] = [] if self._is_cleared else [AllPagesCleared()]
+        if self._events is None and not self._closed.is_set():
+            await self._connect()
+        if self._is_behind and not self._closed.is_set():
+            events += await self._caught_up()
+        self._is_cleared = True
+        return events
+
+    async def _take(self, message: Message) -> list[PageEvent]:
         """The events of a message, with what was missed before it."""
+        is_new_server = message.seq <= self._last_live_seq
+        if is_new_server:
+            _log.warning("KV events begin anew: the engine was restarted")
+            self.restarted()
+            return await self._beginning()
+        self._last_live_seq = message.seq
         if message.seq < self._next_seq:
             return []  # replayed already
         if message.seq > self._next_seq:
             _log.info("KV events %d to %d were missed", self._next_seq, message.seq - 1)
+            self._is_behind = True
             return await self._caught_up()
         return self._accept([message])
 
-    async def _caught_up(self) -> list[list[PageEvent]]:
-        """All batches from the next one on that the server still has.
+    async def _caught_up(self) -> list[PageEvent]:
+        """All events from the next batch on that the server still has.
 
         Raises:
             EventsLost: If the next one is not among them.
         """
         messages = await self._replay() if self._endpoints.replay else []
-        if not self._endpoints.replay or (messages and messages[0].seq > self._next_seq):
-            self._is_lost = True
-            msg = f"KV event {self._next_seq} was missed and the engine cannot replay it"
-            raise EventsLost(msg)
-        return self._accept(messages)
+        is_complete = bool(self._endpoints.replay) and (
+            not messages or messages[0].seq == self._next_seq
+        )
+        self._is_behind = False
+        if is_complete or self._is_lost:
+            return self._accept(messages)
+        self._is_lost = True
+        missed = self._next_seq
+        self._next_seq = max(self._last_live_seq, *(each.seq for each in messages), missed) + 1
+        msg = f"KV event {missed} was missed and the engine cannot replay it"
+        raise EventsLost(msg)
 
-    def _accept(self, messages: list[Message]) -> list[list[PageEvent]]:
+    def _accept(self, messages: list[Message]) -> list[PageEvent]:
         """Changes: what comes next; after a loss, all before AllPagesCleared is dropped."""
-        taken: list[list[PageEvent]] = []
+        taken: list[PageEvent] = []
         for message in messages:
             self._next_seq = message.seq + 1
             events = parse_events(message.payload, page_size=self._page_size)
             if self._is_lost and AllPagesCleared() in events:
                 events = events[events.index(AllPagesCleared()) :]
                 self._is_lost = False
-            if events and not self._is_lost:
-                taken.append(events)
+            if not self._is_lost:
+                taken += events
         return taken
 
     async def _receive(self) -> Message | None:
         """The next message; None once closed."""
-        if self._closed.done():
+        if self._events is None or self._closed.is_set():
             return None
-        coming = asyncio.ensure_future(self._events.recv_multipart())
+        coming = asyncio.create_task(_frames(self._events))
+        closing = asyncio.create_task(self._closed.wait())
         try:
-            await asyncio.wait({coming, self._closed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({coming, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return parse_message(coming.result()) if coming.done() else None
         finally:
-            if not coming.done():
-                coming.cancel()
-        return None if self._closed.done() else parse_message(coming.result())
+            coming.cancel()
+            closing.cancel()
+            await asyncio.wait({coming, closing})
+
+    async def _connect(self) -> None:
+        """Subscribe; a batch sent before that is known to be missed, and replayed.
+
+        Raises:
+            EventsLost: If the server does not answer in time.
+        """
+        events = self._socket(zmq.SUB)
+        events.setsockopt(zmq.SUBSCRIBE, b"")
+        monitor = events.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        try:
+            events.connect(self._endpoints.events)
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await recv_monitor_message(monitor)
+            self._events = events
+        except TimeoutError:
+            msg = f"the engine's KV events at {self._endpoints.events} cannot be reached"
+            raise EventsLost(msg) from None
+        finally:
+            events.disable_monitor()
+            monitor.close()
+            if self._events is not events:
+                events.close()
+
+    def _disconnect(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def _socket(self, kind: int) -> zmq.asyncio.Socket:
+        made = self._context.socket(kind)
+        made.setsockopt(zmq.LINGER, 0)
+        # What waits unread is bounded; what does not fit is a gap, and replayed.
+        made.setsockopt(zmq.RCVHWM, 100_000)
+        return made
 
     async def _replay(self) -> list[Message]:
         socket = self._socket(zmq.DEALER)
@@ -165,10 +206,8 @@ class ReportedPages:
         try:
             socket.connect(self._endpoints.replay)
             async with asyncio.timeout(_REPLAY_TIMEOUT_S):
-                await socket.send_multipart(replay_request(self._next_seq))
-                while (
-                    message := parse_message(await socket.recv_multipart())
-                ).seq != END_OF_REPLAY:
+                await socket.send_multipart(replay_request(self._next_seq))  # pyright: ignore[reportUnknownMemberType]  # partly untyped
+                while (message := parse_message(await _frames(socket))).seq != END_OF_REPLAY:
                     messages.append(message)
         except TimeoutError:
             msg = f"the engine did not replay its KV events within {_REPLAY_TIMEOUT_S:g} s"
@@ -176,3 +215,7 @@ class ReportedPages:
         finally:
             socket.close()
         return messages
+
+
+async def _frames(socket: zmq.asyncio.Socket) -> list[bytes]:
+    return await socket.recv_multipart()

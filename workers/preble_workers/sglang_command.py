@@ -1,7 +1,7 @@
 """How the supervised SGLang server is started: its command line and environment. Pure."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -41,6 +41,10 @@ _CPU: Final = (
 )
 _GPU: Final = ("--attention-backend", "flashinfer")
 
+_CPU_CONTEXTS: Final = 4
+"""Contexts that a KV cache holds for want of a number: on a CPU, SGLang would take most of the
+machine's memory, and so would the server beside it."""
+
 _KEPT_EVENT_BATCHES: Final = 10_000
 """What the server can replay, in batches: one for each prefill step."""
 
@@ -74,6 +78,8 @@ def server_command(
     """
     extra = _extra_arguments(settings.engine_args)
     capacity_tokens = settings.kv_capacity_tokens
+    if kind == "cpu" and not capacity_tokens:
+        capacity_tokens = _CPU_CONTEXTS * settings.context_length
     return (
         *(str(python), "-m", "sglang.launch_server"),
         *("--model-path", settings.model_path),
@@ -127,13 +133,20 @@ def _extra_arguments(engine_args: str) -> list[str]:
         raise ConfigError(msg) from None
     for argument in extra:
         name = argument.partition("=")[0].replace("_", "-")
-        if name in _OURS:
-            msg = f"setting engine_args: {name} is Preble's setting {_OURS[name]}; use that"
+        # SGLang takes any beginning of a name for the name.
+        if ours := _that_begins(name, _OURS):
+            msg = f"setting engine_args: {name} is Preble's setting {_OURS[ours]}; use that"
             raise ConfigError(msg)
-        if name in _FIXED:
+        if _that_begins(name, _FIXED):
             msg = f"setting engine_args: {name} cannot be set, for Preble relies on it"
             raise ConfigError(msg)
     return extra
+
+
+def _that_begins(name: str, names: Iterable[str]) -> str | None:
+    if not name.startswith("--"):
+        return None
+    return next((each for each in names if each.startswith(name)), None)
 
 
 def _kv_events_config(folder: Path) -> str:

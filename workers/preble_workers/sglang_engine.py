@@ -70,9 +70,14 @@ class SGLangEngine:
         if self._server and self._http and self._server.is_running:
             if await self._http.is_healthy():
                 return await self._http.start()
-            _log.warning("the engine does not answer: stopping it")
+            _log.warning("SGLang pid=%d does not answer: stopping it", self._server.pid)
         await self._stop()
-        return await self._begin()
+        try:
+            return await self._begin()
+        except BaseException:
+            # A server that was given up must not keep its memory until the next try.
+            await self._stop()
+            raise
 
     async def generate(
         self, request: EngineRequest, on_first_token: Callable[[], None]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 from uuid import uuid4
@@ -13,7 +14,7 @@ from preble.clock import Clock
 from preble.config import Settings
 from preble.errors import ConfigError, EngineUnavailable, InstanceFenced
 from preble.messages import InstanceId, InstanceRecord
-from preble.pool import pool_record
+from preble.pool import pool_record, weights_fingerprint
 from preble.tokenizer import Tokenizer
 from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import Engine, EngineInfo
@@ -58,6 +59,7 @@ class Worker:
             info = await self._engine.start()
             self._require_fit(info)
             await insist(lambda: self._broker.join_pool(self._pool))
+            await self._agree_on_weights()
             mapper = BlockMapper(self._pool, page_size=info.page_size)
             while not draining.is_set():
                 ending = await self._live(info, mapper, draining)
@@ -66,6 +68,14 @@ class Worker:
                     info = await self._await_engine(info, draining, is_flushed=is_lost)
         finally:
             await self._engine.close()
+
+    async def _agree_on_weights(self) -> None:
+        """Only the files of a folder can be told; a model of the hub goes by its name."""
+        folder = Path(self._settings.model_path)
+        if not self._settings.model_path or not folder.is_dir():
+            return
+        fingerprint = await asyncio.to_thread(weights_fingerprint, folder)
+        await insist(lambda: self._broker.agree_on_weights(fingerprint))
 
     async def _live(self, info: EngineInfo, mapper: BlockMapper, draining: asyncio.Event) -> Ending:
         """One life. Returns why it ended; a fenced one asks for nothing, like a drained one."""

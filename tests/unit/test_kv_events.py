@@ -1,0 +1,160 @@
+"""SGLang's KV events on the wire, as its versions speak them."""
+
+import msgspec
+import pytest
+from kv_events_stub import CLEARED, Event, removed, stored
+
+from preble.errors import EventsLost
+from preble_workers.engine import AllPagesCleared, PageEvent, PagesRemoved, PagesStored
+from preble_workers.kv_events import (
+    END_OF_REPLAY,
+    Endpoints,
+    Message,
+    endpoints_of,
+    parse_events,
+    parse_message,
+    replay_request,
+)
+
+SEQ = (258).to_bytes(8, "big")
+END = b"\xff" * 8
+URL = "http://gpu-host:30000"
+
+
+def batch(*events: Event) -> bytes:
+    return msgspec.msgpack.encode([1.5, events, 0])
+
+
+def parsed(*events: Event) -> list[PageEvent]:
+    return parse_events(batch(*events), page_size=2)
+
+
+@pytest.mark.parametrize(
+    "frames", [[b"", SEQ, b"x"], [b"topic", SEQ, b"x"], [b"", b"", SEQ, b"x"], [SEQ, b"x"]]
+)
+def test_number_and_payload_stand_last(frames: list[bytes]) -> None:
+    """Replays come with a delimiter and, but for those of SGLang 0.5.21, with a topic."""
+    assert parse_message(frames) == Message(258, b"x")
+
+
+@pytest.mark.parametrize("frames", [[b"", b"", END, b""], [b"", END, b""]])
+def test_the_end_of_a_replay_is_told(frames: list[bytes]) -> None:
+    assert parse_message(frames).seq == END_OF_REPLAY
+
+
+@pytest.mark.parametrize("frames", [[], [b"x"], [b"", b"x"], [SEQ], [b"", SEQ[1:], b"x"]])
+def test_what_is_no_message_is_a_loss(frames: list[bytes]) -> None:
+    with pytest.raises(EventsLost, match="message of"):
+        parse_message(frames)
+
+
+def test_a_replay_is_asked_for_by_its_first_number() -> None:
+    assert replay_request(258) == [b"", SEQ]
+
+
+def test_events_are_mapped_in_order() -> None:
+    assert parsed(stored(0, 2, page_size=2), CLEARED, stored(3, 4, page_size=2), removed(3)) == [
+        PagesStored([0, 1], None, [0, 1, 2, 3]),
+        AllPagesCleared(),
+        PagesStored([3], 2, [6, 7]),
+        PagesRemoved([3]),
+    ]
+
+
+def test_salts_are_kept() -> None:
+    (event,) = parsed(stored(0, 1, page_size=2, cache_salt="tenant"))
+    assert event == PagesStored([0], None, [0, 1], "tenant")
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    news: Event = {"session_id": "x", "lora_name": None, "new": []}
+    assert parsed(stored(0, 1, page_size=2) | news) == parsed(stored(0, 1, page_size=2))
+
+
+def test_fields_of_an_earlier_version_are_not_missed() -> None:
+    event = stored(0, 1, page_size=2)
+    del event["medium"]
+    assert parsed(event) == [PagesStored([0], None, [0, 1])]
+
+
+def test_hashes_take_all_64_bits_of_either_sign() -> None:
+    assert parsed(removed(2**64 - 1, -(2**63))) == [PagesRemoved([2**64 - 1, -(2**63)])]
+
+
+@pytest.mark.parametrize("medium", ["CPU_PINNED", "DISK", "EXTERNAL"])
+def test_copies_elsewhere_are_no_pages_of_the_cache(medium: str) -> None:
+    assert parsed(stored(0, 1, page_size=2, medium=medium), removed(0, medium=medium)) == []
+
+
+def test_pages_of_another_size_are_a_loss() -> None:
+    with pytest.raises(EventsLost, match="pages of 16 tokens, not 2"):
+        parsed(stored(0, 1))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xc1", msgspec.msgpack.encode("x"), batch({"type": "Unheard"}), batch(CLEARED)[:-1]],
+)
+def test_another_payload_is_a_loss(payload: bytes) -> None:
+    with pytest.raises(EventsLost, match="not SGLang's"):
+        parse_events(payload, page_size=2)
+
+
+def advertised(url: str = URL, **config: object) -> Endpoints | None:
+    said = msgspec.json.encode({"publisher": "zmq", **config}).decode()
+    return endpoints_of({"kv_events_config": said, "dp_size": 1}, url)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "events"),
+    [
+        ("tcp://*:5557", "tcp://gpu-host:5557"),
+        ("tcp://0.0.0.0:5557", "tcp://gpu-host:5557"),
+        ("tcp://[::]:5557", "tcp://gpu-host:5557"),
+        ("ipc:///run/events", "ipc:///run/events"),
+    ],
+)
+def test_a_server_that_listens_is_connected_to_by_its_host(endpoint: str, events: str) -> None:
+    assert advertised(endpoint=endpoint) == Endpoints(events)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "replay"),
+    [
+        ("tcp://*:5558", "tcp://gpu-host:5558"),
+        ("tcp://10.0.0.1:5558", "tcp://10.0.0.1:5558"),
+        ("ipc:///run/replay", "ipc:///run/replay"),
+        ("inproc://replay", ""),
+        (None, ""),
+    ],
+)
+def test_replays_are_always_listened_for(endpoint: str | None, replay: str) -> None:
+    found = advertised(endpoint="tcp://*:5557", replay_endpoint=endpoint)
+    assert found == Endpoints("tcp://gpu-host:5557", replay)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://10.0.0.1:5557", "inproc://events", "", "junk"])
+def test_a_server_that_does_not_listen_is_not_followed(endpoint: str) -> None:
+    """SGLang connects to an address that is not a wildcard."""
+    assert advertised(endpoint=endpoint) is None
+
+
+@pytest.mark.parametrize(
+    "server_info",
+    [
+        {},
+        {"kv_events_config": None},
+        {"kv_events_config": "junk"},
+        {"kv_events_config": '{"publisher": "null", "endpoint": "tcp://*:5557"}'},
+        {"kv_events_config": '{"publisher": "zmq", "endpoint": "tcp://*:5557"}', "dp_size": 2},
+    ],
+)
+def test_a_server_without_events_of_its_one_cache_is_not_followed(
+    server_info: dict[str, object],
+) -> None:
+    assert endpoints_of(server_info, URL) is None
+
+
+def test_an_ipv6_host_keeps_its_brackets() -> None:
+    found = advertised("http://[fd00::1]:30000", endpoint="tcp://*:5557")
+    assert found == Endpoints("tcp://[fd00::1]:5557")
