@@ -7,6 +7,7 @@ PUB socket, and replays of the last ones on a ROUTER.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,10 @@ Event = dict[str, object]
 CLEARED: Event = {"type": "AllBlocksCleared"}
 _PATIENCE_S = 20
 _END = (-1).to_bytes(8, "big", signed=True)
+
+
+_sent_at_s = map(float, count(1))
+"""A clock of batches: each is later than all before, whichever server sends it."""
 
 
 class KvEventsStub:
@@ -66,7 +71,7 @@ class KvEventsStub:
     def lose(self, *events: Event) -> int:
         """Number a batch that only a replay can tell. Returns its number."""
         seq = self._next_seq
-        self._kept.append((seq, msgspec.msgpack.encode([1.5, events, 0])))
+        self._kept.append((seq, msgspec.msgpack.encode([next(_sent_at_s), events, 0])))
         self._next_seq += 1
         return seq
 

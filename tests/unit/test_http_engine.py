@@ -1,7 +1,6 @@
 """The adapter for a running SGLang, against a stand-in that speaks its dialect."""
 
 import asyncio
-import gc
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -24,8 +23,7 @@ from preble_workers.engine import (
 )
 from preble_workers.http_engine import HttpEngine
 
-# See test_no_socket_is_left_open in test_reported_pages.
-pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Unclosed socket")]
+pytestmark = pytest.mark.anyio
 
 ASSUMED = EngineInfo(slots=4, kv_capacity_tokens=320, page_size=16, context_length=512)
 STOPPED = {"type": "stop", "matched": 2}
@@ -409,7 +407,6 @@ async def kv_events(tmp_path: Path, stub: SGLangStub) -> AsyncIterator[KvEventsS
     async with KvEventsStub(tmp_path) as kv_events:
         stub.pages["/server_info"] = info_of(kv_events, random_seed=1)
         yield kv_events
-    gc.collect()
 
 
 def info_of(kv_events: KvEventsStub, *, random_seed: int) -> Json:

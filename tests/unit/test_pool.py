@@ -28,7 +28,9 @@ def test_record_holds_all_that_must_agree() -> None:
 
 
 def test_weights_are_told_apart_by_config_names_sizes_and_samples(tmp_path: Path) -> None:
-    def fingerprint(config: str = "{}", name: str = "model.safetensors", data: bytes = b"ab") -> str:
+    def fingerprint(
+        config: str = "{}", name: str = "model.safetensors", data: bytes = b"ab"
+    ) -> str:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         (folder / "config.json").write_text(config)

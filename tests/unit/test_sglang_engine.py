@@ -1,7 +1,6 @@
 """Supervision of an SGLang server, with a stand-in that is a real process in SGLang's place."""
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
@@ -22,8 +21,7 @@ from preble.messages import JobId, SamplingParams, pack_tokens
 from preble_workers.engine import AllPagesCleared, EngineInfo, EngineRequest, PageEvent, PagesStored
 from preble_workers.sglang_engine import SGLangEngine
 
-# See test_no_socket_is_left_open in test_reported_pages.
-pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Unclosed socket")]
+pytestmark = pytest.mark.anyio
 
 TESTS = Path(__file__).parents[1]
 ASSUMED = EngineInfo(slots=4, kv_capacity_tokens=640, page_size=16, context_length=512)
@@ -124,7 +122,6 @@ async def running(engine_args: str = "") -> AsyncGenerator[SGLangEngine]:
         yield engine
     finally:
         await engine.close()
-        gc.collect()
 
 
 def pids(place: Path) -> list[int]:

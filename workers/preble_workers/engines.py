@@ -8,6 +8,7 @@ from preble.config import Settings
 from preble.cost_model import load_cost_model
 from preble.engine_env import find_engine_python
 from preble.errors import ConfigError
+from preble.tokenizer import EMBEDDED as EMBEDDED_TOKENIZER
 from preble_workers.emulated_engine import EmulatedEngine
 from preble_workers.engine import Engine, EngineInfo
 from preble_workers.http_engine import HttpEngine
@@ -28,6 +29,10 @@ def create_engine(settings: Settings, clock: Clock) -> Engine:
         context_length=settings.context_length,
     )
     match settings.engine:
+        case "sglang" if settings.tokenizer == EMBEDDED_TOKENIZER:
+            # Token ids of another vocabulary would be answered, with nonsense.
+            msg = "setting tokenizer: engine 'sglang' needs its model's own, not `embedded`"
+            raise ConfigError(msg)
         case "sglang":
             kind, python = find_engine_python(settings.device, os.environ)
             return SGLangEngine(settings, python, kind, info, clock)

@@ -24,7 +24,8 @@ from preble_workers.block_mapper import BlockMapper
 EVENT_LAG_S: Final = 1.0
 """How long after a job's end its pages still count as expected, if no event told of them.
 
-Events and answers come on two ways. Seen with SGLang: they are milliseconds apart.
+Events and answers come on two ways. Seen with SGLang: they are milliseconds apart. A page that
+is both stored and evicted within that time is expected a little too long.
 """
 
 

@@ -72,7 +72,12 @@ class Message(msgspec.Struct, frozen=True):
     payload: bytes
 
 
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    sent_at_s: float
+
+
 _decode: Final = msgspec.msgpack.Decoder(_Batch).decode
+_decode_head: Final = msgspec.msgpack.Decoder(_Head).decode
 
 
 def parse_message(frames: Sequence[bytes]) -> Message:
@@ -81,6 +86,15 @@ def parse_message(frames: Sequence[bytes]) -> Message:
         msg = f"the engine sent a KV event message of {len(frames)} parts"
         raise EventsLost(msg)
     return Message(int.from_bytes(frames[-2], "big", signed=True), frames[-1])
+
+
+def is_later(payload: bytes, other: bytes) -> bool:
+    """Whether a batch was sent after another. Raises: EventsLost if either is none."""
+    try:
+        return _decode_head(payload).sent_at_s > _decode_head(other).sent_at_s
+    except msgspec.DecodeError as error:
+        msg = f"the engine's KV events are not SGLang's: {error}"
+        raise EventsLost(msg) from error
 
 
 def replay_request(first_seq: int) -> list[bytes]:

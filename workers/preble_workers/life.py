@@ -68,6 +68,7 @@ class Life:
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
+        self._has_begun = False
         self._engine_steps = -1
         self._progress_at_s = clock.now_s()
 
@@ -98,6 +99,7 @@ class Life:
                 tasks.create_task(self._wake_when(draining)),
                 tasks.create_task(self._finish_outcomes()),
                 tasks.create_task(self._publish()),
+                tasks.create_task(self._await_beginning()),
                 tasks.create_task(self._watch_engine()),
             ]
             await self._claim_while_well(tasks)
@@ -108,8 +110,8 @@ class Life:
         return self._ending or Ending.DRAINED
 
     def _end(self, ending: Ending) -> None:
-        """Claim no more; the first reason counts."""
-        if self._ending is None:
+        """Claim no more; the first reason counts, but lost events are never forgotten."""
+        if self._ending is None or ending is Ending.EVENTS_LOST:
             self._ending = ending
             _log.log(
                 logging.INFO if ending is Ending.DRAINED else logging.ERROR,
@@ -125,6 +127,12 @@ class Life:
             _log.warning("%s", error)
             self._end(Ending.EVENTS_LOST)
 
+    async def _await_beginning(self) -> None:
+        """Claim nothing before it is known what the engine holds: predictions need it."""
+        await self._publisher.begun()
+        self._has_begun = True
+        self._wake.set()
+
     async def _watch_engine(self) -> None:
         await self._engine.lost()
         self._end(Ending.ENGINE_LOST)
@@ -132,8 +140,6 @@ class Life:
     # Claiming.
 
     async def _claim_while_well(self, tasks: asyncio.TaskGroup) -> None:
-        # Predictions are made from the first claim on.
-        await self._publisher.begun()
         while self._ending is None:
             self._wake.clear()
             claimed = await self._claim()
@@ -143,7 +149,7 @@ class Life:
                 await self._wake.wait()
 
     async def _claim(self) -> list[ClaimedJob]:
-        if not self._free_slots:
+        if not (self._has_begun and self._free_slots):
             return []
         claim_id = uuid4().hex
         return await insist(

@@ -10,8 +10,8 @@ empty the cache: what follows `flushed` and an AllPagesCleared is complete again
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 import zmq
 import zmq.asyncio
@@ -23,6 +23,7 @@ from preble_workers.kv_events import (
     END_OF_REPLAY,
     Endpoints,
     Message,
+    is_later,
     parse_events,
     parse_message,
     replay_request,
@@ -30,6 +31,8 @@ from preble_workers.kv_events import (
 
 _REPLAY_TIMEOUT_S: Final = 10.0
 _CONNECT_TIMEOUT_S: Final = 10.0
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ class ReportedPages:
         """Begin again at the new server's first batch."""
         self._disconnect()  # what waits unread is the old server's
         self._next_seq = 0
-        self._last_live_seq = -1
+        self._last_payload: bytes | None = None
         self._is_cleared = False
         """Whether AllPagesCleared has told the reader to forget an earlier server."""
         self._is_behind = True
@@ -97,7 +100,7 @@ class ReportedPages:
     async def _beginning(self) -> list[PageEvent]:
         events: list[PageEvent] = [] if self._is_cleared else [AllPagesCleared()]
         if self._events is None and not self._closed.is_set():
-            await self._connect()
+            await self._unless_closed(self._connect())
         if self._is_behind and not self._closed.is_set():
             events += await self._caught_up()
         self._is_cleared = True
@@ -105,19 +108,23 @@ class ReportedPages:
 
     async def _take(self, message: Message) -> list[PageEvent]:
         """The events of a message, with what was missed before it."""
-        is_new_server = message.seq <= self._last_live_seq
-        if is_new_server:
+        if message.seq < self._next_seq and self._is_replayed(message):
+            return []
+        if message.seq < self._next_seq:
             _log.warning("KV events begin anew: the engine was restarted")
             self.restarted()
             return await self._beginning()
-        self._last_live_seq = message.seq
-        if message.seq < self._next_seq:
-            return []  # replayed already
+        events: list[PageEvent] = []
         if message.seq > self._next_seq:
             _log.info("KV events %d to %d were missed", self._next_seq, message.seq - 1)
             self._is_behind = True
-            return await self._caught_up()
-        return self._accept([message])
+            events = await self._caught_up()
+        # A replay brings the message, too; where none is to be had, it has come all the same.
+        return events + self._accept([message]) if message.seq >= self._next_seq else events
+
+    def _is_replayed(self, message: Message) -> bool:
+        """Whether it came by a replay before, or is one of a new server's first ones."""
+        return self._last_payload is None or not is_later(message.payload, self._last_payload)
 
     async def _caught_up(self) -> list[PageEvent]:
         """All events from the next batch on that the server still has.
@@ -125,16 +132,16 @@ class ReportedPages:
         Raises:
             EventsLost: If the next one is not among them.
         """
-        messages = await self._replay() if self._endpoints.replay else []
-        is_complete = bool(self._endpoints.replay) and (
-            not messages or messages[0].seq == self._next_seq
-        )
+        messages = await self._unless_closed(self._replay()) if self._endpoints.replay else None
+        if self._closed.is_set():
+            return []
         self._is_behind = False
+        is_complete = messages is not None and (not messages or messages[0].seq == self._next_seq)
         if is_complete or self._is_lost:
-            return self._accept(messages)
+            return self._accept(messages or [])
         self._is_lost = True
         missed = self._next_seq
-        self._next_seq = max(self._last_live_seq, *(each.seq for each in messages), missed) + 1
+        self._accept(messages or [])
         msg = f"KV event {missed} was missed and the engine cannot replay it"
         raise EventsLost(msg)
 
@@ -143,6 +150,7 @@ class ReportedPages:
         taken: list[PageEvent] = []
         for message in messages:
             self._next_seq = message.seq + 1
+            self._last_payload = message.payload
             events = parse_events(message.payload, page_size=self._page_size)
             if self._is_lost and AllPagesCleared() in events:
                 events = events[events.index(AllPagesCleared()) :]
@@ -155,11 +163,16 @@ class ReportedPages:
         """The next message; None once closed."""
         if self._events is None or self._closed.is_set():
             return None
-        coming = asyncio.create_task(_frames(self._events))
+        frames = await self._unless_closed(_frames(self._events))
+        return None if frames is None else parse_message(frames)
+
+    async def _unless_closed(self, what: Coroutine[Any, Any, _T]) -> _T | None:
+        """Its result; None if `close` comes first."""
+        coming = asyncio.create_task(what)
         closing = asyncio.create_task(self._closed.wait())
         try:
             await asyncio.wait({coming, closing}, return_when=asyncio.FIRST_COMPLETED)
-            return parse_message(coming.result()) if coming.done() else None
+            return coming.result() if coming.done() else None
         finally:
             coming.cancel()
             closing.cancel()

@@ -9,6 +9,7 @@ import msgspec
 
 from preble.config import ENV_PREFIX, Settings
 from preble.errors import ConfigError
+from preble.tokenizer import EMBEDDED as EMBEDDED_TOKENIZER
 
 _OURS: Final = {
     "--model-path": "model_path",
@@ -77,12 +78,14 @@ def server_command(
         ConfigError: If `engine_args` holds what is not to be set there.
     """
     extra = _extra_arguments(settings.engine_args)
+    has_own_tokenizer = settings.tokenizer not in {settings.model_path, EMBEDDED_TOKENIZER}
     capacity_tokens = settings.kv_capacity_tokens
     if kind == "cpu" and not capacity_tokens:
         capacity_tokens = _CPU_CONTEXTS * settings.context_length
     return (
         *(str(python), "-m", "sglang.launch_server"),
         *("--model-path", settings.model_path),
+        *(("--tokenizer-path", settings.tokenizer) if has_own_tokenizer else ()),
         *("--served-model-name", settings.model),
         *("--host", "127.0.0.1"),
         *("--port", str(place.port)),
@@ -120,7 +123,7 @@ def server_environ(settings: Settings, environ: Mapping[str, str], *, cores: int
     made.setdefault("OMP_NUM_THREADS", str(max(1, cores // settings.workers)))
     if settings.gpu:
         made["CUDA_VISIBLE_DEVICES"] = settings.gpu
-    if Path(settings.model_path).is_dir():
+    if settings.model_path and Path(settings.model_path).is_dir():
         made |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return made
 

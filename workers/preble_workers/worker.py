@@ -71,11 +71,9 @@ class Worker:
 
     async def _agree_on_weights(self) -> None:
         """Only the files of a folder can be told; a model of the hub goes by its name."""
-        folder = Path(self._settings.model_path)
-        if not self._settings.model_path or not folder.is_dir():
-            return
-        fingerprint = await asyncio.to_thread(weights_fingerprint, folder)
-        await insist(lambda: self._broker.agree_on_weights(fingerprint))
+        fingerprint = await asyncio.to_thread(_weights_of, self._settings.model_path)
+        if fingerprint:
+            await insist(lambda: self._broker.agree_on_weights(fingerprint))
 
     async def _live(self, info: EngineInfo, mapper: BlockMapper, draining: asyncio.Event) -> Ending:
         """One life. Returns why it ended; a fenced one asks for nothing, like a drained one."""
@@ -153,6 +151,12 @@ class Worker:
                 f"prompt of context_length {context}; lower one or raise the other"
             )
             raise ConfigError(msg)
+
+
+def _weights_of(model_path: str) -> str:
+    """Their fingerprint; empty if there is no folder of that name."""
+    folder = Path(model_path)
+    return weights_fingerprint(folder) if model_path and folder.is_dir() else ""
 
 
 async def _at_most(what: Coroutine[Any, Any, object], seconds: float) -> None:
