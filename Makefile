@@ -2,6 +2,9 @@
 
 BIN := .venv/bin
 
+# `make demo ENGINE=emulated` needs no SGLang.
+ENGINE_FLAG := $(if $(ENGINE),--engine $(ENGINE))
+
 .PHONY: help demo serve test check bench compose-test
 
 help:
@@ -13,10 +16,10 @@ help:
 	@echo "make compose-test   bring docker-compose.yml up on a Docker engine and use it"
 
 demo: .venv/.installed
-	$(BIN)/preble demo
+	$(BIN)/preble demo --install $(ENGINE_FLAG)
 
 serve: .venv/.installed
-	$(BIN)/preble serve
+	$(BIN)/preble serve --install $(ENGINE_FLAG)
 
 test: .venv/.installed
 	$(BIN)/python -m pytest

@@ -141,7 +141,9 @@ def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
     given.update({name: value for name, value in overrides.items() if value is not None})
     presets = _presets(given, environ)
     # An empty text asks for the preset, not for nothing.
-    given = presets | {name: each for name, each in given.items() if each or name not in presets}
+    given = presets | {
+        name: each for name, each in given.items() if each != "" or name not in presets
+    }
     unknown = sorted(given.keys() - set(Settings.__struct_fields__))
     if unknown:
         msg = f"unknown setting {ENV_PREFIX}{unknown[0].upper()}: see `preble settings`"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from preble import config
 from preble.config import EngineKind, PolicyName
 
 Host = Annotated[str | None, typer.Option(help="Address that the api listens on.")]
@@ -25,12 +26,31 @@ ContextLength = Annotated[
 ]
 Engine = Annotated[
     EngineKind | None,
-    typer.Option(help="What computes: a cost model, a running SGLang by URL, or nothing."),
+    typer.Option(
+        help="What computes: an SGLang that the worker starts, a running one by URL, "
+        "a cost model, or nothing."
+    ),
 ]
 EngineUrl = Annotated[str | None, typer.Option(help="URL of the running engine, for `http`.")]
 EngineUrls = Annotated[
     str | None,
     typer.Option("--engine-url", help="URLs of running engines, for `http`; a worker for each."),
+]
+ModelPath = Annotated[
+    str | None,
+    typer.Option(help="What `sglang` loads: a folder, or a model on the hub; else a small one."),
+]
+Device = Annotated[config.Device | None, typer.Option(help="Where `sglang` runs.")]
+Devices = Annotated[
+    str | None, typer.Option(help="GPUs of each worker, such as `0;1` or `0,1;2,3`.")
+]
+Gpu = Annotated[str | None, typer.Option(help="GPUs of this instance, such as `0` or `0,1`.")]
+TpSize = Annotated[int | None, typer.Option(help="GPUs that share one instance's model.")]
+EngineArgs = Annotated[
+    str | None, typer.Option(help="More arguments for the SGLang server, as on a command line.")
+]
+Install = Annotated[
+    bool, typer.Option("--install", help="First install the CPU engine, if it is missing.")
 ]
 Workers = Annotated[int | None, typer.Option(help="Workers to start, each with an engine.")]
 Instance = Annotated[str | None, typer.Option(help="Name of the instance that the worker feeds.")]

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from preble import engine_env
 from preble.cli import options
 from preble.config import ENV_PREFIX, Settings, load_settings
 from preble.demo import demo_defaults, run_demo
+from preble.engine_env import EngineNotInstalled, require_engine, why_not
 from preble.serve import serve as serve_until_stopped
 from preble.serve.plan import child_environ
 
@@ -21,6 +23,11 @@ def serve(
     port: options.Port = None,
     engine: options.Engine = None,
     engine_url: options.EngineUrls = None,
+    model_path: options.ModelPath = None,
+    device: options.Device = None,
+    devices: options.Devices = None,
+    tp_size: options.TpSize = None,
+    engine_args: options.EngineArgs = None,
     workers: options.Workers = None,
     redis_url: options.ServeRedisUrl = None,
     policy: options.Policy = None,
@@ -30,12 +37,16 @@ def serve(
     context_length: options.ContextLength = None,
     data_dir: options.DataDir = None,
     log_level: options.LogLevel = None,
+    install: options.Install = False,
 ) -> None:
     """Run everything on this machine: Valkey, api, scheduler and workers.
 
     Prints the URLs when all is ready, restarts what dies, and stops everything on Ctrl-C.
     """
-    settings = load_settings(os.environ, **locals())
+    flags = {name: value for name, value in locals().items() if name != "install"}
+    settings = load_settings(os.environ, **flags)
+    if install:
+        install_engine(settings)
     embedded = redis_url is None and f"{ENV_PREFIX}REDIS_URL" not in os.environ
     serve_until_stopped(settings, embedded=embedded)
 
@@ -74,6 +85,11 @@ def worker(
     instance: options.Instance = None,
     engine: options.Engine = None,
     engine_url: options.EngineUrl = None,
+    model_path: options.ModelPath = None,
+    device: options.Device = None,
+    gpu: options.Gpu = None,
+    tp_size: options.TpSize = None,
+    engine_args: options.EngineArgs = None,
     redis_url: options.RedisUrl = None,
     pool: options.Pool = None,
     model: options.Model = None,
@@ -89,6 +105,8 @@ def demo(
     *,
     engine: options.Engine = None,
     engine_url: options.EngineUrls = None,
+    model_path: options.ModelPath = None,
+    device: options.Device = None,
     workers: options.Workers = None,
     model: options.Model = None,
     tokenizer: options.Tokenizer = None,
@@ -96,16 +114,37 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
+    install: options.Install = False,
 ) -> None:
     """Place the same prompts by round robin and by e2, and compare.
 
     Exit status 0 only if every job of both rounds was completed.
     """
-    flags = {name: value for name, value in locals().items() if name != "json_file"}
+    others = {"json_file", "install"}
+    flags = {name: value for name, value in locals().items() if name not in others}
     defaults = demo_defaults(load_settings(os.environ, **flags))
     settings = load_settings({**defaults, **os.environ}, **flags)
+    if install:
+        install_engine(settings)
     if not run_demo(settings, Console(), json_file):
         raise typer.Exit(1)
+
+
+def install_engine(settings: Settings) -> None:
+    """Install what engine `sglang` needs on a CPU, unless it is there.
+
+    Raises:
+        EngineNotInstalled: If it cannot run here.
+        EngineEnvError: If the installation fails.
+    """
+    if settings.engine != "sglang":
+        return
+    try:
+        require_engine(settings, os.environ)
+    except EngineNotInstalled:
+        if why_not("cpu", os.environ):
+            raise
+        engine_env.install("cpu", os.environ, typer.echo)
 
 
 def become(module: str, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from preble.engine_env.install import install, remove
 from preble.engine_env.layout import KINDS, EngineEnvKind, env_folder, is_installed
 from preble.engine_env.machine import Machine, why_not
 from preble.engine_env.model import make_embedded_model, remove_embedded_model
-from preble.engine_env.python import find_engine_python
+from preble.engine_env.python import find_engine_python, require_engine
 
 __all__ = [
     "KINDS",
@@ -24,5 +24,6 @@ __all__ = [
     "make_embedded_model",
     "remove",
     "remove_embedded_model",
+    "require_engine",
     "why_not",
 ]

@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from preble.config import Device
+from preble.config import Device, Settings, embedded_model_folder
 from preble.engine_env.children import started
 from preble.engine_env.errors import EngineEnvError, EngineNotInstalled
 from preble.engine_env.layout import EngineEnvKind, env_folder, is_installed, python_of
-from preble.engine_env.machine import nvidia
+from preble.engine_env.machine import nvidia, why_not
 
 
 def find_engine_python(device: Device, environ: Mapping[str, str]) -> tuple[EngineEnvKind, Path]:
@@ -20,12 +20,33 @@ def find_engine_python(device: Device, environ: Mapping[str, str]) -> tuple[Engi
         EngineNotInstalled: If that environment is not there, naming the remedies.
     """
     kind = _kind_for(device, environ)
-    if not is_installed(kind, environ):
-        raise EngineNotInstalled(
+    if is_installed(kind, environ):
+        return kind, python_of(env_folder(kind, environ))
+    if reason := why_not(kind, environ):
+        msg = f"the {kind} engine cannot run here: {reason}; use `--engine emulated`"
+    else:
+        msg = (
             f"the {kind} engine is not installed: run `preble engine install {kind}`, "
             "or use `--engine emulated`"
         )
-    return kind, python_of(env_folder(kind, environ))
+    raise EngineNotInstalled(msg)
+
+
+def require_engine(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Check that engine `sglang` can be started as it is set.
+
+    Raises:
+        EngineNotInstalled: If its environment, or the embedded model that it is to serve, is
+            not there.
+    """
+    find_engine_python(settings.device, environ)
+    embedded = embedded_model_folder(environ)
+    if Path(settings.model_path) == embedded and not embedded.is_dir():
+        msg = (
+            "the embedded model is not made: run `preble engine install cpu`, or name another "
+            "with PREBLE_MODEL_PATH"
+        )
+        raise EngineNotInstalled(msg)
 
 
 def _kind_for(device: Device, environ: Mapping[str, str]) -> EngineEnvKind:

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from preble.config import Settings, data_folder
-from preble.engine_env import find_engine_python
+from preble.engine_env import require_engine
 from preble.serve.embedded_redis import (
     LOOPBACK,
     hold_folder,
@@ -63,7 +63,7 @@ def serve(settings: Settings, *, embedded: bool) -> None:
     # Refuse what no worker could run, before anything starts.
     worker_settings(settings)
     if settings.engine == "sglang":
-        find_engine_python(settings.device, os.environ)
+        require_engine(settings, os.environ)
     settings = msgspec.structs.replace(settings, port=claim_port(settings.host, settings.port))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(hold_folder(_folder(settings))) if embedded else None
