@@ -13,6 +13,7 @@ import msgspec
 from preble.client import Job, JobFields, PrebleClient
 from preble.config import Settings
 from preble.errors import PrebleError
+from preble.serve.plan import worker_settings
 from preble.serve.private import private_stack
 
 _FIRST_ID, _LAST_ID = 1_000, 15_000
@@ -67,7 +68,10 @@ def run(settings: Settings, workload: Workload, say: Callable[[str], None]) -> H
         PrebleError: If the stack cannot be run.
     """
     say(f"{settings.workers} instances of engine {settings.engine}: starting")
-    with private_stack(settings) as stack, PrebleClient(stack.url) as client:
+    with (
+        private_stack(settings) as stack,
+        PrebleClient(stack.url, api_key=settings.api_key) as client,
+    ):
         say(f"{workload.jobs} jobs, {workload.concurrency} at a time")
         began_s = time.monotonic()
         jobs = _run_jobs(client, _prompts(workload), workload.concurrency)
@@ -122,7 +126,7 @@ def _figures(
         rows.append((foretold.resident_tokens, foretold.expected_tokens, delivered))
     return HitFigures(
         engine=settings.engine,
-        instances=settings.workers,
+        instances=len(worker_settings(settings)),
         kv_capacity_tokens=settings.kv_capacity_tokens,
         workload=workload,
         wall_s=round(wall_s, 1),

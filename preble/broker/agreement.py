@@ -18,7 +18,7 @@ def require_same_pool(pool: str, founded: PoolRecord, record: PoolRecord) -> Non
     if differences:
         msg = (
             f"pool {pool!r} disagrees with this process: {'; '.join(differences)}. "
-            "Use the same settings everywhere, or another --pool"
+            "Use the same settings everywhere, or another pool (--pool, PREBLE_POOL)"
         )
         raise PoolMismatch(msg)
 
@@ -32,6 +32,7 @@ def require_same_weights(pool: str, founded: str, fingerprint: str) -> None:
     if founded != fingerprint:
         msg = (
             f"pool {pool!r} disagrees with this worker: its weights are {founded[:12]}, here "
-            f"they are {fingerprint[:12]}. Serve the same model files, or use another --pool"
+            f"they are {fingerprint[:12]}. Serve the same model files, or use another pool "
+            "(--pool, PREBLE_POOL)"
         )
         raise PoolMismatch(msg)

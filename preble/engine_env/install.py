@@ -6,6 +6,7 @@ Each step is harmless to do again, and the stamp comes last: an installation tha
 is continued by the next, which finds its downloads in uv's cache.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -186,7 +187,8 @@ def _place_torch(plan: EnvPlan, pins: Sequence[Pin], uv: Uv) -> None:
     """From its own source and only from there; nothing else is taken from that source."""
     for pin in pins:
         source = torch_source(pin, plan.torch_index, uv.environ)
-        uv.say(f"taking {pin.name} {pin.version} from {source[-1]}")
+        shown = re.sub(r"//[^/@]*@", "//", source[-1])  # no password in a log
+        uv.say(f"taking {pin.name} {pin.version} from {shown}")
         _place(plan, [pin], uv, *source, environ=without_indexes(uv.environ))
 
 

@@ -79,7 +79,9 @@ def versions(packages: Path, names: Iterable[str]) -> dict[str, str]:
 
 def _by_name(packages: Path) -> dict[str, Distribution]:
     found = distributions(path=[str(packages)])
-    return {_normal(one.metadata["Name"]): one for one in found}
+    # One that was cut off while it was placed has no name yet.
+    named = (one for one in found if "Name" in one.metadata)
+    return {_normal(one.metadata["Name"]): one for one in named}
 
 
 def _normal(name: str) -> str:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -11,8 +10,7 @@ from preble.config import ENV_PREFIX, Settings, to_environ
 from preble.errors import ConfigError
 from preble.serve.embedded_redis import valkey_command
 from preble.serve.processes import ChildSpec, Role
-
-_EMBEDDED_TOKENIZER: Final = "embedded"
+from preble.tokenizer import EMBEDDED as EMBEDDED_TOKENIZER
 
 
 def redis_child(binary: Path, folder: Path, port: int, environ: Mapping[str, str]) -> ChildSpec:
@@ -80,7 +78,7 @@ def _engine_urls(settings: Settings) -> list[str]:
     if not urls:
         msg = "engine http needs the URL of a running engine: name it with --engine-url"
         raise ConfigError(msg)
-    if settings.tokenizer == _EMBEDDED_TOKENIZER:
+    if settings.tokenizer == EMBEDDED_TOKENIZER:
         # Token ids of another vocabulary would be answered, with nonsense.
         msg = "engine http needs its model's tokenizer: name the folder with --tokenizer"
         raise ConfigError(msg)

@@ -18,7 +18,7 @@ from preble.serve import API_LINE
 from preble.serve.plan import child_environ
 from preble.serve.processes import die_with
 
-STOP_TIMEOUT_S: Final = 40.0
+STOP_TIMEOUT_S: Final = 70.0
 
 
 class StackNotStarted(PrebleError):

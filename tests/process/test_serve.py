@@ -70,7 +70,7 @@ def is_gone(pid: int) -> bool:
 
 
 def command(*flags: str) -> list[str]:
-    return [sys.executable, "-m", "preble", "serve", *flags]
+    return [sys.executable, "-m", "preble", "serve", "--engine", "emulated", *flags]
 
 
 @contextmanager

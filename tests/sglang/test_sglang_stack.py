@@ -26,7 +26,8 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.sglang,
     pytest.mark.skipif(
-        not is_installed("cpu", os.environ) or not embedded_model_folder(os.environ).exists(),
+        "REQUIRE_SGLANG" not in os.environ
+        and (not is_installed("cpu", os.environ) or not embedded_model_folder(os.environ).exists()),
         reason="the CPU engine is not installed: preble engine install cpu",
     ),
 ]

@@ -377,7 +377,11 @@ def pretend_installed(kind: str, environ: Mapping[str, str]) -> Path:
 def test_missing_engine_is_told_with_its_remedies(
     reason: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("preble.engine_env.python.why_not", lambda *_: reason)
+    def why(kind: str, environ: Mapping[str, str]) -> str:
+        del kind, environ
+        return reason
+
+    monkeypatch.setattr("preble.engine_env.python.why_not", why)
 
     with pytest.raises(EngineNotInstalled) as raised:
         find_engine_python("cpu", {"HOME": str(tmp_path)})

@@ -148,7 +148,7 @@ async def test_starting_again_asks_whether_the_server_is_back(
     assert await engine.start() == ASSUMED
     assert await anext(engine.page_events()), "what it holds is still known"
     stub.pages["/server_info"] = {"page_size": 32}
-    with pytest.raises(ConfigError, match="new limits"):
+    with pytest.raises(ConfigError, match="another page_size 32"):
         await engine.start()
 
 

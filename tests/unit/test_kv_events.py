@@ -111,11 +111,17 @@ def advertised(url: str = URL, **config: object) -> Endpoints | None:
         ("tcp://*:5557", "tcp://gpu-host:5557"),
         ("tcp://0.0.0.0:5557", "tcp://gpu-host:5557"),
         ("tcp://[::]:5557", "tcp://gpu-host:5557"),
-        ("ipc:///run/events", "ipc:///run/events"),
     ],
 )
 def test_a_server_that_listens_is_connected_to_by_its_host(endpoint: str, events: str) -> None:
     assert advertised(endpoint=endpoint) == Endpoints(events)
+
+
+def test_sockets_of_a_file_system_are_reached_on_this_machine_only() -> None:
+    config = {"endpoint": "ipc:///run/events", "replay_endpoint": "ipc:///run/replay"}
+    here = Endpoints("ipc:///run/events", "ipc:///run/replay")
+    assert advertised("http://127.0.0.1:30000", **config) == here
+    assert advertised("http://gpu-host:30000", **config) is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +129,6 @@ def test_a_server_that_listens_is_connected_to_by_its_host(endpoint: str, events
     [
         ("tcp://*:5558", "tcp://gpu-host:5558"),
         ("tcp://10.0.0.1:5558", "tcp://10.0.0.1:5558"),
-        ("ipc:///run/replay", "ipc:///run/replay"),
         ("inproc://replay", ""),
         (None, ""),
     ],

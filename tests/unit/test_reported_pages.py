@@ -132,6 +132,29 @@ async def test_a_gap_is_replayed_in_order_and_once(
     assert await read(reader, 1) == [PagesRemoved([4])]
 
 
+@pytest.mark.parametrize("dropped", [{3}, {4, 5}, {2, 5}])
+async def test_what_a_replay_leaves_out_is_asked_for_again(
+    server: KvEventsStub, pages: ReportedPages, dropped: set[int]
+) -> None:
+    for number in range(6):
+        server.lose(stored(number, number + 1))
+    server.dropped = dropped
+    events = await read(pages.batches(), 1)
+    # Without a later message nobody can know that the last of all is missing.
+    whole = 6 if max(dropped) < 5 else min(6, *dropped)
+    assert events[: whole + 1] == [AllPagesCleared(), *map(page, range(whole))]
+
+
+async def test_a_replay_that_ends_before_a_known_batch_is_asked_for_again(
+    server: KvEventsStub, pages: ReportedPages
+) -> None:
+    reader = await begun(server, pages)
+    server.lose(stored(1, 2))
+    server.dropped = {1, 2}
+    await server.publish(stored(2, 3))
+    assert await read(reader, 2) == [page(1), page(2)]
+
+
 async def test_a_gap_beyond_what_is_kept_is_told(
     server: KvEventsStub, pages: ReportedPages
 ) -> None:

@@ -30,7 +30,7 @@ def options(settings: Settings, kind: Literal["cpu", "gpu"] = "gpu") -> dict[str
 
 def test_the_interpreter_runs_sglangs_server() -> None:
     command = server_command(SETTINGS, PYTHON, "gpu", PLACE)
-    assert command[:3] == (str(PYTHON), "-m", "sglang.launch_server")
+    assert command[:4] == (str(PYTHON), "-P", "-m", "sglang.launch_server")
 
 
 def test_the_settings_become_options() -> None:

@@ -11,6 +11,7 @@ from preble.broker.memory import MemoryBroker
 from preble.clock import SystemClock
 from preble.config import Settings
 from preble.errors import (
+    BrokerUnavailable,
     ConfigError,
     EngineRefused,
     EngineUnavailable,
@@ -26,7 +27,7 @@ from preble_workers.engine import (
     PageEvent,
     PagesStored,
 )
-from preble_workers.worker import Worker
+from preble_workers.worker import LONGEST_ENGINE_PAUSE_S, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -432,6 +433,63 @@ async def test_lost_events_end_the_life_and_the_engine_is_flushed(
     for name in ("a", "b"):
         view = await job(broker, name)
         assert (view.state, view.attempt) == (JobState.COMPLETED, 1)
+
+
+async def test_nothing_is_claimed_while_no_events_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each short life would begin a job, and hand it back, without an end."""
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+
+    class DeafEngine(ScriptedEngine):
+        async def page_events(self) -> AsyncGenerator[list[PageEvent]]:
+            if self.flushes < 3:
+                raise EventsLost("nothing to be heard")
+            yield []
+            await asyncio.Event().wait()
+
+    broker = MemoryBroker()
+    engine = DeafEngine(at_once)
+    draining = asyncio.Event()
+    worker = Worker(broker, engine, Settings(), TOKENIZER, SystemClock())
+    running = asyncio.create_task(worker.run(draining))
+    await until(lambda: has_instance(broker))
+    await broker.admit([[submission("a")]])
+
+    async def is_placed_and_ended() -> bool:
+        await place_waiting(broker)
+        return (await job(broker, "a")).state.is_terminal
+
+    await until(is_placed_and_ended)
+    draining.set()
+    await running
+    assert (engine.most_running, engine.flushes) == (1, 3)
+
+
+async def test_a_life_that_cannot_take_its_leave_is_followed_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+
+    class Away(MemoryBroker):
+        async def retire(self, record: InstanceRecord) -> None:
+            del record
+            raise BrokerUnavailable("Redis is away")
+
+    broker = Away()
+    engine = ScriptedEngine(at_once)
+    async with working(engine, broker):
+        first = await the_record(broker)
+        engine.events.put_nowait(EventsLost("a gap"))
+        await next_life(broker, first)
+        await place(broker, "a")
+        await ended(broker, "a")
+
+
+def test_pauses_grow_and_never_overflow() -> None:
+    worker = Worker(MemoryBroker(), ScriptedEngine(at_once), Settings(), TOKENIZER, SystemClock())
+    worker._engine_losses = 5_000
+    assert worker._engine_pause_s() == LONGEST_ENGINE_PAUSE_S
 
 
 async def has_read(engine: ScriptedEngine) -> bool:

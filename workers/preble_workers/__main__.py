@@ -20,8 +20,8 @@ from preble_workers.engines import create_engine
 from preble_workers.life import DRAIN_S
 from preble_workers.worker import Worker
 
-LEAVE_S: Final = 2.0
-"""For telling the pool goodbye, after the running jobs had `DRAIN_S`."""
+LEAVE_S: Final = 7.0
+"""For telling the pool goodbye and ending the engine, after the running jobs had `DRAIN_S`."""
 
 _log = logging.getLogger(__name__)
 

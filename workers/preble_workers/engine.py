@@ -5,7 +5,7 @@ SGLang by URL), `emulated` (a cost model in real time) and `noop` (answers at on
 benchmarks of the dispatch path).
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -21,6 +21,8 @@ class EngineInfo(msgspec.Struct, frozen=True):
     kv_capacity_tokens: int
     page_size: int
     context_length: int
+    has_kv_cache: bool = True
+    """False if no prompt can ever be a hit."""
 
 
 class EngineRequest(msgspec.Struct, frozen=True):
@@ -100,7 +102,7 @@ class Engine(Protocol):
         """
         ...
 
-    def page_events(self) -> AsyncIterator[list[PageEvent]]:
+    def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """KV cache events in the engine's order, in batches, until `close`.
 
         One reader at a time; a later one goes on where an earlier one stopped. Each gets a

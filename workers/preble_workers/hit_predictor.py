@@ -13,6 +13,7 @@ which must be computed for the first output token.
 """
 
 import asyncio
+import contextlib
 from bisect import bisect_left
 from collections import deque
 from typing import Final
@@ -20,6 +21,9 @@ from typing import Final
 from preble.clock import Clock
 from preble.messages import TOKEN_BYTES, HitPrediction, Tokens
 from preble_workers.block_mapper import BlockMapper
+
+LONGEST_FOLLOW_S: Final = 60.0
+"""After so long a follower runs beside its leader, and computes what they share once more."""
 
 EVENT_LAG_S: Final = 1.0
 """How long after a job's end its pages still count as expected, if no event told of them.
@@ -55,10 +59,21 @@ class HitPredictor:
     Args:
         mapper: Knows what the engine holds.
         clock: Tells when an event is overdue.
+        has_kv_cache: Whether there can be hits at all.
+        follow_s: Longest wait for a leader.
     """
 
-    def __init__(self, mapper: BlockMapper, clock: Clock) -> None:
+    def __init__(
+        self,
+        mapper: BlockMapper,
+        clock: Clock,
+        *,
+        has_kv_cache: bool = True,
+        follow_s: float = LONGEST_FOLLOW_S,
+    ) -> None:
         self._mapper = mapper
+        self._has_kv_cache = has_kv_cache
+        self._follow_s = follow_s
         self._clock = clock
         # Dicts as ordered sets: the first computes the page, should it fail the next does.
         self._computing: dict[int, dict[Forecast, None]] = {}
@@ -69,6 +84,8 @@ class HitPredictor:
 
         Cost: O(len(prompt)).
         """
+        if not self._has_kv_cache:
+            return Forecast(HitPrediction(), [], -1)
         self._forget_overdue()
         keys = self._mapper.page_keys(prompt, cache_salt)
         page_size = self._mapper.page_size
@@ -86,13 +103,17 @@ class HitPredictor:
         return forecast
 
     async def leader_computed(self, forecast: Forecast) -> None:
-        """Wait until the expected pages are there; returns at once if there are none.
+        """Wait until the expected pages are there, or too long; at once if there are none.
 
         Should a leader end without computing them, the next in line is waited for, which may
         be the job itself.
         """
-        if forecast.last_expected < 0:
-            return
+        if forecast.last_expected >= 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._follow_s):
+                    await self._leader_computed(forecast)
+
+    async def _leader_computed(self, forecast: Forecast) -> None:
         key = forecast.page_keys[forecast.last_expected]
         while not self._mapper.holds(key):
             leader = next(iter(self._computing[key]))

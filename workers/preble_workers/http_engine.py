@@ -42,6 +42,7 @@ _HEALTH_TIMEOUT: Final = httpx2.Timeout(20.0)
 """SGLang itself gives up after as long."""
 _SPARE_CONNECTIONS: Final = 8
 """Beside one for each slot: aborts, and calls that are about to be refused."""
+_MAX_FLUSHES: Final = 3
 _START_POLL_S: Final = 0.2
 _MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _JSON: Final = {"content-type": "application/json"}
@@ -84,6 +85,8 @@ class HttpEngine:
         self._idle.set()
         self._watcher: asyncio.Task[None] | None = None
         self._identity: object = None
+        self._flushes = 0
+        """In a row, without a KV event that could be followed."""
         self._closed = asyncio.Event()
         self._aborts: set[asyncio.Task[None]] = set()
         connections = assumed.slots + _SPARE_CONNECTIONS
@@ -108,15 +111,15 @@ class HttpEngine:
         identity = server_identity(server_info)
         if self._watcher is None:
             self._pages = self._page_source(info, server_info)
-            self._info = info
             self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
-        elif info != self._info:
-            msg = f"the server at {self._url} has new limits, {info}: restart the worker"
+        elif info.page_size != self._info.page_size:
+            msg = f"the server at {self._url} has another page_size {info.page_size} than before"
             raise ConfigError(msg)
         elif identity != self._identity:
             self._pages.restarted()
         self._identity = identity
-        return self._info
+        self._info = info
+        return info
 
     async def generate(
         self, request: EngineRequest, on_first_token: Callable[[], None]
@@ -159,6 +162,11 @@ class HttpEngine:
             raise self._unavailable(error) from error
         if not response.is_success:
             raise EngineUnavailable(f"the engine's cache cannot be emptied now: {response.text}")
+        self._flushes += 1
+        if self._flushes > _MAX_FLUSHES:
+            _log.warning("no KV events can be followed: what the server holds is assumed from now")
+            self._pages.close()
+            self._pages = AssumedPages(self._info)
         self._pages.flushed()
 
     async def lost(self) -> None:
@@ -255,7 +263,11 @@ class HttpEngine:
         if model_info.get("is_generation") is False:
             msg = f"the model at {self._url} does not generate text"
             raise ConfigError(msg)
-        server_info = await self._get("/server_info") or {}
+        # It is answered between two steps, and a step may be long.
+        server_info = await self._get("/server_info", within=_HEALTH_TIMEOUT) or {}
+        if server_info.get("incremental_streaming_output"):
+            msg = f"the server at {self._url} streams pieces: --incremental-streaming-output"
+            raise ConfigError(f"{msg} must be off")
         info = engine_info(server_info, self._info)
         if self._block_size % info.page_size:
             msg = (
@@ -281,14 +293,16 @@ class HttpEngine:
                 return model_info
             await asyncio.sleep(_START_POLL_S)
 
-    async def _get(self, path: str) -> dict[str, object] | None:
+    async def _get(
+        self, path: str, *, within: httpx2.Timeout = _SHORT_TIMEOUT
+    ) -> dict[str, object] | None:
         """A JSON object from the server; None if it has nothing of that name.
 
         Raises:
             EngineUnavailable: If the server cannot be reached or is not ready.
         """
         try:
-            response = await self._client.get(path, timeout=_SHORT_TIMEOUT)
+            response = await self._client.get(path, timeout=within)
         except httpx2.RequestError as error:
             raise self._unavailable(error) from error
         if response.is_server_error:
@@ -304,10 +318,11 @@ class HttpEngine:
             _log.info("the server at %s reports no KV events: what it holds is assumed", self._url)
             return AssumedPages(info)
         _log.info("following the KV events at %s", endpoints.events)
-        return ReportedPages(endpoints, page_size=info.page_size, on_batch=self._step)
+        return ReportedPages(endpoints, page_size=info.page_size, on_batch=self._followed)
 
-    def _step(self) -> None:
+    def _followed(self) -> None:
         self._steps += 1
+        self._flushes = 0
 
     def _unavailable(self, error: httpx2.RequestError) -> EngineUnavailable:
         """The error to raise. Changes: who refuses connections is taken to have lost its cache."""

@@ -27,6 +27,9 @@ _DEVICE: Final = (None, "GPU")
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")  # noqa: S104 - read, not bound
 
 
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
 class Endpoints(msgspec.Struct, frozen=True):
     """ZeroMQ addresses to connect to; `replay` is empty if nothing is replayed."""
 
@@ -152,7 +155,7 @@ def endpoints_of(server_info: Mapping[str, object], url: str) -> Endpoints | Non
 def _reachable(endpoint: str, host: str, *, binds: bool = False) -> str:
     """The address to connect to; empty if the server does not listen there."""
     if endpoint.startswith("ipc://"):
-        return endpoint
+        return endpoint if host in _LOOPBACK else ""
     address, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     if not endpoint.startswith("tcp://") or not (binds or address in _WILDCARDS):
         return ""

@@ -208,11 +208,11 @@ class Life:
 
     async def _generate(self, job: ClaimedJob, forecast: Forecast) -> JobResult:
         request = EngineRequest(job.job_id, job.prompt, job.spec.sampling, job.spec.cache_salt)
-        started_s = self._clock.now_s()
         is_computed = False
         try:
+            await self._predictor.leader_computed(forecast)
+            started_s = self._clock.now_s()
             async with asyncio.timeout(self._max_run_s):
-                await self._predictor.leader_computed(forecast)
                 completion = await self._engine.generate(request, forecast.mark_computed)
             is_computed = True
         finally:
@@ -277,8 +277,12 @@ class Life:
         An attempt is counted only where a job may have made the engine hang.
         """
         is_attempt = self._ending is Ending.ENGINE_HUNG
-        await self._broker.release(self._record, list(self._held), is_attempt=is_attempt)
-        await self._broker.retire(self._record)
+        try:
+            await self._broker.release(self._record, list(self._held), is_attempt=is_attempt)
+            await self._broker.retire(self._record)
+        except BrokerUnavailable as error:
+            _log.warning("%s; the leases of %d jobs will run out", error, len(self._held))
+            return
         _log.info("left the pool handed_back_jobs=%d", len(self._held))
 
     # Leases.

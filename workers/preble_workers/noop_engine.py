@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
+from msgspec.structs import replace
+
 from preble.errors import EngineUnavailable
 from preble.messages import unpack_tokens
 from preble_workers.echo import echo_tokens
@@ -13,7 +15,7 @@ class NoopEngine:
     """Echoes the end of the prompt; caches nothing and reports no events."""
 
     def __init__(self, info: EngineInfo) -> None:
-        self._info = info
+        self._info = replace(info, has_kv_cache=False)
         self._steps = 0
         self._closed = asyncio.Event()
 

@@ -11,6 +11,7 @@ is bounded by the KV cache.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from random import Random
 from typing import Final
 
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 _SNAPSHOT_EVERY_BATCHES: Final = 256
 _SNAPSHOT_EVERY_S: Final = 10.0
 _MAX_PENDING_EVENTS: Final = 4096
+_COLLECT_TOGETHER: Final = 64
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_MOST_S: Final = 5.0
 
@@ -105,21 +107,29 @@ class PrefixPublisher:
         reader.result()
 
     async def begun(self) -> None:
-        """Wait until the mapper knows what the engine held at the start, or never will."""
+        """Wait until the mapper knows what the engine held at the start."""
         await self._has_begun.wait()
 
     async def _read(self) -> None:
         try:
-            async for events in self._engine.page_events():
-                self._collect(events)
-                self._has_begun.set()
+            async with aclosing(self._engine.page_events()) as batches:
+                async for events in batches:
+                    await self._collect(events)
+                    self._has_begun.set()
         finally:
             self._is_read_out = True
-            self._has_begun.set()
             self._news.set()
 
-    def _collect(self, events: Sequence[PageEvent]) -> None:
-        self._pending += [mapped for event in events if (mapped := self._mapper.apply(event))]
+    async def _collect(self, events: Sequence[PageEvent]) -> None:
+        """Leases are renewed beside it, so a long replay must not hold up the loop."""
+        for start in range(0, len(events), _COLLECT_TOGETHER):
+            if start:
+                await asyncio.sleep(0)
+            some = events[start : start + _COLLECT_TOGETHER]
+            self._pending += [mapped for event in some if (mapped := self._mapper.apply(event))]
+            self._bound_pending()
+
+    def _bound_pending(self) -> None:
         if len(self._pending) > self._max_pending_events:
             held = BlocksStored(pack_keys(self._mapper.held_keys()))
             self._pending = [AllBlocksCleared(), held]

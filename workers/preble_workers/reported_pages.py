@@ -31,6 +31,8 @@ from preble_workers.kv_events import (
 
 _REPLAY_TIMEOUT_S: Final = 10.0
 _CONNECT_TIMEOUT_S: Final = 10.0
+_REPLAYS: Final = 8
+"""How often to ask: a server drops what a reader is too slow to take, also from a replay."""
 
 _T = TypeVar("_T")
 
@@ -83,8 +85,9 @@ class ReportedPages:
         try:
             yield await self._beginning()
             while (message := await self._receive()) is not None:
+                events = await self._take(message)
                 self._on_batch()
-                if events := await self._take(message):
+                if events:
                     yield events
         finally:
             self._is_read = False
@@ -118,7 +121,7 @@ class ReportedPages:
         if message.seq > self._next_seq:
             _log.info("KV events %d to %d were missed", self._next_seq, message.seq - 1)
             self._is_behind = True
-            events = await self._caught_up()
+            events = await self._caught_up(known_seq=message.seq)
         # A replay brings the message, too; where none is to be had, it has come all the same.
         return events + self._accept([message]) if message.seq >= self._next_seq else events
 
@@ -126,22 +129,32 @@ class ReportedPages:
         """Whether it came by a replay before, or is one of a new server's first ones."""
         return self._last_payload is None or not is_later(message.payload, self._last_payload)
 
-    async def _caught_up(self) -> list[PageEvent]:
+    async def _caught_up(self, *, known_seq: int = -1) -> list[PageEvent]:
         """All events from the next batch on that the server still has.
+
+        Args:
+            known_seq: The replay must reach as far at least.
 
         Raises:
             EventsLost: If the next one is not among them.
         """
-        messages = await self._unless_closed(self._replay()) if self._endpoints.replay else None
+        events: list[PageEvent] = []
+        for _ in range(_REPLAYS):
+            messages = await self._unless_closed(self._replay()) if self._endpoints.replay else None
+            if messages is None or (messages and messages[0].seq != self._next_seq):
+                break
+            whole = messages[: _unbroken(messages)]
+            events += self._accept(whole)
+            if len(whole) == len(messages) and self._next_seq > known_seq:
+                self._is_behind = False
+                return events
         if self._closed.is_set():
             return []
         self._is_behind = False
-        is_complete = messages is not None and (not messages or messages[0].seq == self._next_seq)
-        if is_complete or self._is_lost:
-            return self._accept(messages or [])
+        if self._is_lost:
+            return events
         self._is_lost = True
         missed = self._next_seq
-        self._accept(messages or [])
         msg = f"KV event {missed} was missed and the engine cannot replay it"
         raise EventsLost(msg)
 
@@ -228,6 +241,14 @@ class ReportedPages:
         finally:
             socket.close()
         return messages
+
+
+def _unbroken(messages: list[Message]) -> int:
+    """How many messages follow each other without a gap, from the first on."""
+    for index, message in enumerate(messages):
+        if message.seq != messages[0].seq + index:
+            return index
+    return len(messages)
 
 
 async def _frames(socket: zmq.asyncio.Socket) -> list[bytes]:

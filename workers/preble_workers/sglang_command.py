@@ -28,6 +28,8 @@ _OURS: Final = {
 
 _FIXED: Final = frozenset(
     {"--host", "--port", "--kv-events-config", "--schedule-policy", "--disable-radix-cache"}
+    # With the first, events are pieces of a text; the second can set all the others.
+    | {"--incremental-streaming-output", "--config", "--skip-tokenizer-init"}
     | {"--dp-size", "--data-parallel-size", "--nnodes", "--disaggregation-mode", "--api-key"}
 )
 """Arguments whose change would break what Preble relies on."""
@@ -83,7 +85,8 @@ def server_command(
     if kind == "cpu" and not capacity_tokens:
         capacity_tokens = _CPU_CONTEXTS * settings.context_length
     return (
-        *(str(python), "-m", "sglang.launch_server"),
+        # -P: nothing in the current folder may pass for a module.
+        *(str(python), "-P", "-m", "sglang.launch_server"),
         *("--model-path", settings.model_path),
         *(("--tokenizer-path", settings.tokenizer) if has_own_tokenizer else ()),
         *("--served-model-name", settings.model),

@@ -29,6 +29,8 @@ from preble_workers.sglang_server import SGLangServer
 _PROGRESS_EVERY_S: Final = 5.0
 _HEALTH_POLL_S: Final = 0.5
 _SHOWN_LINES: Final = 12
+_LONGEST_FOLDER_BYTES: Final = 90
+"""A socket's whole path has 107 at most."""
 _ARGUMENT_ERROR: Final = "launch_server.py: error: "
 """How its last line begins if it does not understand its command line."""
 
@@ -124,6 +126,9 @@ class SGLangEngine:
 
     async def _begin(self) -> EngineInfo:
         self._folder = Path(tempfile.mkdtemp(prefix="preble-sglang-"))
+        if len(os.fsencode(self._folder)) > _LONGEST_FOLDER_BYTES:
+            msg = f"the path of {self._folder} is too long for a socket: set a shorter TMPDIR"
+            raise ConfigError(msg)
         place = ServerPlace(claim_port("127.0.0.1", 0), self._folder)
         settings = self._settings
         command = server_command(settings, self._python, self._kind, place)
@@ -186,14 +191,18 @@ class SGLangEngine:
         """Calls end with EngineUnavailable when their server does, so both end at once."""
         server, http, folder = self._server, self._http, self._folder
         self._server = self._http = self._folder = None
-        async with asyncio.TaskGroup() as tasks:
-            if http is not None:
-                self._steps_before += http.steps
-                tasks.create_task(http.close())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if http is not None:
+                    self._steps_before += http.steps
+                    tasks.create_task(http.close())
+                if server is not None:
+                    tasks.create_task(server.stop())
+        finally:
             if server is not None:
-                tasks.create_task(server.stop())
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+                server.kill()
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _ready(http: HttpEngine) -> EngineInfo:

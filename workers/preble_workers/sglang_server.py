@@ -65,8 +65,12 @@ class SGLangServer:
         # A stopped process hears nothing until it goes on.
         self._signal(signal.SIGCONT)
         await asyncio.wait({self._running}, timeout=_STOP_S)
-        self._signal(signal.SIGKILL)
+        self.kill()
         await asyncio.wait({self._running})
+
+    def kill(self) -> None:
+        """End all its processes at once; harmless after their end."""
+        self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         """To the whole group: a child may have outlived the main process."""

@@ -26,6 +26,7 @@ ENGINE_PAUSE_S: Final = 1.0
 """Before the first question whether a lost engine is back; doubles with each loss."""
 
 LONGEST_ENGINE_PAUSE_S: Final = 30.0
+_MAX_DOUBLINGS: Final = 16
 FORGIVE_ENGINE_S: Final = 120.0
 
 _log = logging.getLogger(__name__)
@@ -56,10 +57,10 @@ class Worker:
             EngineUnavailable: If the engine cannot be reached at the start.
         """
         try:
+            await self._agree_on_weights()  # before minutes go into loading the wrong ones
             info = await self._engine.start()
             self._require_fit(info)
             await insist(lambda: self._broker.join_pool(self._pool))
-            await self._agree_on_weights()
             mapper = BlockMapper(self._pool, page_size=info.page_size)
             while not draining.is_set():
                 ending = await self._live(info, mapper, draining)
@@ -71,6 +72,8 @@ class Worker:
 
     async def _agree_on_weights(self) -> None:
         """Only the files of a folder can be told; a model of the hub goes by its name."""
+        if self._settings.engine != "sglang":
+            return
         fingerprint = await asyncio.to_thread(_weights_of, self._settings.model_path)
         if fingerprint:
             await insist(lambda: self._broker.agree_on_weights(fingerprint))
@@ -85,7 +88,8 @@ class Worker:
         settings = self._settings
         life = Life(
             self._broker, self._engine, info, record, publisher,
-            HitPredictor(mapper, self._clock), self._tokenizer, self._clock,
+            HitPredictor(mapper, self._clock, has_kv_cache=info.has_kv_cache),
+            self._tokenizer, self._clock,
             lease_s=settings.lease_s, engine_stall_s=settings.engine_stall_s,
             max_run_s=settings.max_run_s,
         )  # fmt: skip
@@ -115,9 +119,10 @@ class Worker:
             await _at_most(draining.wait(), self._engine_pause_s())
             try:
                 info = await self._engine.start()
+                self._require_fit(info)
                 if is_flushed:
                     await self._engine.flush()
-            except EngineUnavailable as error:
+            except (EngineUnavailable, ConfigError) as error:
                 _log.warning("the engine is not back yet: %s", error)
             else:
                 return info
@@ -128,7 +133,8 @@ class Worker:
         if now_s - self._engine_lost_at_s > FORGIVE_ENGINE_S:
             self._engine_losses = 1
         self._engine_lost_at_s = now_s
-        return min(ENGINE_PAUSE_S * 2.0 ** (self._engine_losses - 1), LONGEST_ENGINE_PAUSE_S)
+        doublings = min(self._engine_losses - 1, _MAX_DOUBLINGS)
+        return min(ENGINE_PAUSE_S * 2.0**doublings, LONGEST_ENGINE_PAUSE_S)
 
     def _record(self, info: EngineInfo) -> InstanceRecord:
         return InstanceRecord(
