@@ -27,7 +27,7 @@ from preble_workers.engine import (
     PageEvent,
     PagesStored,
 )
-from preble_workers.worker import LONGEST_ENGINE_PAUSE_S, Worker
+from preble_workers.worker import LONGEST_ENGINE_PAUSE_S, Worker, engine_pause_s
 
 pytestmark = pytest.mark.anyio
 
@@ -487,9 +487,8 @@ async def test_a_life_that_cannot_take_its_leave_is_followed_by_another(
 
 
 def test_pauses_grow_and_never_overflow() -> None:
-    worker = Worker(MemoryBroker(), ScriptedEngine(at_once), Settings(), TOKENIZER, SystemClock())
-    worker._engine_losses = 5_000
-    assert worker._engine_pause_s() == LONGEST_ENGINE_PAUSE_S
+    assert [engine_pause_s(losses) for losses in (1, 2, 3)] == [1.0, 2.0, 4.0]
+    assert engine_pause_s(5_000) == LONGEST_ENGINE_PAUSE_S
 
 
 async def has_read(engine: ScriptedEngine) -> bool:

@@ -133,8 +133,7 @@ class Worker:
         if now_s - self._engine_lost_at_s > FORGIVE_ENGINE_S:
             self._engine_losses = 1
         self._engine_lost_at_s = now_s
-        doublings = min(self._engine_losses - 1, _MAX_DOUBLINGS)
-        return min(ENGINE_PAUSE_S * 2.0**doublings, LONGEST_ENGINE_PAUSE_S)
+        return engine_pause_s(self._engine_losses)
 
     def _record(self, info: EngineInfo) -> InstanceRecord:
         return InstanceRecord(
@@ -157,6 +156,11 @@ class Worker:
                 f"prompt of context_length {context}; lower one or raise the other"
             )
             raise ConfigError(msg)
+
+
+def engine_pause_s(losses: int) -> float:
+    """Seconds to wait after so many losses of an engine, which may be very many."""
+    return min(ENGINE_PAUSE_S * 2.0 ** min(losses - 1, _MAX_DOUBLINGS), LONGEST_ENGINE_PAUSE_S)
 
 
 def _weights_of(model_path: str) -> str:
