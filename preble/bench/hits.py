@@ -74,13 +74,13 @@ def run(settings: Settings, workload: Workload, say: Callable[[str], None]) -> H
     ):
         say(f"{workload.jobs} jobs, {workload.concurrency} at a time")
         began_s = time.monotonic()
-        jobs = _run_jobs(client, _prompts(workload), workload.concurrency)
+        jobs = _run_jobs(client, prompts_of(workload), workload.concurrency)
         wall_s = time.monotonic() - began_s
-    return _figures(settings, workload, jobs, wall_s)
+    return figures_of(settings, workload, jobs, wall_s)
 
 
-def _prompts(workload: Workload) -> list[JobFields]:
-    """The same for the same seed."""
+def prompts_of(workload: Workload) -> list[JobFields]:
+    """What is sent, in this order; the same for the same seed."""
     rng = random.Random(workload.seed)  # noqa: S311 - data, not secrets
 
     def ids(count: int) -> list[int]:
@@ -112,9 +112,14 @@ def _run_jobs(client: PrebleClient, prompts: Sequence[JobFields], concurrency: i
     return ended
 
 
-def _figures(
+def figures_of(
     settings: Settings, workload: Workload, jobs: Sequence[Job], wall_s: float
 ) -> HitFigures:
+    """What the ended jobs came to.
+
+    Raises:
+        HitsFailed: If one did not complete.
+    """
     rows: list[tuple[int, int, int]] = []
     for job in jobs:
         if job.result is None:

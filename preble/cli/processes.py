@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from preble.demo import demo_defaults, run_demo
 from preble.engine_env import EngineNotInstalled, require_engine, why_not
 from preble.serve import serve as serve_until_stopped
 from preble.serve.plan import child_environ
+
+_NO_SETTINGS: Final = frozenset({"json_file", "install"})
+"""Flags that say what to do, not how."""
 
 
 def serve(
@@ -43,7 +46,7 @@ def serve(
 
     Prints the URLs when all is ready, restarts what dies, and stops everything on Ctrl-C.
     """
-    flags = {name: value for name, value in locals().items() if name != "install"}
+    flags = {name: value for name, value in locals().items() if name not in _NO_SETTINGS}
     settings = load_settings(os.environ, **flags)
     if install:
         install_engine(settings)
@@ -120,8 +123,7 @@ def demo(
 
     Exit status 0 only if every job of both rounds was completed.
     """
-    others = {"json_file", "install"}
-    flags = {name: value for name, value in locals().items() if name not in others}
+    flags = {name: value for name, value in locals().items() if name not in _NO_SETTINGS}
     defaults = demo_defaults(load_settings(os.environ, **flags))
     settings = load_settings({**defaults, **os.environ}, **flags)
     if install:

@@ -359,3 +359,19 @@ def test_failed_job_makes_wait_fail(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "preble: job job7 failed: engine_refused: too long\n"
+
+
+def test_demo_passes_its_flags_on_and_installs_nothing_for_engines_that_need_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Settings] = []
+
+    def run_demo(settings: Settings, console: object, json_file: object) -> bool:
+        del console, json_file
+        told.append(settings)
+        return True
+
+    monkeypatch.setattr(processes, "run_demo", run_demo)
+
+    assert run(["demo", "--install", "--engine", "emulated", "--workers", "3"]) == 0
+    assert [(each.engine, each.workers) for each in told] == [("emulated", 3)]
