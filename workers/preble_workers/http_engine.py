@@ -103,7 +103,7 @@ class HttpEngine:
 
         Raises:
             ConfigError: If this is no SGLang that generates text, if its pages do not divide
-                the pool's blocks, or if it has come back with other limits.
+                the pool's blocks, or if it has come back with another page size.
             EngineUnavailable: If nothing answers in time.
         """
         server_info = await self._ask_server()
