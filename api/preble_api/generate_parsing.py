@@ -1,14 +1,13 @@
 """The body of a `/generate` into a request, and msgspec's errors into ours."""
 
 import re
-from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
 from preble.errors import InvalidJob
-from preble_api.errors import HttpError
 from preble_api.generate_schemas import GenerateRequest, require_offered
+from preble_api.parsing import decode_json
 from preble_api.schemas import JobRequest
 
 ONE_PROMPT: Final = "one prompt a request; send a list to /v1/jobs"
@@ -27,13 +26,7 @@ def parse_generate(body: bytes) -> GenerateRequest:
         HttpError: If the body is not JSON.
         InvalidJob: If a field is wrong or not offered, naming it.
     """
-    try:
-        request = _DECODER.decode(body)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        message = f"the body is not JSON: {error}"
-        raise HttpError(HTTPStatus.BAD_REQUEST, "invalid_json", message) from None
+    request = decode_json(_DECODER, body, _invalid)
     require_offered(request)
     return request
 

@@ -1,15 +1,17 @@
 """A request body into job requests, and msgspec's errors into ours, naming the field."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from preble.errors import InvalidJob
 from preble_api.errors import HttpError
 from preble_api.schemas import JOBS_ALONE, NO_TOP_K, ONE_PROMPT, Body, Envelope, JobRequest
+
+_T = TypeVar("_T")
 
 _DECODER: Final[msgspec.json.Decoder[Envelope | list[JobRequest]]] = msgspec.json.Decoder(Body)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -29,16 +31,33 @@ def parse(body: bytes) -> JobRequest | Sequence[JobRequest]:
 
     Cost: about 4 microseconds a kilobyte of ids.
     """
-    try:
-        parsed = _DECODER.decode(body)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"the body is not JSON: {error}"
-        raise HttpError(HTTPStatus.BAD_REQUEST, "invalid_json", message) from None
+    parsed = decode_json(_DECODER, body, _invalid)
     if isinstance(parsed, list):
         return parsed
     return parsed if parsed.jobs is None else parsed.jobs
+
+
+def decode_json(
+    decoder: msgspec.json.Decoder[_T], body: bytes, explain: Callable[[str], InvalidJob]
+) -> _T:
+    """A body as what the decoder makes of it.
+
+    Args:
+        decoder: Of the type wanted.
+        body: As it came.
+        explain: Makes of msgspec's words on a wrong value an error that names the field.
+
+    Raises:
+        HttpError: If the body is not JSON, or nested too deeply.
+        InvalidJob: If a value is wrong.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise explain(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        message = f"the body is not JSON: {error}"
+        raise HttpError(HTTPStatus.BAD_REQUEST, "invalid_json", message) from None
 
 
 def _invalid(error: str) -> InvalidJob:

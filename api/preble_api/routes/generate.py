@@ -34,6 +34,7 @@ from preble_api.generate_schemas import (
 )
 from preble_api.intake import Intake
 from preble_api.openapi import body_of, problems, response_of
+from preble_api.submitting import JSON, admit_counted, require_json
 from preble_api.waits import Waits
 
 GENERATE_PATH: Final = "/generate"
@@ -41,7 +42,6 @@ JOB_HEADER: Final = "x-preble-job"
 KEEP_ALIVE_S: Final = 10.0
 """Pause between two comments of a stream; proxies cut what is silent for a minute."""
 
-_JSON: Final = "application/json"
 _COMMENT: Final = b": waiting\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -96,7 +96,7 @@ class GenerateRoutes:
     async def generate(self, request: Request) -> Response:
         """Complete one prompt. Raises: HttpError, JobRejected, BrokerUnavailable."""
         try:
-            _require_json(request)
+            require_json(request, "prompt")
             asked = parse_generate(await request.body())
             submission = await self._submit(asked)
         except PrebleError as error:
@@ -111,16 +111,14 @@ class GenerateRoutes:
                 media_type="text/event-stream",
             )
         view = await self._waits.ended(job_id, is_gone=request.is_disconnected)
-        return Response(_encode(_reply(view, asked.rid)), headers=headers, media_type=_JSON)
+        return Response(_encode(_reply(view, asked.rid)), headers=headers, media_type=JSON)
 
     async def _submit(self, asked: GenerateRequest) -> Submission:
         try:
             submission = await self._intake.one(job_of(asked))
         except InvalidJob as error:
             raise _in_our_names(error) from None
-        await self._admission.admit([submission])
-        self._metrics.jobs_submitted.inc()
-        self._metrics.prompt_tokens_submitted.inc(submission.spec.prompt_tokens)
+        await admit_counted(self._admission, self._metrics, [submission])
         return submission
 
     async def _events(self, job_id: JobId, rid: str | None) -> AsyncGenerator[bytes, None]:
@@ -132,17 +130,6 @@ class GenerateRoutes:
             yield _DONE
         finally:
             waiting.cancel()
-
-
-def _require_json(request: Request) -> None:
-    """Only what a web page cannot send to a user's own loopback without asking him."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
-        raise HttpError(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "send the prompt with `Content-Type: application/json`",
-        )
 
 
 def _in_our_names(error: InvalidJob) -> InvalidJob:

@@ -26,10 +26,10 @@ from preble_api.schemas import (
     JobRequest,
     JobStatus,
 )
+from preble_api.submitting import JSON, admit_counted, require_json
 from preble_api.views import JOBS_PATH, links_of, status_of
 
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_JSON: Final = "application/json"
 _ASK_AGAIN: Final = {"retry-after": "1"}
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -103,46 +103,29 @@ class JobRoutes:
         if view is None:
             raise HttpError(HTTPStatus.NOT_FOUND, "job_not_found", "no such job, or it has expired")
         headers = None if view.state.is_terminal else _ASK_AGAIN
-        return Response(_encode(status_of(view)), headers=headers, media_type=_JSON)
+        return Response(_encode(status_of(view)), headers=headers, media_type=JSON)
 
     async def _submit(self, request: Request) -> Response:
-        _require_json(request)
+        require_json(request, "jobs")
         parsed = parse(await request.body())
         if isinstance(parsed, JobRequest):
             submission = await self._intake.one(parsed)
-            await self._admit([submission])
+            await admit_counted(self._admission, self._metrics, [submission])
             return _accepted_one(submission)
         submissions = await self._intake.many(parsed)
-        await self._admit(submissions)
+        await admit_counted(self._admission, self._metrics, submissions)
         return _accepted_list(submissions)
-
-    async def _admit(self, submissions: Sequence[Submission]) -> None:
-        await self._admission.admit(submissions)
-        self._metrics.jobs_submitted.inc(len(submissions))
-        tokens = sum(each.spec.prompt_tokens for each in submissions)
-        self._metrics.prompt_tokens_submitted.inc(tokens)
-
-
-def _require_json(request: Request) -> None:
-    """Only what a web page cannot send to a user's own loopback without asking him."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
-        raise HttpError(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "send the jobs with `Content-Type: application/json`",
-        )
 
 
 def _accepted_one(submission: Submission) -> Response:
     accepted = _accepted(submission)
     headers = {"location": accepted.urls.self}
-    return Response(_encode(accepted), HTTPStatus.ACCEPTED, headers, media_type=_JSON)
+    return Response(_encode(accepted), HTTPStatus.ACCEPTED, headers, media_type=JSON)
 
 
 def _accepted_list(submissions: Sequence[Submission]) -> Response:
     accepted = JobListAccepted([_accepted(each) for each in submissions])
-    return Response(_encode(accepted), HTTPStatus.ACCEPTED, media_type=_JSON)
+    return Response(_encode(accepted), HTTPStatus.ACCEPTED, media_type=JSON)
 
 
 def _accepted(submission: Submission) -> JobAccepted:

@@ -1,0 +1,39 @@
+"""What every route that takes prompts does: refuse other media, admit, count."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from starlette.requests import Request
+
+from preble.messages import Submission
+from preble.metrics import ApiMetrics
+from preble_api.admission import Admission
+from preble_api.errors import HttpError
+
+JSON: Final = "application/json"
+
+
+def require_json(request: Request, what: str) -> None:
+    """Only what a web page cannot send to a user's own loopback without asking him.
+
+    Raises:
+        HttpError: If the body, which holds `what`, is declared as anything else.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != JSON:
+        raise HttpError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            f"send the {what} with `Content-Type: application/json`",
+        )
+
+
+async def admit_counted(
+    admission: Admission, metrics: ApiMetrics, submissions: Sequence[Submission]
+) -> None:
+    """Write jobs to the queue, and count them. Raises: as `Admission.admit`."""
+    await admission.admit(submissions)
+    metrics.jobs_submitted.inc(len(submissions))
+    tokens = sum(each.spec.prompt_tokens for each in submissions)
+    metrics.prompt_tokens_submitted.inc(tokens)
