@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from preble.config import PolicyName
 from preble.errors import ConfigError
+from preble.serve.network import is_server_url
 
 POLICIES: Final[dict[str, PolicyName]] = {
     "custom": "e2",
@@ -69,14 +70,7 @@ def _items(given: str | int | Sequence[str] | Sequence[int]) -> list[str]:
 
 
 def _base_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_server = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        is_server = is_server and not (parts.query or parts.fragment)
-        _ = parts.port  # parsed when read: raises ValueError if it is no port
-    except ValueError:
-        is_server = False
-    if not is_server:
+    if not is_server_url(url) or urlsplit(url).query or urlsplit(url).fragment:
         msg = (
             f"runtime_urls: {url!r} is no URL of a server, such as http://127.0.0.1:30000/generate"
         )

@@ -66,6 +66,16 @@ def http_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def is_server_url(url: str) -> bool:
+    """Whether a URL names an HTTP server, with a port that is one if it has any."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # parsed when read: raises ValueError if it is no port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
 def without_password(url: str) -> str:
     """A URL fit to be shown: its password, if any, is starred out."""
     password = urlsplit(url).password

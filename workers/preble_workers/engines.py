@@ -1,13 +1,13 @@
 """Which engine the settings ask for."""
 
 import os
-from urllib.parse import urlsplit
 
 from preble.clock import Clock
 from preble.config import Settings
 from preble.cost_model import load_cost_model
 from preble.engine_env import find_engine_python
 from preble.errors import ConfigError
+from preble.serve.network import is_server_url
 from preble.tokenizer import EMBEDDED as EMBEDDED_TOKENIZER
 from preble_workers.emulated_engine import EmulatedEngine
 from preble_workers.engine import Engine, EngineInfo
@@ -56,13 +56,7 @@ def create_engine(settings: Settings, clock: Clock) -> Engine:
 
 def _checked_url(url: str) -> str:
     """The URL without a closing slash. Raises: ConfigError if it names no HTTP server."""
-    try:
-        parts = urlsplit(url)
-        is_server = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        _ = parts.port  # Parsed when read: raises ValueError if it is no port.
-    except ValueError:
-        is_server = False
-    if not is_server:
+    if not is_server_url(url):
         msg = (
             f"setting engine_url: engine 'http' needs the URL of an SGLang server, "
             f"such as http://127.0.0.1:30000, not {url!r}"
