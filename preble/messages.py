@@ -235,9 +235,11 @@ class InstanceRecord(msgspec.Struct, frozen=True):
 
 
 class BlocksStored(msgspec.Struct, frozen=True, tag="stored", array_like=True):
-    """An instance now holds these blocks."""
+    """An instance now holds a run of blocks, each following the one before it."""
 
     block_keys: BlockKeys
+    parent_key: int | None = None
+    """The block that the run follows; None if it begins a prompt."""
 
 
 class BlocksRemoved(msgspec.Struct, frozen=True, tag="removed", array_like=True):
@@ -277,6 +279,8 @@ class JobEnded(msgspec.Struct, frozen=True, tag="ended", array_like=True):
     job_id: JobId
     instance_id: InstanceId
     completion_tokens: int
+    decode_s: float = 0.0
+    """From the first token to the last, on the worker's clock."""
 
 
 class InstanceJoined(msgspec.Struct, frozen=True, tag="joined", array_like=True):

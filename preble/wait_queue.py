@@ -1,0 +1,1 @@
+"""The local wait queue: in which order an instance starts the jobs that wait for it."""
