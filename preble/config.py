@@ -20,7 +20,12 @@ EMBEDDED_MODEL: Final = "SmolLM2-135M-Instruct"
 
 EngineKind = Literal["sglang", "http", "emulated", "noop"]
 Device = Literal["auto", "cpu", "cuda"]
-PolicyName = Literal["e2", "round_robin", "least_outstanding"]
+PolicyName = Literal[
+    "e2", "round_robin", "random", "least_outstanding", "consistent_hash", "longest_prefix",
+    "sglang_cache_aware", "smg", "dynamo_kv", "aibrix_preble", "lmetric",
+]  # fmt: skip
+Binding = Literal["eager", "late"]
+WaitOrder = Literal["fcfs", "lpm", "priority_groups"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -64,6 +69,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # The scheduler.
     policy: PolicyName = "e2"
+    binding: Binding = "eager"
+    """When a job is bound to its instance: as soon as it is seen, or, planned late, when the
+    instance has credit."""
+    credit_s: Seconds = 0.5
+    """Seconds of predicted prefill that late binding gives an instance ahead."""
     window_jobs: Positive = 256
     """Jobs at the head of each ingress queue that are considered at once."""
     history_s: Seconds = 180.0
@@ -88,6 +98,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest that the SGLang server may take to load its model and answer."""
     slots: Positive = 64
     """Jobs that run in the engine at once."""
+    wait_jobs: NotNegative = 16
+    """Jobs that the worker claims beyond its slots, to choose the next from. A quarter of the
+    slots is a choice, and leaves most of a backlog where it is taken back at once from a dead
+    worker, with no attempt counted."""
+    wait_order: WaitOrder = "priority_groups"
+    """In which order they start: first come first served, longest hit first, or the paper's."""
     kv_capacity_tokens: NotNegative = 198_516
     """Tokens that the engine's KV cache holds; 0 lets `sglang` take what its memory allows."""
     engine_stall_s: Seconds = 60.0
@@ -179,6 +195,7 @@ def _presets(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
         presets |= {
             "context_length": 4096,
             "slots": 8,
+            "wait_jobs": 2,
             "kv_capacity_tokens": 16_384,
             "chunk_tokens": 512,
             "cost_model": "smollm2_135m_cpu",

@@ -1,82 +1,205 @@
-"""What ran on one instance within the window H: the `L` of the paper's load cost.
+"""What was placed within the window H: the `L` of the paper's load cost, and who shared what.
 
 L_i = sum over the requests r placed on instance i in the last H seconds of
       PrefillTime(missed tokens of r on i) + DecodeTime(average output on i in H)
 
-Source: Preble, Algorithm 2. Kept as running sums, so that reading L is O(1) and every
-request is added once and expired once.
+Source: Preble, Algorithm 2. Kept as running sums in one column for each instance, so that
+reading L of all instances is a few array operations, and every request is added once and
+expired once. The prefix tree's hits are counted for exactly the requests in the window.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from preble.prefix_tree import Node, PrefixTree
 
 DEFAULT_OUTPUT_TOKENS: Final = 45
 """Output length assumed before any was observed: the released code's default."""
 
+Column = npt.NDArray[np.float64]
+"""One number for each instance."""
 
-class _Placed(msgspec.Struct, frozen=True):
+Table = npt.NDArray[np.float64]
+"""Columns, one after another."""
+
+_COLUMNS: Final = 3
+
+
+class Account:
+    """What the window holds of one instance, and where the instance stands. Mutable."""
+
+    __slots__ = (
+        "holder", "leaves", "num_outputs", "output_tokens", "prefill_s", "row", "token_decode_s",
+    )  # fmt: skip
+
+    def __init__(self, holder: int) -> None:
+        self.holder = holder
+        """Its number in the prefix tree, the same for as long as it lives."""
+        self.row = -1
+        """In every column; another one when instances come and go, none before `arrange`."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing was placed."""
+        self.leaves: deque[Node] = deque()
+        """Where the requests end in the tree, oldest first."""
+        self.prefill_s = 0.0
+        self.token_decode_s = 0.0
+        self.output_tokens = 0
+        self.num_outputs = 0
+
+    @property
+    def average_output_tokens(self) -> float:
+        """Mean output length observed in the window."""
+        if not self.num_outputs:
+            return DEFAULT_OUTPUT_TOKENS
+        return self.output_tokens / self.num_outputs
+
+
+class _Placed(msgspec.Struct, frozen=True, gc=False):
     at_s: float
+    account: Account
+    leaf: Node | None
     prefill_s: float
     token_decode_s: float
+    is_exploit: bool
 
 
-class _Output(msgspec.Struct, frozen=True):
+class _Output(msgspec.Struct, frozen=True, gc=False):
     at_s: float
+    account: Account
     tokens: int
 
 
 class History:
-    """Requests placed and outputs observed in the last `window_s` seconds.
+    """Requests placed and outputs observed in the last `window_s` seconds, by instance.
 
-    Memory is bounded by the rate of placements times the window.
+    Columns have a row for each account: `load_s` is L, `requests` counts those placed in the
+    window, `exploits` those of them that went where most of their prompt was held (decode
+    units). Memory is bounded by the rate of placements times the window, and by
+    `expire_oldest`.
+
+    Args:
+        window_s: H.
+        tree: Where the hits of the same requests are counted.
     """
 
-    def __init__(self, window_s: float) -> None:
-        self._window_s = window_s
+    def __init__(self, window_s: float, tree: PrefixTree) -> None:
+        self.window_s = window_s
+        self._tree = tree
         self._placed: deque[_Placed] = deque()
         self._outputs: deque[_Output] = deque()
-        self._prefill_s = 0.0
-        self._token_decode_s = 0.0
-        self._output_tokens = 0
+        self._set_table(np.zeros((_COLUMNS, 0)))
 
-    def place(self, prefill_s: float, token_decode_s: float, *, now_s: float) -> None:
-        """A request was placed here.
+    def __len__(self) -> int:
+        """Requests in the window."""
+        return len(self._placed)
+
+    def arrange(self, rows: Sequence[int | None]) -> None:
+        """Bring the columns into another order.
 
         Args:
-            prefill_s: Predicted seconds to prefill what it misses here.
-            token_decode_s: Predicted seconds to decode one of its output tokens.
-            now_s: Clock seconds.
+            rows: For each row, which one it was; None for a new account.
         """
-        self._placed.append(_Placed(now_s, prefill_s, token_decode_s))
-        self._prefill_s += prefill_s
-        self._token_decode_s += token_decode_s
+        self._set_table(reordered(self._table, rows))
 
-    def observe_output(self, tokens: int, *, now_s: float) -> None:
-        """A request ended here after this many output tokens."""
-        self._outputs.append(_Output(now_s, tokens))
-        self._output_tokens += tokens
+    def forget(self, account: Account) -> None:
+        """An instance is gone, or begins anew with an empty cache. Cost: O(window)."""
+        for leaf in account.leaves:
+            self._tree.unhit(leaf, account.holder)
+        self._placed = deque(each for each in self._placed if each.account is not account)
+        self._outputs = deque(each for each in self._outputs if each.account is not account)
+        account.clear()
+        self._table[:, account.row] = 0.0
 
-    def average_output_tokens(self, *, now_s: float) -> float:
-        """Mean output length observed here in the window."""
-        self._expire(now_s)
-        if not self._outputs:
-            return DEFAULT_OUTPUT_TOKENS
-        return self._output_tokens / len(self._outputs)
+    def place(
+        self, account: Account, leaf: Node | None, *, prefill_s: float, token_decode_s: float,
+        is_exploit: bool, now_s: float,
+    ) -> None:  # fmt: skip
+        """A request was placed on an instance.
 
-    def load_s(self, *, now_s: float) -> float:
-        """L: seconds of GPU time placed here in the window."""
-        output_tokens = self.average_output_tokens(now_s=now_s)
-        return self._prefill_s + self._token_decode_s * output_tokens
+        Args:
+            account: Of the instance.
+            leaf: Where its prompt ends in the tree; None if it fills no block.
+            prefill_s: Predicted seconds to prefill what it misses there.
+            token_decode_s: Predicted seconds to decode one of its output tokens.
+            is_exploit: Whether most of its prompt was held there.
+            now_s: Clock seconds.
 
-    def _expire(self, now_s: float) -> None:
-        start_s = now_s - self._window_s
+        Cost: O(nodes on the path).
+        """
+        self._placed.append(_Placed(now_s, account, leaf, prefill_s, token_decode_s, is_exploit))
+        account.prefill_s += prefill_s
+        account.token_decode_s += token_decode_s
+        self._count(account, 1, is_exploit=is_exploit)
+        if leaf is not None:
+            account.leaves.append(leaf)
+            self._tree.hit(leaf, account.holder)
+
+    def observe_output(self, account: Account, tokens: int, *, now_s: float) -> None:
+        """A request ended on an instance after this many output tokens."""
+        self._outputs.append(_Output(now_s, account, tokens))
+        self._count_output(account, 1, tokens)
+
+    def expire(self, now_s: float) -> None:
+        """Forget what is older than the window. Cost: amortized O(path) for each request."""
+        start_s = now_s - self.window_s
         while self._placed and self._placed[0].at_s <= start_s:
-            gone = self._placed.popleft()
-            self._prefill_s -= gone.prefill_s
-            self._token_decode_s -= gone.token_decode_s
-        if not self._placed:
-            self._prefill_s = self._token_decode_s = 0.0  # no rounding error outlives a lull
+            self.expire_oldest()
         while self._outputs and self._outputs[0].at_s <= start_s:
-            self._output_tokens -= self._outputs.popleft().tokens
+            gone = self._outputs.popleft()
+            self._count_output(gone.account, -1, -gone.tokens)
+
+    def expire_oldest(self) -> None:
+        """Forget the oldest request before its time. Raises: IndexError if there is none."""
+        gone = self._placed.popleft()
+        account = gone.account
+        account.prefill_s -= gone.prefill_s
+        account.token_decode_s -= gone.token_decode_s
+        self._count(account, -1, is_exploit=gone.is_exploit)
+        if gone.leaf is not None:
+            account.leaves.popleft()
+            self._tree.unhit(gone.leaf, account.holder)
+
+    def _count(self, account: Account, one: int, *, is_exploit: bool) -> None:
+        row = account.row
+        self.requests[row] += one
+        if is_exploit:
+            self.exploits[row] += one
+        if not self.requests[row]:
+            account.prefill_s = account.token_decode_s = 0.0  # no rounding error outlives a lull
+        self._weigh(account)
+
+    def _count_output(self, account: Account, one: int, tokens: int) -> None:
+        account.num_outputs += one
+        account.output_tokens += tokens
+        self._weigh(account)
+
+    def _weigh(self, account: Account) -> None:
+        decode_s = account.token_decode_s * account.average_output_tokens
+        self.load_s[account.row] = account.prefill_s + decode_s
+
+    def _set_table(self, table: Table) -> None:
+        self._table = table
+        self.requests: Column = table[0]
+        self.exploits: Column = table[1]
+        self.load_s: Column = table[2]
+
+
+def reordered(table: Table, rows: Sequence[int | None]) -> Table:
+    """The same columns with other rows.
+
+    Args:
+        table: Shape (columns, rows).
+        rows: For each new row, which one it was; None for zeros.
+    """
+    new: Table = np.zeros((len(table), len(rows)))
+    for row, earlier in enumerate(rows):
+        if earlier is not None:
+            new[:, row] = table[:, earlier]
+    return new

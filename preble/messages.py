@@ -87,13 +87,33 @@ class WaitingJob(msgspec.Struct, frozen=True):
     block_keys: BlockKeys
 
 
-class Candidate(msgspec.Struct, frozen=True, array_like=True):
+class Candidate(msgspec.Struct, frozen=True):
     """One instance considered for a job, and what the job would cost there."""
 
     instance_id: InstanceId
     hit_tokens: int
     load_s: float
     prefill_s: float
+    eviction_s: float
+    outstanding: int
+    cost: float | None
+
+
+class Weighing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a policy weighed, an entry for each instance considered; columns, to be cheap."""
+
+    instance_ids: list[InstanceId] = []
+    hit_tokens: list[int] = []
+    load_s: list[float] = []
+    """L: seconds placed there in the window."""
+    prefill_s: list[float] = []
+    """P: seconds to prefill what it misses there."""
+    eviction_s: list[float] = []
+    """M: seconds lost by making room; empty where the policy does not weigh it."""
+    outstanding: list[int] = []
+    """Jobs there that had not ended."""
+    cost: list[float] = []
+    """What the policy minimized, in its own unit; empty if it weighs nothing."""
 
 
 class Assignment(msgspec.Struct, frozen=True, array_like=True):
@@ -107,12 +127,25 @@ class Assignment(msgspec.Struct, frozen=True, array_like=True):
     expected_hit_tokens: int
     available_hit_tokens: int
     prefill_s: float
-    candidates: tuple[Candidate, ...] = ()
+    weighed: Weighing = Weighing()
 
     @property
     def predicted_hit_tokens(self) -> int:
         """Hit tokens predicted on the chosen instance, resident and expected."""
         return self.resident_hit_tokens + self.expected_hit_tokens
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The instances considered, ordered by id."""
+        weighed = self.weighed
+        number = len(weighed.instance_ids)
+        eviction_s = weighed.eviction_s or [0.0] * number
+        cost: Sequence[float | None] = weighed.cost or [None] * number
+        columns = (
+            weighed.instance_ids, weighed.hit_tokens, weighed.load_s, weighed.prefill_s,
+            eviction_s, weighed.outstanding, cost,
+        )  # fmt: skip
+        return tuple(Candidate(*each) for each in zip(*columns, strict=True))
 
 
 class PlacedJob(msgspec.Struct, frozen=True):
@@ -147,12 +180,12 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HitPrediction(msgspec.Struct, frozen=True, array_like=True):
-    """Hit tokens predicted when a job was claimed."""
+    """Hit tokens predicted when a job was started in its engine."""
 
     resident_tokens: int = 0
     """In the engine's KV cache then."""
     expected_tokens: int = 0
-    """Still to be computed by jobs claimed before."""
+    """Still to be computed by jobs started before."""
 
     @property
     def hit_tokens(self) -> int:
@@ -173,6 +206,11 @@ class JobResult(msgspec.Struct, frozen=True):
     engine_s: float
     prediction: HitPrediction = HitPrediction()
     """What `cached_tokens` was predicted to be."""
+
+    @property
+    def decode_s(self) -> float:
+        """From the first token to the last."""
+        return max(0.0, self.engine_s - self.ttft_s)
 
 
 class JobFailure(msgspec.Struct, frozen=True):
@@ -243,7 +281,7 @@ class BlocksStored(msgspec.Struct, frozen=True, tag="stored", array_like=True):
 
 
 class BlocksRemoved(msgspec.Struct, frozen=True, tag="removed", array_like=True):
-    """An instance has evicted these blocks."""
+    """An instance has evicted these blocks, each before the block it follows."""
 
     block_keys: BlockKeys
 
@@ -270,7 +308,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     instance_id: InstanceId
     epoch: str
     seq: int
-    block_keys: BlockKeys
+    runs: tuple[BlocksStored, ...]
+    """Each after the run that it follows."""
 
 
 class JobEnded(msgspec.Struct, frozen=True, tag="ended", array_like=True):
@@ -280,7 +319,7 @@ class JobEnded(msgspec.Struct, frozen=True, tag="ended", array_like=True):
     instance_id: InstanceId
     completion_tokens: int
     decode_s: float = 0.0
-    """From the first token to the last, on the worker's clock."""
+    """From the first token to the last, on the worker's clock; 0 if the job failed."""
 
 
 class InstanceJoined(msgspec.Struct, frozen=True, tag="joined", array_like=True):

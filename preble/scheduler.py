@@ -1,26 +1,34 @@
 """The Scheduler: folds what happens into its state, and decides where jobs go.
 
-Pure and synchronous: no I/O, no clock of its own; `scheduler_process` moves the messages.
-The state has three parts, all rebuilt from Redis by a new leader:
+Pure and synchronous: no I/O, no clock of its own; `scheduler_process` moves the messages, and
+the simulator calls the same code. The state has two parts, both rebuilt from Redis by a new
+leader:
 
-    instances     who is alive, with load history and the jobs placed on each
-    prefix tree   what each instance holds (its events), and is expected to hold (its jobs)
-    policy        the rule
+    fleet     who is alive, what each holds and is expected to hold, what was placed on each
+    policy    the rule
 
-Expected blocks of a job cover its whole prompt, not only what was missing when it was
-placed: the held part may be evicted before the job runs, and is then computed again.
+Expected blocks of a job cover its whole prompt, not only what was missing when it was placed:
+the held part may be evicted before the job runs, and is then computed again. They end when
+its last block is stored, when the job ends or loses its lease, or when twice the predicted
+time has passed, whichever is first.
 """
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+
+import numpy as np
+from msgspec.structs import astuple
 
 from preble.cost_model import load_cost_model
-from preble.instance import Instance
+from preble.fleet import Fleet
+from preble.instance import Instance, PlacedRequest
 from preble.messages import (
     AllBlocksCleared,
     Assignment,
     BlocksRemoved,
     BlocksStored,
-    Candidate,
     EventBatch,
     InstanceId,
     InstanceRecord,
@@ -29,10 +37,20 @@ from preble.messages import (
     PlacedJob,
     Snapshot,
     WaitingJob,
+    Weighing,
     unpack_keys,
 )
-from preble.policy.choice import Choice, Option, Policy
-from preble.prefix_tree import PrefixTree
+from preble.policy import Choice, Options, Policy
+from preble.prefix_tree import Drawing, Match, draw
+
+MAX_CANDIDATES: Final = 16
+"""In a decision record: those of least cost, the chosen one always."""
+
+EXPECT_AT_LEAST_S: Final = 1.0
+"""Added to twice the predicted prefill: what a job takes on its way to the engine."""
+
+_MIN_DECODE_TOKENS: Final = 8
+"""Of a job whose decode time says how fast its instance is."""
 
 
 class Scheduler:
@@ -46,22 +64,24 @@ class Scheduler:
 
     def __init__(self, policy: Policy, *, block_size: int, history_s: float) -> None:
         self._policy = policy
-        self._block_size = block_size
-        self._history_s = history_s
-        self._tree = PrefixTree()
-        self._instances: dict[InstanceId, Instance] = {}
-        self._by_slot: dict[int, Instance] = {}
-        self._instance_of: dict[JobId, InstanceId] = {}
+        self._fleet = Fleet(block_size=block_size, history_s=history_s)
+        self._expecting: list[tuple[float, int, PlacedRequest]] = []
+        self._serials = count()
 
     @property
     def instances(self) -> Sequence[InstanceRecord]:
         """Records of the live instances, ordered by id."""
-        return [self._instances[instance_id].record for instance_id in sorted(self._instances)]
+        return [instance.record for instance in self._fleet.rows]
 
     @property
     def cached_blocks(self) -> int:
-        """Distinct blocks that some instance holds."""
-        return len(self._tree)
+        """Distinct blocks that some instance holds. Cost: O(nodes of the tree)."""
+        return self._fleet.tree.cached_blocks
+
+    def draw(self, *, max_nodes: int = 1_000) -> Sequence[Drawing]:
+        """The prefix tree, with instances by id. Cost: O(nodes log nodes)."""
+        names = {each.account.holder: each.record.instance_id for each in self._fleet.rows}
+        return draw(self._fleet.tree, names, max_nodes=max_nodes)
 
     # What happens to instances.
 
@@ -74,27 +94,14 @@ class Scheduler:
             ConfigError: If the instance names a cost model that is not known here.
         """
         cost_model = load_cost_model(record.cost_model)
-        earlier = self._instances.get(record.instance_id)
-        if earlier and earlier.record.epoch == record.epoch:
-            return
-        slot = earlier.slot if earlier else self._free_slot()
-        instance = Instance(record, slot, cost_model, history_s=self._history_s)
-        if earlier:
-            self._tree.clear(slot)
-            instance.placed = earlier.placed
-        self._instances[record.instance_id] = instance
-        self._by_slot[slot] = instance
-        self._sort()
+        earlier = self._fleet.instances.get(record.instance_id)
+        if earlier is None or earlier.record.epoch != record.epoch:
+            self._fleet.join(record, cost_model)
 
     def leave(self, instance_id: InstanceId) -> None:
         """An instance is gone, with all it held and was expected to hold."""
-        instance = self._instances.get(instance_id)
-        if instance is None:
-            return
-        for job_id in list(instance.placed):
-            self.forget(job_id)
-        self._tree.clear(instance.slot)
-        del self._instances[instance_id], self._by_slot[instance.slot]
+        if instance := self._fleet.instances.get(instance_id):
+            self._fleet.leave(instance)
 
     def fold(self, batch: EventBatch) -> bool:
         """Take in block events of an instance.
@@ -102,8 +109,10 @@ class Scheduler:
         Returns:
             False if batches before this one are missing: load a snapshot, then go on. A
             batch of another life of the instance, or one folded before, changes nothing.
+
+        Cost: O(blocks).
         """
-        instance = self._instances.get(batch.instance_id)
+        instance = self._fleet.instances.get(batch.instance_id)
         if instance is None or batch.epoch != instance.record.epoch:
             return True
         if batch.seq <= instance.event_seq:
@@ -112,12 +121,12 @@ class Scheduler:
             return False
         instance.event_seq = batch.seq
         for event in batch.events:
-            self._fold_event(instance.slot, event)
+            self._fold_event(instance, event)
         return True
 
     def is_behind(self, batch: EventBatch) -> bool:
         """Whether batches before this one are still missing. Changes: nothing."""
-        instance = self._instances.get(batch.instance_id)
+        instance = self._fleet.instances.get(batch.instance_id)
         return (
             instance is not None
             and batch.epoch == instance.record.epoch
@@ -127,142 +136,213 @@ class Scheduler:
     def restart_blocks(self, batch: EventBatch) -> None:
         """Forget what an instance held and go on from this batch: what is missing is lost.
 
-        Hits on blocks held from before are missed until they are evicted or stored anew.
+        Hits on blocks held from before are missed until they are evicted or stored anew, and
+        so are hits on what follows them.
         """
-        instance = self._instances[batch.instance_id]
-        self._tree.clear(instance.slot)
+        instance = self._fleet.instances[batch.instance_id]
+        self._fleet.tree.clear(instance.account.holder)
         instance.event_seq = batch.seq - 1
         self.fold(batch)
 
     def load_snapshot(self, snapshot: Snapshot) -> None:
         """Replace what an instance holds. A snapshot older than what was folded is ignored."""
-        instance = self._instances.get(snapshot.instance_id)
+        instance = self._fleet.instances.get(snapshot.instance_id)
         if instance is None or snapshot.epoch != instance.record.epoch:
             return
         if snapshot.seq <= instance.event_seq:
             return
-        self._tree.clear(instance.slot)
-        self._tree.store(unpack_keys(snapshot.block_keys), instance.slot)
+        self._fleet.tree.clear(instance.account.holder)
+        for run in snapshot.runs:
+            self._store(instance, run)
         instance.event_seq = snapshot.seq
 
     # What happens to jobs.
 
     def restore(self, job: PlacedJob, *, now_s: float) -> None:
         """A job was placed by an earlier leader: count it as if it had been placed now."""
-        instance = self._instances.get(job.instance_id)
-        if instance is None or job.job_id in self._instance_of:
+        instance = self._fleet.instances.get(job.instance_id)
+        if instance is None or self._fleet.placed(job.job_id):
             return
-        keys = unpack_keys(job.block_keys)
-        prompt_tokens = job.spec.prompt_tokens
-        blocks = self._tree.resident_depth(keys, instance.slot)
-        prefill_s = _prefill_s(instance, prompt_tokens, self._hit_tokens(blocks, prompt_tokens))
-        self._place(job.job_id, instance, keys, prompt_tokens, prefill_s, now_s)
+        keys, prompt_tokens = unpack_keys(job.block_keys), job.spec.prompt_tokens
+        match = self._fleet.tree.match(keys, 1 << instance.account.holder)
+        resident = self._resident_tokens(match, instance, prompt_tokens)
+        prefill_s = instance.cost_model.prefill_s(prompt_tokens - resident, prompt_tokens)
+        placed = self._fleet.place(
+            job.job_id, instance, keys, match, prompt_tokens=prompt_tokens, hit_tokens=resident,
+            prefill_s=prefill_s, now_s=now_s,
+        )  # fmt: skip
+        self._remember(placed)
 
     def assign(self, job: WaitingJob, *, now_s: float) -> Assignment | None:
-        """Decide where a job goes, and count it there at once.
+        """Eager binding: decide where a job goes, and count it there at once.
 
         Returns:
             The assignment; None while no instance is alive. If the move then fails, take
             it back with `forget`.
 
-        Cost: O(distinct depths · log blocks) to match, O(instances) to weigh, O(blocks) to
-        expect.
+        Cost: O(log blocks + nodes on the path) to match, O(instances) to weigh, O(blocks not
+        known) to count.
         """
-        if not self._instances:
+        if not self._fleet.instances:
             return None
-        self.forget(job.job_id)  # it waits again: whatever was believed of it is over
-        keys = unpack_keys(job.block_keys)
-        prompt_tokens = job.spec.prompt_tokens
-        options = self._options(keys, prompt_tokens, now_s)
-        choice = self._policy.choose(options, prompt_tokens=prompt_tokens)
-        assignment = self._record(job, choice, options, keys)
-        option = choice.option
-        self._place(job.job_id, option.instance, keys, prompt_tokens, option.prefill_s, now_s)
+        self._expire(now_s)
+        assignment, placed = self._decide(job, now_s)
+        self._remember(placed)
         return assignment
 
+    def plan(
+        self, jobs: Sequence[WaitingJob], *, credit_s: float, now_s: float
+    ) -> list[Assignment]:
+        """Planned late binding: assign what an instance has use for now, leave the rest waiting.
+
+        All jobs are placed virtually, in order, each seeing those placed before it. An
+        instance with credit takes the jobs planned for it; the others are planned anew the
+        next time, when more is known. No job waits for an instance longer than the plan says.
+
+        Args:
+            jobs: The first that wait, in order.
+            credit_s: Seconds of predicted prefill that an instance is given ahead.
+            now_s: Clock seconds.
+
+        Returns:
+            What to move now; take a failed move back with `forget`.
+
+        Cost: that of `assign` for each job.
+        """
+        if not self._fleet.instances:
+            return []
+        self._expire(now_s)
+        backlog_s = self._fleet.backlog_s.copy()
+        outstanding = self._fleet.outstanding.copy()
+        final: list[Assignment] = []
+        virtual: list[JobId] = []
+        for job in jobs:
+            assignment, placed = self._decide(job, now_s)
+            instance = placed.instance
+            row = instance.account.row
+            if backlog_s[row] < credit_s and outstanding[row] < instance.record.slots:
+                backlog_s[row] += placed.prefill_s
+                outstanding[row] += 1
+                self._remember(placed)
+                final.append(assignment)
+            else:
+                virtual.append(job.job_id)
+        for job_id in virtual:
+            self._fleet.forget(job_id)
+        return final
+
     def ended(self, end: JobEnded, *, now_s: float) -> None:
-        """A job ended: learn its output length, drop what was expected of it."""
-        if end.completion_tokens and (instance := self._instances.get(end.instance_id)):
-            instance.history.observe_output(end.completion_tokens, now_s=now_s)
-        self.forget(end.job_id)
+        """A job ended: learn from it, drop what was expected of it."""
+        placed = self._fleet.forget(end.job_id)
+        instance = self._fleet.instances.get(end.instance_id)
+        if instance is None or not end.completion_tokens:
+            return
+        self._fleet.history.observe_output(instance.account, end.completion_tokens, now_s=now_s)
+        if placed is not None and placed.instance is instance:
+            self._learn(placed, end, now_s)
 
     def forget(self, job_id: JobId) -> None:
         """A job is no longer on its instance; unknown jobs are skipped."""
-        instance_id = self._instance_of.pop(job_id, None)
-        if instance_id is None:
-            return
-        instance = self._instances[instance_id]
-        self._tree.unexpect(instance.placed.pop(job_id), instance.slot)
+        self._fleet.forget(job_id)
 
     # Helpers.
 
-    def _free_slot(self) -> int:
-        slot = 0
-        while slot in self._by_slot:
-            slot += 1
-        return slot
-
-    def _sort(self) -> None:
-        self._instances = dict(sorted(self._instances.items()))
+    def _expire(self, now_s: float) -> None:
+        self._fleet.history.expire(now_s)
+        while self._expecting and self._expecting[0][0] <= now_s:
+            self._fleet.unexpect(heappop(self._expecting)[2])
 
     def _fold_event(
-        self, slot: int, event: BlocksStored | BlocksRemoved | AllBlocksCleared
+        self, instance: Instance, event: BlocksStored | BlocksRemoved | AllBlocksCleared
     ) -> None:
         match event:
-            case BlocksStored(block_keys):
-                self._tree.store(unpack_keys(block_keys), slot)
+            case BlocksStored():
+                self._store(instance, event)
             case BlocksRemoved(block_keys):
-                self._tree.remove(unpack_keys(block_keys), slot)
+                self._fleet.tree.remove(unpack_keys(block_keys), instance.account.holder)
             case AllBlocksCleared():
-                self._tree.clear(slot)
+                self._fleet.tree.clear(instance.account.holder)
 
-    def _hit_tokens(self, blocks: int, prompt_tokens: int) -> int:
-        """Tokens of a held depth. An engine computes at least the last token of a prompt."""
-        return min(blocks * self._block_size, prompt_tokens - 1)
+    def _store(self, instance: Instance, run: BlocksStored) -> None:
+        """A run that follows a block lost to `restart_blocks` is left out: it cannot be hit."""
+        keys = unpack_keys(run.block_keys)
+        if self._fleet.tree.store(keys, instance.account.holder, parent_key=run.parent_key):
+            self._fleet.stored(instance, keys)
 
-    def _options(self, keys: list[int], prompt_tokens: int, now_s: float) -> list[Option]:
-        slots = sum(1 << slot for slot in self._by_slot)
-        depths = self._tree.match(keys, slots)
-        options: list[Option] = []
-        for instance in self._instances.values():
-            hit_tokens = self._hit_tokens(depths[instance.slot], prompt_tokens)
-            load_s = instance.history.load_s(now_s=now_s)
-            prefill_s = _prefill_s(instance, prompt_tokens, hit_tokens)
-            options.append(Option(instance, hit_tokens, load_s, prefill_s))
-        return options
+    def _resident_tokens(self, match: Match, instance: Instance, prompt_tokens: int) -> int:
+        blocks = self._fleet.tree.resident_depth(match, instance.account.holder)
+        return min(blocks * self._fleet.block_size, prompt_tokens - 1)
 
-    def _record(
-        self, job: WaitingJob, choice: Choice, options: Sequence[Option], keys: list[int]
-    ) -> Assignment:
-        chosen = choice.option
-        resident_blocks = self._tree.resident_depth(keys, chosen.instance.slot)
-        resident = self._hit_tokens(resident_blocks, job.spec.prompt_tokens)
+    def _record(self, options: Options, choice: Choice) -> Assignment:
+        row, hits = choice.row, options.hits
+        chosen = self._fleet.rows[row]
+        resident = self._resident_tokens(options.match, chosen, options.prompt_tokens)
         return Assignment(
-            job_id=job.job_id,
-            instance_id=chosen.instance.record.instance_id,
+            job_id=options.job_id,
+            instance_id=chosen.record.instance_id,
             policy=self._policy.name,
             reason=choice.reason,
             resident_hit_tokens=resident,
-            expected_hit_tokens=chosen.hit_tokens - resident,
-            available_hit_tokens=max(option.hit_tokens for option in options),
-            prefill_s=chosen.prefill_s,
-            candidates=tuple(
-                Candidate(o.instance.record.instance_id, o.hit_tokens, o.load_s, o.prefill_s)
-                for o in options
-            ),
+            expected_hit_tokens=hits[row] - resident,
+            available_hit_tokens=max(hits),
+            prefill_s=float(options.prefill_s[row]),
+            weighed=_weighing(options, choice),
         )
 
-    def _place(
-        self, job_id: JobId, instance: Instance, keys: list[int], prompt_tokens: int,
-        prefill_s: float, now_s: float,
-    ) -> None:  # fmt: skip
-        instance.placed[job_id] = keys
-        self._instance_of[job_id] = instance.record.instance_id
-        self._tree.expect(keys, instance.slot)
-        token_decode_s = instance.cost_model.decode_s(1, prompt_tokens)
-        instance.history.place(prefill_s, token_decode_s, now_s=now_s)
+    def _decide(self, job: WaitingJob, now_s: float) -> tuple[Assignment, PlacedRequest]:
+        """Let the policy choose, and place the job there, to be remembered or forgotten."""
+        fleet = self._fleet
+        fleet.forget(job.job_id)  # it waits again: whatever was believed of it is over
+        keys, prompt_tokens = unpack_keys(job.block_keys), job.spec.prompt_tokens
+        match = fleet.tree.match(keys, fleet.mask)
+        options = Options(
+            fleet, job.job_id, keys, match, prompt_tokens=prompt_tokens,
+            max_new_tokens=job.spec.sampling.max_new_tokens, now_s=now_s,
+        )  # fmt: skip
+        choice = self._policy.choose(options)
+        assignment = self._record(options, choice)
+        placed = fleet.place(
+            job.job_id, fleet.rows[choice.row], keys, match, prompt_tokens=prompt_tokens,
+            hit_tokens=options.hits[choice.row], prefill_s=assignment.prefill_s, now_s=now_s,
+        )  # fmt: skip
+        return assignment, placed
+
+    def _remember(self, placed: PlacedRequest) -> None:
+        self._fleet.remember(placed)
+        if placed.is_expected:
+            backlog_s = float(self._fleet.backlog_s[placed.instance.account.row])  # its own too
+            ends_at_s = placed.placed_at_s + 2 * backlog_s + EXPECT_AT_LEAST_S
+            heappush(self._expecting, (ends_at_s, next(self._serials), placed))
+
+    def _learn(self, placed: PlacedRequest, end: JobEnded, now_s: float) -> None:
+        """How long it waited for its prefill to begin, and how fast its instance decodes."""
+        history = self._fleet.history
+        if placed.leaf is not None:
+            ran_s = placed.prefill_s + end.decode_s
+            wait_s = max(0.0, now_s - placed.placed_at_s - ran_s)
+            self._policy.waited(placed.leaf, wait_s, now_s=now_s, window_s=history.window_s)
+        if end.completion_tokens >= _MIN_DECODE_TOKENS and end.decode_s > 0:
+            self._fleet.observe_decode(placed, end.completion_tokens, end.decode_s)
 
 
-def _prefill_s(instance: Instance, prompt_tokens: int, hit_tokens: int) -> float:
-    """P: seconds to prefill what the prompt misses there."""
-    return instance.cost_model.prefill_s(prompt_tokens - hit_tokens, prompt_tokens)
+def _weighing(options: Options, choice: Choice) -> Weighing:
+    """What was weighed: all instances, or those of least cost where there are many."""
+    everything = Weighing(
+        options.fleet.ids, options.hits, options.load_s.tolist(), options.prefill_s.tolist(),
+        [] if options.eviction_s is None else options.eviction_s.tolist(),
+        options.fleet.num_placed, [] if choice.cost is None else choice.cost.tolist(),
+    )  # fmt: skip
+    if len(options) <= MAX_CANDIDATES:
+        return everything
+    rows = _recorded_rows(choice)
+    return Weighing(*([each[row] for row in rows] if each else [] for each in astuple(everything)))
+
+
+def _recorded_rows(choice: Choice) -> list[int]:
+    if choice.cost is None:
+        least = list(range(MAX_CANDIDATES))
+    else:
+        least = np.argpartition(choice.cost, MAX_CANDIDATES)[:MAX_CANDIDATES].tolist()
+    if choice.row not in least:
+        least[-1] = choice.row
+    return sorted(least)

@@ -32,6 +32,7 @@ from preble.messages import (
     JobsAdmitted,
     LeaderToken,
     Signal,
+    WaitingJob,
 )
 from preble.policy import create_policy
 from preble.scheduler import Scheduler
@@ -198,14 +199,18 @@ class Leadership:
         Changes: notes whether any job is left waiting.
         """
         waiting = await self._broker.peek(self._settings.window_jobs)
-        decided = [
-            (job.ingress, assignment)
-            for job in waiting
-            if (assignment := self._scheduler.assign(job, now_s=self._clock.now_s()))
-        ]
+        ingress = {job.job_id: job.ingress for job in waiting}
+        decided = [(ingress[each.job_id], each) for each in self._decide(waiting)]
         has_moved = bool(decided) and any(await self._route(decided))
         self._has_waiting = bool(waiting)
         return has_moved
+
+    def _decide(self, waiting: list[WaitingJob]) -> list[Assignment]:
+        now_s = self._clock.now_s()
+        if self._settings.binding == "late":
+            return self._scheduler.plan(waiting, credit_s=self._settings.credit_s, now_s=now_s)
+        decided = (self._scheduler.assign(job, now_s=now_s) for job in waiting)
+        return [assignment for assignment in decided if assignment]
 
     async def _route(self, decided: list[tuple[str, Assignment]]) -> list[bool]:
         moved = await self._broker.route(self._token, decided)

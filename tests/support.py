@@ -76,7 +76,7 @@ def completed(lease: Lease, text: str = "answer") -> Outcome:
     """A result of two output tokens, four of the prompt's delivered from the cache."""
     result = JobResult(
         text=text, output_ids=(1, 2), finish_reason="length", prompt_tokens=10,
-        completion_tokens=2, cached_tokens=4, ttft_s=0.1, engine_s=0.2,
+        completion_tokens=2, cached_tokens=4, ttft_s=0.25, engine_s=0.5,
         prediction=HitPrediction(resident_tokens=3, expected_tokens=2),
     )  # fmt: skip
     return Outcome(lease, result=result)

@@ -441,8 +441,8 @@ class MemoryBroker:
             self._count("hit_tokens_predicted", result.prediction.hit_tokens)
             self._count("hit_tokens_delivered", result.cached_tokens)
         if job.instance_id:
-            tokens = result.completion_tokens if result else 0
-            self._signal(JobEnded(job_id, job.instance_id, tokens))
+            tokens, decode_s = (result.completion_tokens, result.decode_s) if result else (0, 0.0)
+            self._signal(JobEnded(job_id, job.instance_id, tokens, decode_s))
 
     def _count(self, name: str, amount: int) -> None:
         self._totals[name] = self._totals.get(name, 0) + amount

@@ -414,12 +414,12 @@ def _done_arguments(outcome: Outcome) -> Sequence[Argument]:
         return (
             lease.job_id, lease.execution_id, JobState.COMPLETED, text, b"",
             result.prompt_tokens, result.completion_tokens,
-            result.prediction.hit_tokens, result.cached_tokens,
+            result.prediction.hit_tokens, result.cached_tokens, result.decode_s,
         )  # fmt: skip
     if failure := outcome.failure:
         return (
             lease.job_id, lease.execution_id, JobState.FAILED, _rq_failure_text(failure),
-            msgspec.json.encode(failure), 0, 0, 0, 0,
+            msgspec.json.encode(failure), 0, 0, 0, 0, 0,
         )  # fmt: skip
     msg = f"outcome of {lease.job_id} is neither a result nor a failure"
     raise InvariantError(msg)

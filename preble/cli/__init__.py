@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from preble import __version__
-from preble.cli import bench, engine, front_door, jobs, processes, settings
+from preble.cli import bench, engine, fit_cost, front_door, jobs, processes, settings, simulate
 from preble.errors import ConfigError, PrebleError
 
 __all__ = ["app", "main", "run"]
@@ -41,6 +41,8 @@ app.command("deploy_and_run", help=front_door.DEPLOY_HELP)(front_door.deploy_and
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")
+app.command()(fit_cost.fit_cost)
+app.command()(simulate.simulate)
 app.command()(settings.settings)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -10,15 +11,18 @@ import typer
 from preble.bench import decision as decision_bench
 from preble.bench import dispatch as dispatch_bench
 from preble.bench import hits as hits_bench
+from preble.bench import replay as replay_bench
+from preble.bench import restart as restart_bench
 from preble.cli import options
 from preble.config import load_settings
+from preble.simulator.workload import head, load_trace
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure decisions, the dispatch path and predictions."
 )
 
 PROMPT_TOKENS: Final = (1_024, 8_192, 32_768)
-INSTANCES: Final = (4, 16)
+INSTANCES: Final = (4, 16, 64, 256)
 CACHED_BLOCKS: Final = (10_000, 100_000, 1_000_000)
 
 Json = Annotated[bool, typer.Option("--json", help="Bare JSON on one line, for programs.")]
@@ -55,6 +59,46 @@ def dispatch(
     """What the dispatch path costs, on a private stack with no-op engines."""
     settings = load_settings(os.environ, workers=workers, engine="noop")
     _show(dispatch_bench.run(settings, jobs=jobs, beside=beside, say=_say), is_bare=as_json)
+
+
+@app.command()
+def restart(
+    *,
+    blocks: Annotated[int, typer.Option(min=1, help="Cached blocks in all.")] = 1_000_000,
+    instances: Annotated[int, typer.Option(min=1, help="Instances that hold them.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """How long a new scheduler takes until it decides with full knowledge."""
+    settings = load_settings(os.environ, engine="noop")
+    figures = restart_bench.run(settings, blocks=blocks, instances=instances, say=_say)
+    _show(figures, is_bare=as_json)
+
+
+@app.command()
+def replay(
+    trace: Annotated[
+        Path, typer.Argument(help="A trace (docs/reference/trace_format.md).", exists=True)
+    ],
+    *,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
+    policy: options.Policy = None,
+    cost_model: Annotated[
+        str | None, typer.Option(help="Of the simulator, and of emulated engines.")
+    ] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    rps: Annotated[float | None, typer.Option(help="Requests a second, on average.")] = None,
+    seed: Annotated[int, typer.Option(help="For what the trace leaves open.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """A trace through a private stack, and beside it through the simulator."""
+    settings = load_settings(
+        os.environ, engine=engine, workers=workers, policy=policy, cost_model=cost_model
+    )
+    workload = load_trace(trace, seed=seed, rps=rps, block_size=settings.block_size)
+    if requests:
+        workload = head(workload, requests)
+    _show(replay_bench.run(settings, workload, _say), is_bare=as_json)
 
 
 @app.command()

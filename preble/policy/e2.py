@@ -1,38 +1,80 @@
-"""E2, exploit and explore: the paper's rule, so far on L + P.
+"""E2, exploit and explore: the policy of the Preble paper.
 
-One cost, two questions. The cost of an instance is what waits there already plus what this
-prompt would miss there:
+One cost, two questions. The load cost of an instance is what was placed there in the window,
+what making room there loses, and what this prompt would miss there:
 
-    load cost = L + P       seconds of GPU time; see `history` for L, `cost_model` for P
+    load cost = L + M + P      seconds of GPU time; `history`, `eviction`, `cost_model`
 
 - **exploit** if most of the prompt is held somewhere (missed < held): the cheapest of the
-  instances that hold the longest part;
-- **explore** otherwise: the cheapest of all.
+  instances that hold the longest part. Two things change who that is (`readjustment`): an
+  instance with too much load sends its exploits to the one with least, and a prefix whose
+  requests wait ever longer gets one more instance.
+- **explore** otherwise: the instance that decodes most, if its decode ratio is high, for a
+  prefill costs least where few others are; else the cheapest of all.
 
-Ties go to the instance with fewer jobs outstanding, then to the lower id: an order that
-does not depend on chance. Source: Preble, Algorithm 1. Differs: eviction cost M, decode
-ratio, rebalancing and replication are not built yet (ADR 0004).
+Ties go to the instance with fewer jobs outstanding, then to the lower id: an order that does
+not depend on chance. Source: Preble, Algorithms 1 and 2, section 3. What the paper leaves
+open is decided in ADR 0014.
 """
 
-from collections.abc import Sequence
+from typing import Final
 
-from preble.policy.choice import Choice, Option
+import numpy as np
+
+from preble.history import Column
+from preble.policy.choice import Choice, Options, cheapest
+from preble.policy.readjustment import Readjustment
+from preble.prefix_tree import Node
+
+IMBALANCE_RATIO: Final = 0.7
+"""ImbalR: decode ratio above which an instance takes explored requests whatever its load."""
+
+MIN_REQUESTS: Final = 10
+"""In the window, before an instance's decode ratio means anything."""
 
 
 class E2:
-    """The paper's policy. Stateless. Implements `Policy`."""
+    """The paper's policy. Implements `Policy`; its only state is that of `Readjustment`."""
 
     name = "e2"
 
-    def choose(self, options: Sequence[Option], *, prompt_tokens: int) -> Choice:
-        """Exploit the longest held prefix, or explore the cheapest instance."""
-        most_held = max(option.hit_tokens for option in options)
-        if prompt_tokens - most_held < most_held:
-            holders = [option for option in options if option.hit_tokens == most_held]
-            return Choice(min(holders, key=_cost), "exploit")
-        return Choice(min(options, key=_cost), "explore")
+    def __init__(self) -> None:
+        self._readjustment = Readjustment()
+
+    def choose(self, options: Options) -> Choice:
+        """Exploit the longest held prefix, or explore. Cost: O(instances)."""
+        cost = options.load_s + options.weigh_eviction() + options.prefill_s
+        most = max(options.hits)
+        if options.prompt_tokens - most < most:
+            return self._exploit(options, most, cost)
+        ratio = _decode_ratio(options)
+        heaviest = int(ratio.argmax())
+        if ratio[heaviest] > IMBALANCE_RATIO:
+            return Choice(heaviest, "decode_heavy", cost)
+        return Choice(cheapest(cost, options.outstanding), "explore", cost)
+
+    def waited(self, leaf: Node, wait_s: float, *, now_s: float, window_s: float) -> None:
+        """Learn how long requests with this prefix wait."""
+        self._readjustment.waited(leaf, wait_s, now_s=now_s, window_s=window_s)
+
+    def _exploit(self, options: Options, most: int, cost: Column) -> Choice:
+        redirected = self._readjustment.replica(options)
+        if redirected is not None:
+            return Choice(redirected, "replicated", cost)
+        holders = [row for row, hits in enumerate(options.hits) if hits == most]
+        row = holders[0]
+        if len(holders) > 1:
+            row = holders[cheapest(cost[holders], options.outstanding[holders])]
+        lighter = self._readjustment.lighter(options, row)
+        if lighter is not None:
+            return Choice(lighter, "rebalanced", cost)
+        return Choice(row, "exploit", cost)
 
 
-def _cost(option: Option) -> tuple[float, int]:
-    """Load cost, then jobs outstanding; `min` keeps the first of equals: the lower id."""
-    return option.load_cost_s, option.instance.outstanding
+def _decode_ratio(options: Options) -> Column:
+    """DecodeRatio: share of an instance's requests in the window that were exploits."""
+    history = options.fleet.history
+    ratio: Column = np.zeros(len(options))
+    is_known = history.requests >= MIN_REQUESTS
+    np.divide(history.exploits, history.requests, out=ratio, where=is_known)
+    return ratio

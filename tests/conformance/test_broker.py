@@ -407,17 +407,34 @@ async def test_signals_and_events_are_followed_in_order(broker: Broker) -> None:
     (job, _) = await claim(broker, record())
     await broker.finish(record(), [completed(job.lease)])
     batches = [
-        EventBatch(record().instance_id, "e1", 1, (BlocksStored(pack_keys([7, 8])),)),
+        EventBatch(record().instance_id, "e1", 1, (BlocksStored(pack_keys([7, 8]), 6),)),
         EventBatch(
             record().instance_id, "e1", 2, (BlocksRemoved(pack_keys([8])), AllBlocksCleared())
         ),
     ]
     await broker.publish(batches)
     news = await broker.follow(pool.cursor, timeout_s=1)
-    assert news.signals == (JobsAdmitted(2), JobEnded(job.job_id, record().instance_id, 2))
+    end = JobEnded(job.job_id, record().instance_id, completion_tokens=2, decode_s=0.25)
+    assert news.signals == (JobsAdmitted(2), end)
     assert list(news.batches) == batches
     nothing = await broker.follow(news.cursor, timeout_s=0.001)
     assert (nothing.signals, nothing.batches) == ((), ())
+
+
+async def test_a_failure_tells_no_seconds_of_decode(broker: Broker) -> None:
+    """Neither one that a worker tells, nor one after the last lease that was lost."""
+    told, lost = await claimed(broker, "told", "lost")
+    await broker.release(record(), [lost.lease], is_attempt=True)
+    for claim_id in ("c2", "c3"):
+        await reap(broker)
+        await place(broker)
+        (lost,) = await claim(broker, record(), claim_id, lease_s=GONE)
+    pool = await broker.load_pool()
+    await broker.finish(record(), [Outcome(told.lease, failure=JobFailure("any", "any"))])
+    assert await reap(broker) == ((), ("lost",))
+    who = record().instance_id
+    ends = (JobEnded(JobId("told"), who, 0, 0.0), JobEnded(JobId("lost"), who, 0, 0.0))
+    assert (await broker.follow(pool.cursor, timeout_s=1)).signals == ends
 
 
 async def test_following_wakes_when_something_happens(broker: Broker) -> None:
@@ -431,11 +448,12 @@ async def test_a_snapshot_stands_for_the_events_before_it(broker: Broker) -> Non
     await broker.register(record(), lease_s=LEASE_S)
     who = record().instance_id
     await broker.publish([EventBatch(who, "e1", 1, (BlocksStored(pack_keys([7])),))])
-    await broker.save_snapshot(Snapshot(who, "e1", 1, pack_keys([7])))
+    saved = Snapshot(who, "e1", 1, (BlocksStored(pack_keys([7])), BlocksStored(pack_keys([9]), 7)))
+    await broker.save_snapshot(saved)
     later = EventBatch(who, "e1", 2, (BlocksStored(pack_keys([8])),))
     await broker.publish([later])
     snapshot, _ = await broker.load_snapshot(who)
-    assert snapshot == Snapshot(who, "e1", 1, pack_keys([7]))
+    assert snapshot == saved
     pool = await broker.load_pool()
     assert pool.snapshots == (snapshot,)
     assert (await broker.follow(pool.cursor, timeout_s=1)).batches == (later,)
@@ -445,7 +463,7 @@ async def test_a_new_life_starts_with_nothing_cached(broker: Broker) -> None:
     await broker.register(record(), lease_s=LEASE_S)
     who = record().instance_id
     await broker.publish([EventBatch(who, "e1", 1, (BlocksStored(pack_keys([7])),))])
-    await broker.save_snapshot(Snapshot(who, "e1", 1, pack_keys([7])))
+    await broker.save_snapshot(Snapshot(who, "e1", 1, (BlocksStored(pack_keys([7])),)))
     await broker.register(record(epoch="e2"), lease_s=LEASE_S)
     assert (await broker.load_snapshot(who))[0] is None
 

@@ -22,7 +22,7 @@ Prefix = tuple[str, tuple[int, ...]]
 prompts = st.tuples(st.lists(st.integers(0, 1), max_size=11), st.sampled_from(["", "s"]))
 picks = st.integers(0, 7)
 actions = st.one_of(
-    st.tuples(st.just("claim"), prompts),
+    st.tuples(st.just("start"), prompts),
     st.tuples(st.just("first_token"), picks),
     st.tuples(st.just("end"), picks),
     st.tuples(st.just("fail"), picks),
@@ -38,7 +38,7 @@ def prefixes_of(ids: list[int], salt: str) -> list[Prefix]:
 
 @dataclass(eq=False)
 class Job:
-    """One claim, as the model sees it."""
+    """One start, as the model sees it."""
 
     forecast: Forecast
     pages: list[Prefix]
@@ -79,14 +79,14 @@ class Play:
                     found.setdefault(page, job)
         return found
 
-    async def claim(self, ids: list[int], salt: str) -> None:
+    async def start(self, ids: list[int], salt: str) -> None:
         pages = prefixes_of(ids, salt)
         most = pages[: max(0, min(len(pages), (len(ids) - 1) // PAGE))]
         resident = run_length(most, self.told)
         promised = self.promised()
         expected = run_length(most[resident:], set(promised))
         leader = promised[most[resident + expected - 1]] if expected else None
-        forecast = self.predictor.claim(pack_tokens(ids), salt)
+        forecast = self.predictor.start(self.predictor.pages_of(pack_tokens(ids), salt))
         exact = HitPrediction(resident * PAGE, expected * PAGE)
         if self.is_disturbed:
             said = forecast.prediction
@@ -150,8 +150,8 @@ class Play:
     async def act(self, name: str, what: object) -> None:
         running = self.running
         match name, what:
-            case "claim", _:
-                await self.claim(*cast("tuple[list[int], str]", what))
+            case "start", _:
+                await self.start(*cast("tuple[list[int], str]", what))
             case "wait", float(seconds):
                 self.wait(seconds)
             case "tell", _:
@@ -176,14 +176,14 @@ class Play:
                 assert job.released.done()
 
     async def finish(self) -> None:
-        """Whoever was claimed first waits for nobody: so there is no cycle, and all end."""
+        """Whoever was started first waits for nobody: so there is no cycle, and all end."""
         for job in self.running:
             await settle()
             assert job.released.done()
             self.first_token(job)
             self.end(job)
         self.wait(EVENT_LAG_S)
-        last = self.predictor.claim(pack_tokens([]), "")
+        last = self.predictor.start(self.predictor.pages_of(pack_tokens([]), ""))
         self.predictor.end(last, is_computed=False)
         remembered = vars(self.predictor)
         assert not remembered["_computing"]
@@ -219,15 +219,15 @@ def test_predictions_are_what_the_engine_will_find(moves: list[tuple[str, object
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(prompts, max_size=8), st.lists(picks, max_size=8))
-def test_many_claims_at_once_wait_for_each_other_in_turn(
-    claims: list[tuple[list[int], str]], first_tokens: list[int]
+def test_many_starts_at_once_wait_for_each_other_in_turn(
+    starts: list[tuple[list[int], str]], first_tokens: list[int]
 ) -> None:
     """Nothing fails and nothing is evicted: each prediction is exact."""
 
     async def play() -> None:
         board = Play()
-        for ids, salt in claims:
-            await board.act("claim", (ids, salt))
+        for ids, salt in starts:
+            await board.act("start", (ids, salt))
         for pick in first_tokens:
             await board.act("first_token", pick)
         await board.finish()

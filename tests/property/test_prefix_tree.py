@@ -1,87 +1,262 @@
-"""The prefix tree against a naive one, over arbitrary lives of instances and jobs."""
+"""The prefix tree against a naive one, over arbitrary lives of instances and requests."""
 
-from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from preble.prefix_tree import PrefixTree
+from preble.prefix_tree import Node, PrefixTree, holders_of
 
-SLOTS = 3
-PROMPTS = tuple((a, *b) for a in (1, 2) for b in ((), (3,), (3, 4), (3, 4, 5), (3, 6), (7, 8, 9)))
+HOLDERS = 3
+EVERYBODY = (1 << HOLDERS) - 1
+STEPS = 10_000
+LIVES = 260
+STEPS_IN_A_LIFE = 50
+
+Prompt = tuple[int, ...]
+"""Blocks by what is in them; a block is named by all up to its end."""
+
+STEMS: tuple[Prompt, ...] = (
+    (0, 0, 0, 0, 0, 0, 0, 0),
+    (0, 0, 0, 0, 1, 1, 1, 1),
+    (0, 0, 0, 0, 1, 1, 2, 2),
+    (0, 0, 3, 3, 3, 3),
+    (0, 0, 3, 3, 4, 4),
+    (5, 5, 5),
+)
+PROMPTS = sorted({stem[:end] for stem in STEMS for end in range(1, len(stem) + 1)})
+UNKNOWN_KEY = 1
+
+holders = st.integers(0, HOLDERS - 1)
+prompts = st.sampled_from(PROMPTS)
+cuts = st.integers(0, 7)
+picks = st.integers(0, 63)
 
 
-def keys_of(prompt: tuple[int, ...]) -> list[int]:
-    """Keys as the real ones are: each names the whole prefix up to its block."""
-    return [hash(prompt[: end + 1]) & (2**64 - 1) for end in range(len(prompt))]
+def prefixes_of(prompt: Prompt) -> list[Prompt]:
+    return [prompt[:end] for end in range(1, len(prompt) + 1)]
+
+
+def key_of(prefix: Prompt) -> int:
+    return hash(prefix) & (2**64 - 1)
+
+
+def keys_of(prompt: Prompt) -> list[int]:
+    return [key_of(prefix) for prefix in prefixes_of(prompt)]
+
+
+@dataclass(eq=False)
+class Request:
+    """A prompt placed on an instance, and where the tree says that it ends."""
+
+    prompt: Prompt
+    holder: int
+    leaf: Node
+
+
+@dataclass
+class NaiveTree:
+    """Every block by itself: slow, and right by looking at it."""
+
+    held: list[set[Prompt]] = field(default_factory=lambda: [set() for _ in range(HOLDERS)])
+    window: list[Request] = field(default_factory=list[Request])
+    computing: list[Request] = field(default_factory=list[Request])
+
+    def kept(self) -> set[Prompt]:
+        wanted = [prefixes_of(each.prompt) for each in self.window + self.computing]
+        return set[Prompt]().union(*self.held, *wanted)
+
+    def expected(self, holder: int) -> set[Prompt]:
+        return {
+            prefix
+            for each in self.computing
+            if each.holder == holder
+            for prefix in prefixes_of(each.prompt)
+        }
+
+    def hot(self, holder: int) -> set[Prompt]:
+        return {
+            prefix
+            for each in self.requests(holder)
+            for prefix in prefixes_of(each.prompt)
+            if prefix in self.held[holder]
+        }
+
+    def requests(self, holder: int) -> list[Request]:
+        return [each for each in self.window if each.holder == holder]
+
+    def drop(self, prefix: Prompt, holder: int) -> None:
+        self.held[holder] -= {each for each in self.held[holder] if each[: len(prefix)] == prefix}
+
+    def victims(self, holder: int) -> list[tuple[Prompt, int]]:
+        """Hot blocks, least recently used first, leaves first; with the requests through them."""
+        used_by = {
+            prefix: [
+                at
+                for at, each in enumerate(self.requests(holder))
+                if each.prompt[: len(prefix)] == prefix
+            ]
+            for prefix in self.hot(holder)
+        }
+        in_order = sorted(used_by, key=lambda prefix: (used_by[prefix][-1], -len(prefix)))
+        return [(prefix, len(used_by[prefix])) for prefix in in_order]
+
+
+def deepest(prompt: Prompt, among: set[Prompt]) -> int:
+    return max((len(prefix) for prefix in prefixes_of(prompt) if prefix in among), default=0)
+
+
+def victims_of(tree: PrefixTree, requests: Sequence[Request], holder: int) -> list[tuple[int, int]]:
+    """What the tree says, block by block: its key and the requests through it."""
+    return [
+        (key, victim.hits)
+        for victim in tree.victims(holder, [each.leaf for each in requests])
+        for key in reversed(victim.node.keys[: victim.blocks])
+    ]
 
 
 class PrefixTreeMachine(RuleBasedStateMachine):
-    """Instances store whole prefixes and evict leaves; jobs come and go; both trees agree."""
+    """Instances store, evict and clear; requests come, are computed and leave the window."""
+
+    num_steps: ClassVar = 0
 
     @initialize()
-    def start(self) -> None:
+    def begin(self) -> None:
         self.tree = PrefixTree()
-        self.resident: set[tuple[tuple[int, ...], int]] = set()
-        self.expected: Counter[tuple[tuple[int, ...], int]] = Counter()
-        self.jobs: list[tuple[tuple[int, ...], int]] = []
+        for holder in range(HOLDERS):
+            self.tree.add_holder(holder)
+        self.naive = NaiveTree()
+        self.victims: list[list[tuple[int, int]]] = [[] for _ in range(HOLDERS)]
+        self.changes = [self.tree.changes(holder) for holder in range(HOLDERS)]
 
-    @rule(prompt=st.sampled_from(PROMPTS), slot=st.integers(0, SLOTS - 1))
-    def store(self, prompt: tuple[int, ...], slot: int) -> None:
-        self.tree.store(keys_of(prompt), slot)
-        self.resident |= {(prompt[: end + 1], slot) for end in range(len(prompt))}
+    @rule(prompt=prompts, holder=holders, cut=cuts)
+    def store(self, prompt: Prompt, holder: int, cut: int) -> None:
+        """A run that follows a block which may be unknown, or held by others only."""
+        start = cut % len(prompt)
+        parent = prompt[:start]
+        is_known = not parent or parent in self.naive.kept()
+        parent_key = key_of(parent) if parent else None
+        told = self.tree.store(keys_of(prompt)[start:], holder, parent_key=parent_key)
+        assert told == is_known
+        if is_known:
+            self.naive.held[holder].update(prefixes_of(prompt))
 
-    @rule(data=st.data())
-    def evict_leaf(self, data: st.DataObject) -> None:
-        leaves = [
-            (prefix, slot)
-            for prefix, slot in self.resident
-            if not any(o != prefix and o[: len(prefix)] == prefix and s == slot
-                       for o, s in self.resident)
-        ]  # fmt: skip
-        if leaves:
-            prefix, slot = data.draw(st.sampled_from(sorted(leaves)))
-            self.tree.remove([keys_of(prefix)[-1]], slot)
-            self.resident.remove((prefix, slot))
+    @rule(prompt=prompts, holder=holders)
+    def store_whole(self, prompt: Prompt, holder: int) -> None:
+        assert self.tree.store(keys_of(prompt), holder)
+        self.naive.held[holder].update(prefixes_of(prompt))
 
-    @rule(prompt=st.sampled_from(PROMPTS), slot=st.integers(0, SLOTS - 1))
-    def place(self, prompt: tuple[int, ...], slot: int) -> None:
-        self.tree.expect(keys_of(prompt), slot)
-        self.jobs.append((prompt, slot))
-        self.expected.update((prompt[: end + 1], slot) for end in range(len(prompt)))
+    @rule(prompt=prompts, holder=holders, cut=cuts)
+    def remove(self, prompt: Prompt, holder: int, cut: int) -> None:
+        """Part of a run or all of it, deepest first, as engines evict."""
+        start = cut % len(prompt)
+        self.tree.remove(keys_of(prompt)[:start:-1] + [keys_of(prompt)[start]], holder)
+        self.naive.drop(prompt[: start + 1], holder)
 
-    @rule(data=st.data())
-    def end_job(self, data: st.DataObject) -> None:
-        if self.jobs:
-            prompt, slot = self.jobs.pop(data.draw(st.integers(0, len(self.jobs) - 1)))
-            self.tree.unexpect(keys_of(prompt), slot)
-            self.expected.subtract((prompt[: end + 1], slot) for end in range(len(prompt)))
+    @rule(prefixes=st.lists(prompts, max_size=5), holder=holders)
+    def remove_any(self, prefixes: list[Prompt], holder: int) -> None:
+        """In any order, known or not, held or not."""
+        self.tree.remove([UNKNOWN_KEY, *map(key_of, prefixes)], holder)
+        for prefix in prefixes:
+            self.naive.drop(prefix, holder)
 
-    @rule(slot=st.integers(0, SLOTS - 1))
-    def clear(self, slot: int) -> None:
-        self.tree.clear(slot)
-        self.resident = {(prefix, s) for prefix, s in self.resident if s != slot}
+    @rule(holder=holders, is_likely=st.integers(0, 3))
+    def clear(self, holder: int, is_likely: int) -> None:
+        """Not too often, or nothing ever grows."""
+        if is_likely == 0:
+            self.tree.clear(holder)
+            self.naive.held[holder].clear()
+
+    @rule(prompt=prompts, holder=holders, is_computed=st.booleans())
+    def place(self, prompt: Prompt, holder: int, *, is_computed: bool) -> None:
+        keys = keys_of(prompt)
+        leaf = self.tree.insert(keys, self.tree.match(keys, EVERYBODY))
+        request = Request(prompt, holder, leaf)
+        self.tree.hit(leaf, holder)
+        self.naive.window.append(request)
+        if not is_computed:
+            self.tree.expect(leaf, holder)
+            self.naive.computing.append(request)
+
+    @precondition(lambda self: self.naive.computing)
+    @rule(pick=picks)
+    def compute(self, pick: int) -> None:
+        request = self.naive.computing.pop(pick % len(self.naive.computing))
+        self.tree.unexpect(request.leaf, request.holder)
+
+    @precondition(lambda self: self.naive.window)
+    @rule(pick=picks)
+    def leave_the_window(self, pick: int) -> None:
+        request = self.naive.window.pop(pick % len(self.naive.window))
+        self.tree.unhit(request.leaf, request.holder)
+
+    @rule(prompt=prompts, mask=st.integers(0, EVERYBODY))
+    def ask_some(self, prompt: Prompt, mask: int) -> None:
+        self.check_match(prompt, mask)
 
     @invariant()
-    def agrees_with_the_naive_tree(self) -> None:
+    def keeps_what_is_wanted_and_no_more(self) -> None:
+        PrefixTreeMachine.num_steps += 1
         self.tree.check_invariants()
-        assert len(self.tree) == len({prefix for prefix, _ in self.resident})
+        assert len(self.tree) == len(self.naive.kept())
+        keys = [key for node in self.tree.nodes() for key in node.keys]
+        assert sorted(keys) == sorted(map(key_of, self.naive.kept()))
+        assert self.tree.cached_blocks == len(set[Prompt]().union(*self.naive.held))
+
+    @invariant()
+    def knows_who_holds_how_much(self) -> None:
         for prompt in PROMPTS:
-            match = self.tree.match(keys_of(prompt), (1 << SLOTS) - 1)
-            assert match == {slot: self.naive_depth(prompt, slot) for slot in range(SLOTS)}
-            for slot in range(SLOTS):
-                resident = self.naive_depth(prompt, slot, with_expected=False)
-                assert self.tree.resident_depth(keys_of(prompt), slot) == resident
+            self.check_match(prompt, EVERYBODY)
+        for holder in range(HOLDERS):
+            assert self.tree.held_blocks(holder) == len(self.naive.held[holder])
+            assert self.tree.hot_blocks[holder] == len(self.naive.hot(holder))
 
-    def naive_depth(self, prompt: tuple[int, ...], slot: int, *, with_expected: bool = True) -> int:
-        depth = 0
-        for end in range(len(prompt)):
-            place = (prompt[: end + 1], slot)
-            if place in self.resident or (with_expected and self.expected[place] > 0):
-                depth = end + 1
-        return depth
+    @invariant()
+    def evicts_the_least_recently_used_leaf(self) -> None:
+        for holder in range(HOLDERS):
+            victims = victims_of(self.tree, self.naive.requests(holder), holder)
+            naive = [(key_of(prefix), hits) for prefix, hits in self.naive.victims(holder)]
+            assert victims == naive
+            changes = self.tree.changes(holder)
+            assert victims == self.victims[holder] or changes != self.changes[holder]
+            self.victims[holder], self.changes[holder] = victims, changes
+
+    def check_match(self, prompt: Prompt, mask: int) -> None:
+        match = self.tree.match(keys_of(prompt), mask)
+        assert match.depth == deepest(prompt, self.naive.kept())
+        depths = [depth for depth, _ in match.held]
+        assert depths == sorted(depths, reverse=True)
+        told = [(each, depth) for depth, some in match.held for each in holders_of(some)]
+        naive = [(each, self.depth(prompt, each)) for each in holders_of(mask)]
+        assert sorted(told) == naive
+        for holder in range(HOLDERS):
+            resident = deepest(prompt, self.naive.held[holder])
+            assert self.tree.resident_depth(match, holder) == resident
+
+    def depth(self, prompt: Prompt, holder: int) -> int:
+        return deepest(prompt, self.naive.held[holder] | self.naive.expected(holder))
 
 
-PrefixTreeMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
-TestPrefixTree = PrefixTreeMachine.TestCase
+def test_the_tree_and_the_naive_one_agree_over_ten_thousand_steps() -> None:
+    PrefixTreeMachine.num_steps = 0
+    run_state_machine_as_test(
+        PrefixTreeMachine,
+        settings=settings(
+            max_examples=LIVES,
+            stateful_step_count=STEPS_IN_A_LIFE,
+            derandomize=True,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert PrefixTreeMachine.num_steps >= STEPS

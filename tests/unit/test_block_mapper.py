@@ -33,8 +33,12 @@ def stored(first: int, end: int, *, salt: str = "") -> PagesStored:
     return PagesStored(range(first, end), parent, range(first * PAGE, end * PAGE), salt)
 
 
-def said(*keys: int) -> BlocksStored:
-    return BlocksStored(pack_keys(keys))
+def said(*keys: int, after: int | None = None) -> BlocksStored:
+    return BlocksStored(pack_keys(keys), after)
+
+
+def held_keys(mapper: BlockMapper) -> list[int]:
+    return [key for run in mapper.held_runs() for key in unpack_keys(run.block_keys)]
 
 
 def unsaid(keys: Sequence[int]) -> BlocksRemoved:
@@ -48,7 +52,7 @@ def make_mapper() -> BlockMapper:
 def test_keys_are_those_of_the_prompt() -> None:
     mapper = make_mapper()
     assert mapper.apply(stored(0, 13)) == said(*keys_of(24))
-    assert mapper.held_keys() == keys_of(26)
+    assert held_keys(mapper) == keys_of(26)
 
 
 def test_a_block_is_stored_with_its_last_page() -> None:
@@ -64,7 +68,7 @@ def test_a_block_goes_with_any_of_its_pages() -> None:
     assert mapper.apply(PagesRemoved([7])) == unsaid([second])
     assert mapper.apply(PagesRemoved([6, 5, 4])) is None
     assert mapper.apply(PagesRemoved([3])) == unsaid([first])
-    assert mapper.held_keys() == []
+    assert held_keys(mapper) == []
 
 
 @pytest.mark.parametrize("order", [range(8), range(7, -1, -1), (3, 7, 0, 1, 6, 2, 5, 4)])
@@ -73,7 +77,7 @@ def test_pages_of_one_removal_may_come_in_any_order(order: Sequence[int]) -> Non
     mapper.apply(stored(0, 8))
     removed = mapper.apply(PagesRemoved(order))
     assert removed == unsaid(keys_of(16)[::-1])
-    assert mapper.held_keys() == []
+    assert held_keys(mapper) == []
 
 
 def test_what_stands_on_a_removed_page_goes_too() -> None:
@@ -81,8 +85,30 @@ def test_what_stands_on_a_removed_page_goes_too() -> None:
     mapper = make_mapper()
     mapper.apply(stored(0, 10))
     assert mapper.apply(PagesRemoved([5])) == unsaid([second])
-    assert mapper.held_keys() == [first]
-    assert mapper.apply(stored(5, 8)) == said(second)
+    assert held_keys(mapper) == [first]
+    assert mapper.apply(stored(5, 8)) == said(second, after=first)
+
+
+def test_a_run_names_the_block_that_it_follows() -> None:
+    first, second, third = keys_of(24)
+    mapper = make_mapper()
+    assert mapper.apply(stored(0, 3)) is None
+    assert mapper.apply(stored(3, 7)) == said(first), "its first page came earlier"
+    assert mapper.apply(stored(7, 12)) == said(second, third, after=first)
+
+
+def test_what_is_held_is_said_in_runs_after_those_they_follow() -> None:
+    """Two prompts share a block, and grew by turns."""
+    first, second, third, fourth = keys_of(32)
+    mapper = make_mapper()
+    mapper.apply(stored(0, 8))
+    branch = mapper.apply(PagesStored(range(100, 104), 3, range(70, 78)))
+    assert isinstance(branch, BlocksStored)
+    mapper.apply(stored(8, 12))
+    other = mapper.apply(PagesStored(range(200, 208), None, range(80, 96)))
+    mapper.apply(stored(12, 16))
+    assert branch.parent_key == first
+    assert mapper.held_runs() == [said(first, second, third, fourth), branch, other]
 
 
 def test_blocks_may_branch_inside_a_block() -> None:
@@ -93,7 +119,7 @@ def test_blocks_may_branch_inside_a_block() -> None:
     tokens = pack_tokens([*range(6), 70, 71])
     expected = unpack_keys(block_keys(tokens, root=root_key(POOL, ""), block_size=8))
     assert branch == said(*expected)
-    assert mapper.held_keys() == [*keys_of(8), *expected]
+    assert held_keys(mapper) == [*keys_of(8), *expected]
 
 
 def test_salts_have_keys_of_their_own() -> None:
@@ -106,21 +132,22 @@ def test_a_page_stored_twice_counts_once() -> None:
     mapper = make_mapper()
     mapper.apply(stored(0, 4))
     assert mapper.apply(stored(0, 4)) is None
-    assert mapper.apply(stored(2, 8)) == said(keys_of(16)[1])
+    first, second = keys_of(16)
+    assert mapper.apply(stored(2, 8)) == said(second, after=first)
 
 
 def test_removing_an_unknown_page_does_nothing() -> None:
     mapper = make_mapper()
     mapper.apply(stored(0, 4))
     assert mapper.apply(PagesRemoved([55])) is None
-    assert mapper.held_keys() == keys_of(8)
+    assert held_keys(mapper) == keys_of(8)
 
 
 def test_clearing_drops_everything() -> None:
     mapper = make_mapper()
     mapper.apply(stored(0, 4))
     assert mapper.apply(AllPagesCleared()) == AllBlocksCleared()
-    assert mapper.held_keys() == []
+    assert held_keys(mapper) == []
     assert mapper.apply(stored(0, 4)) == said(*keys_of(8))
 
 
@@ -129,7 +156,7 @@ def test_an_unknown_parent_is_a_gap() -> None:
     mapper.apply(stored(0, 4))
     with pytest.raises(EventsLost, match="unknown page"):
         mapper.apply(stored(6, 8))
-    assert mapper.held_keys() == keys_of(8)
+    assert held_keys(mapper) == keys_of(8)
 
 
 def test_pages_are_held_from_their_first_to_their_last_event() -> None:

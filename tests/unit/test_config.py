@@ -55,6 +55,7 @@ def test_sglang_serves_the_embedded_model_with_its_tokenizer() -> None:
     assert settings.model == "SmolLM2-135M-Instruct"
     assert settings.model_path == settings.tokenizer == EMBEDDED == str(embedded_model_folder(HOME))
     assert (settings.slots, settings.chunk_tokens, settings.context_length) == (8, 512, 4096)
+    assert settings.wait_jobs == 2
     assert settings.kv_capacity_tokens == 16_384
     assert settings.cost_model == "smollm2_135m_cpu"
 

@@ -25,13 +25,14 @@ class Bench:
         self.mapper = BlockMapper(POOL, page_size=PAGE)
         self.predictor = HitPredictor(self.mapper, self.clock)
 
-    def claim(self, num_tokens: int, salt: str = "") -> Forecast:
+    def start(self, num_tokens: int, salt: str = "") -> Forecast:
         """A prompt that begins like all others; page i holds tokens 2i and 2i + 1."""
-        return self.predictor.claim(pack_tokens(range(num_tokens)), salt)
+        pages = self.predictor.pages_of(pack_tokens(range(num_tokens)), salt)
+        return self.predictor.start(pages)
 
     def predict(self, num_tokens: int, salt: str = "") -> HitPrediction:
         """Of a job that is gone at once."""
-        forecast = self.claim(num_tokens, salt)
+        forecast = self.start(num_tokens, salt)
         self.predictor.end(forecast, is_computed=False)
         return forecast.prediction
 
@@ -68,26 +69,26 @@ def test_held_pages_are_resident_but_for_the_last_token(
 
 def test_what_an_earlier_job_computes_is_expected(bench: Bench) -> None:
     bench.store(0, 1)
-    assert bench.claim(8).prediction == HitPrediction(2, 0)
-    assert bench.claim(8).prediction == HitPrediction(2, 4)
-    assert bench.claim(20).prediction == HitPrediction(2, 6)
+    assert bench.start(8).prediction == HitPrediction(2, 0)
+    assert bench.start(8).prediction == HitPrediction(2, 4)
+    assert bench.start(20).prediction == HitPrediction(2, 6)
 
 
 def test_another_salt_shares_nothing(bench: Bench) -> None:
     bench.store(0, 4)
-    bench.claim(9)
+    bench.start(9)
     assert bench.predict(9, salt="s") == NOTHING
 
 
 async def test_a_follower_waits_for_its_leaders_first_token(bench: Bench) -> None:
-    leader, follower = bench.claim(8), bench.claim(8)
+    leader, follower = bench.start(8), bench.start(8)
     assert (await waits(bench, leader), await waits(bench, follower)) == (False, True)
     leader.mark_computed()
     assert not await waits(bench, follower)
 
 
 async def test_a_chain_goes_on_link_by_link(bench: Bench) -> None:
-    first, second, third = bench.claim(4), bench.claim(8), bench.claim(12)
+    first, second, third = bench.start(4), bench.start(8), bench.start(12)
     first.mark_computed()
     assert (await waits(bench, second), await waits(bench, third)) == (False, True)
     second.mark_computed()
@@ -98,26 +99,54 @@ async def test_a_chain_goes_on_link_by_link(bench: Bench) -> None:
 async def test_the_end_of_a_leader_releases_its_followers(
     bench: Bench, *, is_computed: bool
 ) -> None:
-    leader, follower = bench.claim(8), bench.claim(8)
+    leader, follower = bench.start(8), bench.start(8)
     bench.predictor.end(leader, is_computed=is_computed)
     assert not await waits(bench, follower)
 
 
 def test_what_a_failed_job_would_have_computed_is_not_expected(bench: Bench) -> None:
-    bench.predictor.end(bench.claim(8), is_computed=False)
+    bench.predictor.end(bench.start(8), is_computed=False)
     assert bench.predict(8) == NOTHING
 
 
 def test_an_ended_jobs_pages_are_expected_until_its_events_are_due(bench: Bench) -> None:
-    bench.predictor.end(bench.claim(8), is_computed=True)
+    bench.predictor.end(bench.start(8), is_computed=True)
     bench.clock.advance(EVENT_LAG_S / 2)
     assert bench.predict(8) == HitPrediction(0, 6)
     bench.clock.advance(EVENT_LAG_S / 2)
     assert bench.predict(8) == NOTHING
 
 
+def test_only_the_first_end_of_a_job_counts(bench: Bench) -> None:
+    forecast = bench.start(8)
+    bench.predictor.end(forecast, is_computed=True)
+    bench.predictor.end(forecast, is_computed=False)
+    assert bench.predict(8) == HitPrediction(0, 6)
+
+
+def test_a_waiting_jobs_hits_are_what_is_held_now(bench: Bench) -> None:
+    """What others compute counts only once it is there; a new version says that it may be."""
+    pages = bench.predictor.pages_of(pack_tokens(range(9)), "")
+    bench.start(9)
+    version = bench.predictor.cache_version
+    assert bench.predictor.held_tokens(pages) == 0
+    bench.store(0, 3)
+    assert bench.predictor.cache_version != version
+    assert bench.predictor.held_tokens(pages) == 6
+    bench.store(3, 4)
+    assert bench.predictor.held_tokens(pages) == 8
+
+
+def test_without_a_cache_there_are_no_hits(bench: Bench) -> None:
+    predictor = HitPredictor(bench.mapper, bench.clock, has_kv_cache=False)
+    pages = predictor.pages_of(pack_tokens(range(9)), "")
+    bench.store(0, 4)
+    predictor.start(pages)
+    assert (predictor.held_tokens(pages), predictor.start(pages).prediction) == (0, NOTHING)
+
+
 def test_events_turn_expected_pages_into_resident_ones(bench: Bench) -> None:
-    bench.predictor.end(bench.claim(8), is_computed=True)
+    bench.predictor.end(bench.start(8), is_computed=True)
     bench.store(0, 4)
     assert bench.predict(8) == HitPrediction(6, 0)
     bench.clock.advance(EVENT_LAG_S)
@@ -131,16 +160,16 @@ def test_what_was_evicted_is_resident_no_more(bench: Bench) -> None:
 
 
 async def test_a_follower_takes_over_what_its_failed_leader_left(bench: Bench) -> None:
-    leader = bench.claim(4)
-    bench.claim(8)
+    leader = bench.start(4)
+    bench.start(8)
     bench.predictor.end(leader, is_computed=False)
-    third = bench.claim(8)
+    third = bench.start(8)
     assert third.prediction == HitPrediction(0, 6)
     assert await waits(bench, third)
 
 
 def test_a_job_computes_what_was_evicted_before_it_ran(bench: Bench) -> None:
     bench.store(0, 2)
-    bench.claim(8)
+    bench.start(8)
     bench.mapper.apply(PagesRemoved([1, 0]))
     assert bench.predict(8) == HitPrediction(0, 6)

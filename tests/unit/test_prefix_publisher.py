@@ -43,6 +43,10 @@ def stored(*pages: int) -> list[PageEvent]:
     return [PagesStored([page], None, [page] * 4) for page in pages]
 
 
+def keys_in(runs: Sequence[BlocksStored]) -> list[int]:
+    return [key for run in runs for key in unpack_keys(run.block_keys)]
+
+
 class ScriptedEngine(NoopEngine):
     """Yields the batches that a test feeds, until it is told to end."""
 
@@ -205,15 +209,38 @@ async def test_too_many_waiting_events_become_what_is_held() -> None:
     await bench.run(stored(1, 2), [PagesRemoved([1])], stored(3, 4), stored(5))
     assert bench.broker.events[0] == AllBlocksCleared()
     assert bench.broker.replayed() == [key_of(page) for page in (2, 3, 4, 5)]
-    assert len(bench.broker.events) == 3
+
+
+async def test_what_is_held_is_not_said_anew_with_each_event() -> None:
+    """Saying it takes more events than may wait: they are no reason to say it again."""
+    bench = Bench(max_pending_events=3)
+    await bench.run(stored(1, 2, 3, 4), stored(5), [PagesRemoved([5])], stored(6))
+    said_anew, *after = bench.broker.events[4:]
+    assert isinstance(said_anew, BlocksStored)
+    assert bench.broker.events[0] == AllBlocksCleared()
+    assert [type(event) for event in after] == [BlocksStored, BlocksRemoved, BlocksStored]
+    assert bench.broker.replayed() == [key_of(page) for page in (1, 2, 3, 4, 6)]
+
+
+async def test_a_chain_is_said_as_one_run_and_a_branch_names_its_parent() -> None:
+    bench = Bench(max_pending_events=1)
+    chain = [PagesStored([page], page - 1 or None, [page] * 4) for page in (1, 2, 3)]
+    await bench.run(chain, [PagesStored([9], 1, [9] * 4)])
+    _, run, branch = bench.broker.events
+    assert isinstance(run, BlocksStored)
+    assert isinstance(branch, BlocksStored)
+    first, *others = unpack_keys(run.block_keys)
+    assert (run.parent_key, first, len(others)) == (None, key_of(1), 2)
+    assert branch.parent_key == first
 
 
 async def test_a_snapshot_follows_every_so_many_batches() -> None:
     bench = Bench(snapshot_every_batches=2)
     await bench.run_one_by_one(stored(1), stored(2), stored(3), stored(4), stored(5))
-    assert [
-        (snapshot.seq, len(unpack_keys(snapshot.block_keys))) for snapshot in bench.broker.snapshots
-    ] == [(2, 2), (4, 4)]
+    assert [(snapshot.seq, len(keys_in(snapshot.runs))) for snapshot in bench.broker.snapshots] == [
+        (2, 2),
+        (4, 4),
+    ]
 
 
 async def test_a_snapshot_follows_a_change_after_so_many_seconds() -> None:
@@ -239,7 +266,7 @@ async def test_a_snapshot_is_the_state_after_its_batch_though_reading_goes_on() 
     await bench.engine.batches.join()
     bench.broker.is_open.set()
     await task
-    assert [unpack_keys(snapshot.block_keys) for snapshot in bench.broker.snapshots] == [
+    assert [keys_in(snapshot.runs) for snapshot in bench.broker.snapshots] == [
         [key_of(1)],
         [key_of(1), key_of(2)],
     ]

@@ -128,7 +128,7 @@ def test_a_gap_asks_for_a_snapshot_and_goes_on_from_it() -> None:
     made = scheduler()
     assert made.fold(events(GPU0, 1, stored(1)))
     assert not made.fold(events(GPU0, 3, stored(3)))
-    made.load_snapshot(Snapshot(GPU0, "e1", 3, pack_keys([1, 2, 3])))
+    made.load_snapshot(Snapshot(GPU0, "e1", 3, (stored(1, 2, 3),)))
     assert made.fold(events(GPU0, 3, stored(9)))  # folded with the snapshot already
     assert made.fold(events(GPU0, 4, stored(4)))
     assert assign(made, waiting("a", 5)).available_hit_tokens == 256
@@ -140,7 +140,7 @@ def test_a_gap_that_no_snapshot_closes_costs_what_was_held_and_no_more() -> None
     made.fold(events(GPU0, 1, stored(1, 2)))
     late = events(GPU0, 5, stored(3))
     assert not made.fold(late)
-    made.load_snapshot(Snapshot(GPU0, "e1", 1, pack_keys([1, 2])))
+    made.load_snapshot(Snapshot(GPU0, "e1", 1, (stored(1, 2),)))
     assert made.is_behind(late)
     made.restart_blocks(late)
     assert made.cached_blocks == 1
@@ -152,7 +152,7 @@ def test_an_older_snapshot_changes_nothing() -> None:
     made = scheduler()
     made.fold(events(GPU0, 1, stored(1)))
     made.fold(events(GPU0, 2, stored(2)))
-    made.load_snapshot(Snapshot(GPU0, "e1", 1, pack_keys([1])))
+    made.load_snapshot(Snapshot(GPU0, "e1", 1, (stored(1),)))
     assert made.cached_blocks == 2
 
 

@@ -1,11 +1,28 @@
 """The worker on a memory broker, with an engine that does as each test says."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 
 import pytest
-from support import assignment, submission
+from support import submission
+from worker_support import (
+    COMPLETION,
+    TOKENIZER,
+    ScriptedEngine,
+    at_once,
+    ended,
+    for_ever,
+    has_instance,
+    has_left,
+    is_running,
+    job,
+    next_life,
+    place,
+    place_waiting,
+    the_record,
+    until,
+    working,
+)
 
 from preble.broker.memory import MemoryBroker
 from preble.clock import SystemClock
@@ -18,136 +35,11 @@ from preble.errors import (
     EventsLost,
     PoolMismatch,
 )
-from preble.messages import InstanceRecord, JobId, JobState, JobView, PoolRecord
-from preble.tokenizer import load_tokenizer
-from preble_workers.engine import (
-    Completion,
-    EngineInfo,
-    EngineRequest,
-    PageEvent,
-    PagesStored,
-)
+from preble.messages import InstanceRecord, JobId, JobState, PoolRecord
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent, PagesStored
 from preble_workers.worker import LONGEST_ENGINE_PAUSE_S, Worker, engine_pause_s
 
 pytestmark = pytest.mark.anyio
-
-TOKENIZER = load_tokenizer("embedded")
-COMPLETION = Completion((5, 6), None, "length", cached_tokens=3, ttft_s=0.01)
-Answer = Callable[[EngineRequest], Awaitable[Completion]]
-
-
-class ScriptedEngine:
-    """Answers each request as told; says that it is back only when it is."""
-
-    def __init__(self, answer: Answer, *, slots: int = 4, kv_tokens: int = 8192) -> None:
-        self.answer = answer
-        self.info = EngineInfo(slots, kv_tokens, page_size=16, context_length=8192)
-        self.is_up = True
-        self.steps = 0
-        self.running = 0
-        self.most_running = 0
-        self.starts = 0
-        self.flushes = 0
-        self.events: asyncio.Queue[list[PageEvent] | EventsLost] = asyncio.Queue()
-        self.died = asyncio.Event()
-
-    async def start(self) -> EngineInfo:
-        self.starts += 1
-        if not self.is_up:
-            raise EngineUnavailable("still down")
-        return self.info
-
-    async def generate(
-        self, request: EngineRequest, on_first_token: Callable[[], None]
-    ) -> Completion:
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            completion = await self.answer(request)
-            on_first_token()
-            return completion
-        finally:
-            self.running -= 1
-
-    async def page_events(self) -> AsyncGenerator[list[PageEvent]]:
-        yield []
-        while True:
-            batch = await self.events.get()
-            if isinstance(batch, EventsLost):
-                raise batch
-            yield batch
-
-    async def flush(self) -> None:
-        self.flushes += 1
-
-    async def lost(self) -> None:
-        await self.died.wait()
-
-    async def close(self) -> None:
-        self.is_up = False
-
-
-async def at_once(_: EngineRequest) -> Completion:
-    return COMPLETION
-
-
-@asynccontextmanager
-async def working(
-    engine: ScriptedEngine, broker: MemoryBroker, settings: Settings | None = None
-) -> AsyncGenerator[asyncio.Event]:
-    """A worker that has registered; drained at the end, unless the test has drained it."""
-    draining = asyncio.Event()
-    worker = Worker(broker, engine, settings or Settings(), TOKENIZER, SystemClock())
-    running = asyncio.create_task(worker.run(draining))
-    await until(lambda: has_instance(broker))
-    yield draining
-    draining.set()
-    await running
-
-
-async def has_instance(broker: MemoryBroker) -> bool:
-    return (await broker.stats()).instances == 1
-
-
-async def has_left(broker: MemoryBroker) -> bool:
-    token = await broker.lead("test", ttl_s=600)
-    assert token
-    await broker.reap(token, limit=100)
-    return not await has_instance(broker)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Let the other tasks run until something holds."""
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110  # no event tells it
-            await asyncio.sleep(0)
-
-
-async def place(broker: MemoryBroker, *names: str, prompt_tokens: int = 10) -> None:
-    """Jobs on the worker's queue."""
-    await broker.admit([[submission(name, prompt_tokens=prompt_tokens) for name in names]])
-    await place_waiting(broker)
-
-
-async def place_waiting(broker: MemoryBroker) -> None:
-    token = await broker.lead("test", ttl_s=600)
-    assert token
-    await broker.reap(token, limit=100)
-    waiting = await broker.peek(100)
-    await broker.route(token, [(job.ingress, assignment(job)) for job in waiting])
-
-
-async def job(broker: MemoryBroker, name: str) -> JobView:
-    view = await broker.view(JobId(name))
-    assert view
-    return view
-
-
-async def ended(broker: MemoryBroker, *names: str) -> None:
-    async def all_ended() -> bool:
-        return all([(await job(broker, name)).state.is_terminal for name in names])
-
-    await until(all_ended)
 
 
 async def test_jobs_are_run_and_their_output_decoded() -> None:
@@ -241,10 +133,6 @@ async def test_a_job_that_the_engine_lost_runs_again_once_it_is_back(
 
 
 async def test_a_run_that_never_ends_fails() -> None:
-    async def for_ever(_: EngineRequest) -> Completion:
-        await asyncio.Event().wait()
-        return COMPLETION
-
     broker = MemoryBroker()
     async with working(ScriptedEngine(for_ever), broker, Settings(max_run_s=0.01)):
         await place(broker, "a")
@@ -275,18 +163,10 @@ async def test_draining_finishes_what_runs_and_claims_no_more() -> None:
     )  # fmt: skip
 
 
-async def is_running(broker: MemoryBroker, name: str) -> bool:
-    return (await job(broker, name)).state is JobState.RUNNING
-
-
 async def test_what_outlasts_the_grace_time_is_handed_back_uncounted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("preble_workers.life.DRAIN_S", 0.01)
-
-    async def for_ever(_: EngineRequest) -> Completion:
-        await asyncio.Event().wait()
-        return COMPLETION
 
     broker = MemoryBroker()
     engine = ScriptedEngine(for_ever)
@@ -299,10 +179,6 @@ async def test_what_outlasts_the_grace_time_is_handed_back_uncounted(
 
 
 async def test_a_fenced_life_stops_its_jobs_and_begins_anew() -> None:
-    async def for_ever(_: EngineRequest) -> Completion:
-        await asyncio.Event().wait()
-        return COMPLETION
-
     broker = MemoryBroker()
     engine = ScriptedEngine(for_ever)
     async with working(engine, broker, Settings(lease_s=0.05)):
@@ -324,10 +200,6 @@ async def test_a_fenced_life_stops_its_jobs_and_begins_anew() -> None:
 
 
 async def test_a_hung_engine_loses_its_jobs() -> None:
-    async def for_ever(_: EngineRequest) -> Completion:
-        await asyncio.Event().wait()
-        return COMPLETION
-
     broker = MemoryBroker()
     settings = Settings(lease_s=0.05, engine_stall_s=0.05)
     async with working(ScriptedEngine(for_ever), broker, settings):
@@ -340,26 +212,6 @@ async def test_a_hung_engine_loses_its_jobs() -> None:
             return JobId("a") in (await broker.reap(token, limit=10)).requeued
 
         await until(is_requeued)
-
-
-async def for_ever(_: EngineRequest) -> Completion:
-    await asyncio.Event().wait()
-    return COMPLETION
-
-
-async def the_record(broker: MemoryBroker) -> InstanceRecord:
-    (record,) = (await broker.load_pool()).instances
-    return record
-
-
-async def next_life(broker: MemoryBroker, earlier: InstanceRecord) -> None:
-    """Wait until the instance has begun a new life."""
-
-    async def has_begun() -> bool:
-        records = (await broker.load_pool()).instances
-        return bool(records) and records[0].epoch != earlier.epoch
-
-    await until(has_begun)
 
 
 async def test_an_engine_that_dies_idle_leaves_the_pool_until_it_is_back(
@@ -422,7 +274,7 @@ async def test_lost_events_end_the_life_and_the_engine_is_flushed(
         await place(broker, "a")
         await until(lambda: is_running(broker, "a"))
         engine.events.put_nowait(EventsLost("a gap"))
-        await until(lambda: has_read(engine))
+        await until(engine.has_read)
         assert engine.flushes == 0, "not while a job runs"
         go_on.set()
         await ended(broker, "a")
@@ -489,10 +341,6 @@ async def test_a_life_that_cannot_take_its_leave_is_followed_by_another(
 def test_pauses_grow_and_never_overflow() -> None:
     assert [engine_pause_s(losses) for losses in (1, 2, 3)] == [1.0, 2.0, 4.0]
     assert engine_pause_s(5_000) == LONGEST_ENGINE_PAUSE_S
-
-
-async def has_read(engine: ScriptedEngine) -> bool:
-    return engine.events.empty()
 
 
 async def test_a_page_that_follows_an_unknown_one_is_a_loss_too(

@@ -13,7 +13,7 @@ say so from the last page on, and engines evict leaves first, which makes both d
 step a page; removals in another order are taken too, at the price of a sweep.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from preble.block_keys import block_keys, next_key, root_key
@@ -37,8 +37,8 @@ from preble_workers.engine import AllPagesCleared, PageEvent, PagesRemoved, Page
 class _Page:
     page_hash: int
     parent: "_Page | None"
-    offset: int
-    """Pages before it in its block."""
+    index: int
+    """Pages before it in its prompt."""
     key: int
     """Of the last full block that ends at or before this page, else the root."""
     page_key: int
@@ -67,10 +67,12 @@ class BlockMapper:
             raise ConfigError(msg)
         self._pool = pool
         self.page_size = page_size
-        self._last_offset = pool.block_size // page_size - 1
+        self._block_pages = pool.block_size // page_size
         self._page_bytes = page_size * TOKEN_BYTES
         self._pages: dict[int, _Page] = {}
         self._page_keys: set[int] = set()
+        self.version = 0
+        """Grows with each event: what was held at the same version is held still."""
 
     def apply(self, event: PageEvent) -> BlockEvent | None:
         """Take one event; None if no block comes or goes by it.
@@ -84,6 +86,7 @@ class BlockMapper:
         Changes: the pages known.
         Cost: O(pages of the event), if pages go after those that follow them.
         """
+        self.version += 1
         match event:
             case PagesStored():
                 return self._store(event)
@@ -101,9 +104,20 @@ class BlockMapper:
         """Whether the engine holds this page; then it holds the pages before it, too."""
         return page_key in self._page_keys
 
-    def held_keys(self) -> list[int]:
-        """Keys of all held blocks, each after the block it follows. Cost: O(held pages)."""
-        return [page.key for page in self._pages.values() if self._ends_block(page)]
+    def held_runs(self) -> list[BlocksStored]:
+        """All held blocks, in runs that are as long as can be, each after the run it follows.
+
+        Cost: O(held pages).
+        """
+        runs: list[list[_Page]] = []
+        by_last_key: dict[int | None, list[_Page]] = {}
+        for block in filter(self._ends_block, self._pages.values()):
+            run = by_last_key.pop(self._parent_key(block), None)
+            if run is None:
+                runs.append(run := list[_Page]())
+            run.append(block)
+            by_last_key[block.key] = run
+        return [self._stored(run) for run in runs]
 
     def _clear(self) -> AllBlocksCleared:
         self._pages.clear()
@@ -117,15 +131,18 @@ class BlockMapper:
             if parent is None:
                 msg = f"page {event.page_hashes[0]:#x} follows an unknown page"
                 raise EventsLost(msg)
-        keys: list[int] = []
+        blocks: list[_Page] = []
         for page_hash, tokens in zip(event.page_hashes, self._cut(event), strict=True):
             page = self._pages.get(page_hash)
             if page is None:
                 page = self._add(page_hash, parent, tokens, event.cache_salt)
                 if self._ends_block(page):
-                    keys.append(page.key)
+                    blocks.append(page)
             parent = page
-        return BlocksStored(pack_keys(keys)) if keys else None
+        return self._stored(blocks) if blocks else None
+
+    def _stored(self, run: Sequence[_Page]) -> BlocksStored:
+        return BlocksStored(pack_keys(block.key for block in run), self._parent_key(run[0]))
 
     def _cut(self, event: PagesStored) -> Iterator[Tokens]:
         tokens = pack_tokens(event.token_ids)
@@ -137,9 +154,8 @@ class BlockMapper:
             root = root_key(self._pool, salt)
             page = _Page(page_hash, None, 0, root, next_key(root, tokens), tokens)
         else:
-            offset = 0 if self._ends_block(parent) else parent.offset + 1
             page_key = next_key(parent.page_key, tokens)
-            page = _Page(page_hash, parent, offset, parent.key, page_key, tokens)
+            page = _Page(page_hash, parent, parent.index + 1, parent.key, page_key, tokens)
             parent.num_children += 1
         if self._ends_block(page):
             page.key = next_key(page.key, self._block_tokens(page))
@@ -149,14 +165,19 @@ class BlockMapper:
         return page
 
     def _ends_block(self, page: _Page) -> bool:
-        return page.offset == self._last_offset
+        return (page.index + 1) % self._block_pages == 0
 
-    @staticmethod
-    def _block_tokens(last: _Page) -> Tokens:
+    def _parent_key(self, last: _Page) -> int | None:
+        """The key of the block before the one that `last` ends; None for a prompt's first."""
+        if last.parent is None or last.index < self._block_pages:
+            return None
+        return last.parent.key
+
+    def _block_tokens(self, last: _Page) -> Tokens:
         """The tokens of the block that `last` ends."""
         parts = [last.tokens]
         page = last
-        while page.offset and page.parent is not None:
+        while page.index % self._block_pages and page.parent is not None:
             page = page.parent
             parts.append(page.tokens)
         return Tokens(b"".join(reversed(parts)))

@@ -1,10 +1,10 @@
-"""How much of a prompt the engine will take from its KV cache, told when the job is claimed.
+"""How much of a prompt the engine will take from its KV cache, told when the job is started.
 
     pages of a prompt   [p0][p1][p2] [p3][p4] [p5] rest
                          resident     expected  computed by the job itself
 
 *Resident* pages are held by the engine: its own events say so. *Expected* pages are computed
-by a job that was claimed before, the **leader**. An engine would compute them twice if both
+by a job that was started before, the **leader**. An engine would compute them twice if both
 ran at once, so the follower waits until its leader has its first output token: then the pages
 are in the cache, and the prediction comes true.
 
@@ -16,6 +16,8 @@ import asyncio
 import contextlib
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from preble.clock import Clock
@@ -33,15 +35,27 @@ is both stored and evicted within that time is expected a little too long.
 """
 
 
-class Forecast:
-    """What is expected of one claimed job, until it has ended."""
+@dataclass(frozen=True, slots=True)
+class PromptPages:
+    """The full pages of a prompt."""
 
-    def __init__(self, prediction: HitPrediction, page_keys: list[int], last_expected: int) -> None:
+    keys: Sequence[int]
+    most_hits: int
+    """How many of them, from the first on, can be a hit."""
+
+
+class Forecast:
+    """What is expected of one started job, until it has ended."""
+
+    def __init__(
+        self, prediction: HitPrediction, page_keys: Sequence[int], last_expected: int
+    ) -> None:
         self.prediction = prediction
         self.page_keys = page_keys
         """Of all full pages of the prompt."""
         self.last_expected = last_expected
         """The index of the last page that another job is to compute; -1 if there is none."""
+        self.has_ended = False
         self._is_computed = asyncio.Event()
 
     def mark_computed(self) -> None:
@@ -54,7 +68,7 @@ class Forecast:
 
 
 class HitPredictor:
-    """Predicts the hit tokens of one instance's jobs, in the order of their claims.
+    """Predicts the hit tokens of one instance's jobs, in the order of their starts.
 
     Args:
         mapper: Knows what the engine holds.
@@ -79,22 +93,33 @@ class HitPredictor:
         self._computing: dict[int, dict[Forecast, None]] = {}
         self._ended: deque[tuple[float, Forecast]] = deque()
 
-    def claim(self, prompt: Tokens, cache_salt: str) -> Forecast:
+    @property
+    def cache_version(self) -> int:
+        """While it stays the same, so do all `held_tokens`."""
+        return self._mapper.version
+
+    def pages_of(self, prompt: Tokens, cache_salt: str) -> PromptPages:
+        """The pages of a prompt; none where there can be no hits. Cost: O(len(prompt))."""
+        if not self._has_kv_cache:
+            return PromptPages([], 0)
+        keys = self._mapper.page_keys(prompt, cache_salt)
+        most = max(0, len(prompt) // TOKEN_BYTES - 1) // self._mapper.page_size
+        return PromptPages(keys, min(len(keys), most))
+
+    def held_tokens(self, pages: PromptPages) -> int:
+        """Hit tokens that the engine holds now. Cost: O(log pages)."""
+        return self._resident(pages) * self._mapper.page_size
+
+    def start(self, pages: PromptPages) -> Forecast:
         """Predict one job, and expect from now on what it will compute. `end` comes later.
 
-        Cost: O(len(prompt)).
+        Cost: O(pages).
         """
-        if not self._has_kv_cache:
-            return Forecast(HitPrediction(), [], -1)
         self._forget_overdue()
-        keys = self._mapper.page_keys(prompt, cache_salt)
+        keys = pages.keys
         page_size = self._mapper.page_size
-        most = min(len(keys), max(0, len(prompt) // TOKEN_BYTES - 1) // page_size)
-        resident = bisect_left(
-            keys, x=True, hi=most, key=lambda page_key: not self._mapper.holds(page_key)
-        )
-        end = resident
-        while end < most and keys[end] in self._computing:
+        resident = end = self._resident(pages)
+        while end < pages.most_hits and keys[end] in self._computing:
             end += 1
         prediction = HitPrediction(resident * page_size, (end - resident) * page_size)
         forecast = Forecast(prediction, keys, end - 1 if end > resident else -1)
@@ -124,7 +149,13 @@ class HitPredictor:
                 return
 
     def end(self, forecast: Forecast, *, is_computed: bool) -> None:
-        """A job has ended, with its prompt computed or not; whoever waits for it goes on."""
+        """A job has ended, with its prompt computed or not; whoever waits for it goes on.
+
+        A second call does nothing.
+        """
+        if forecast.has_ended:
+            return
+        forecast.has_ended = True
         late = [key for key in forecast.page_keys if not self._mapper.holds(key)]
         if is_computed and late:
             self._ended.append((self._clock.now_s(), forecast))
@@ -133,16 +164,22 @@ class HitPredictor:
             self._forget(forecast, forecast.page_keys)
         forecast.mark_computed()
 
+    def _resident(self, pages: PromptPages) -> int:
+        """How many pages the engine holds: those before a held one are held, too."""
+        return bisect_left(
+            pages.keys, x=True, hi=pages.most_hits, key=lambda key: not self._mapper.holds(key)
+        )
+
     def _forget_overdue(self) -> None:
         overdue_s = self._clock.now_s() - EVENT_LAG_S
         while self._ended and self._ended[0][0] <= overdue_s:
             forecast = self._ended.popleft()[1]
             self._forget(forecast, forecast.page_keys)
 
-    def _forget(self, forecast: Forecast, page_keys: list[int]) -> None:
+    def _forget(self, forecast: Forecast, page_keys: Sequence[int]) -> None:
         for key in page_keys:
-            if (claimed_by := self._computing.get(key)) is None:
+            if (computed_by := self._computing.get(key)) is None:
                 continue
-            claimed_by.pop(forecast, None)
-            if not claimed_by:
+            computed_by.pop(forecast, None)
+            if not computed_by:
                 del self._computing[key]

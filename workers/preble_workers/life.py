@@ -1,8 +1,8 @@
 """One life of a worker: claims jobs for its instance, runs them in the engine, finishes them.
 
-    claim ─▶ one task for each job: engine.generate ─▶ outcomes ─▶ finish
-      ▲                                                   │
-      └────────── a slot and its KV memory are free ◀─────┘        renew, beside all that
+    claim ─▶ waiting room ─▶ one task for each job: engine.generate ─▶ outcomes ─▶ finish
+      ▲            ▲                                           │
+      └────────────┴──── a slot and its KV memory are free ◀───┘      renew, beside all that
 
 A life registers under a new epoch. It ends when it has drained; when the engine died, hung or
 lost track of its events, and then its jobs are handed back; or when the broker fences it:
@@ -11,6 +11,7 @@ instance over. What it ran is then cancelled, for its results would be refused.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -19,12 +20,15 @@ from uuid import uuid4
 
 from preble.broker import Broker
 from preble.clock import Clock
-from preble.errors import BrokerUnavailable, EngineRefused, EngineUnavailable, EventsLost
-from preble.messages import ClaimedJob, InstanceRecord, JobFailure, JobResult, Lease, Outcome
+from preble.config import Settings
+from preble.errors import BrokerUnavailable, EngineUnavailable, EventsLost
+from preble.messages import ClaimedJob, InstanceRecord, Lease, Outcome
 from preble.tokenizer import Tokenizer
-from preble_workers.engine import Completion, Engine, EngineInfo, EngineRequest
+from preble_workers.engine import Engine, EngineInfo
 from preble_workers.hit_predictor import Forecast, HitPredictor
+from preble_workers.job_runner import JobRunner
 from preble_workers.prefix_publisher import PrefixPublisher
+from preble_workers.waiting_room import WaitingJob, WaitingRoom
 
 AWAIT_ASSIGNED_S: Final = 2.0
 FINISH_TOGETHER: Final = 64
@@ -45,24 +49,30 @@ class Ending(Enum):
 
 
 class Life:
-    """One epoch of an instance, from registration until it is drained or fenced."""
+    """One epoch of an instance, from registration until it is drained or fenced.
+
+    It holds leases of at most `slots + wait_jobs` jobs, and as many more tokens than fit the
+    KV memory as `wait_jobs` is to `slots`.
+    """
 
     def __init__(
         self, broker: Broker, engine: Engine, info: EngineInfo, record: InstanceRecord,
-        publisher: PrefixPublisher, predictor: HitPredictor, tokenizer: Tokenizer, clock: Clock, *,
-        lease_s: float, engine_stall_s: float, max_run_s: float,
+        publisher: PrefixPublisher, predictor: HitPredictor, tokenizer: Tokenizer, clock: Clock,
+        settings: Settings,
     ) -> None:  # fmt: skip
         self._record = record
         self._broker = broker
         self._engine = engine
         self._publisher = publisher
         self._predictor = predictor
-        self._tokenizer = tokenizer
         self._clock = clock
-        self._lease_s = lease_s
-        self._engine_stall_s = engine_stall_s
-        self._max_run_s = max_run_s
+        self._lease_s = settings.lease_s
+        self._engine_stall_s = settings.engine_stall_s
+        self._runner = JobRunner(engine, predictor, tokenizer, clock, max_run_s=settings.max_run_s)
+        self._room = WaitingRoom(settings.wait_order, predictor)
         self._held: dict[Lease, asyncio.Task[None]] = {}
+        self._wait_jobs = settings.wait_jobs
+        self._wait_tokens = info.kv_capacity_tokens * settings.wait_jobs // info.slots
         self._free_slots = info.slots
         self._free_tokens = info.kv_capacity_tokens
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
@@ -75,7 +85,7 @@ class Life:
     @property
     def num_held(self) -> int:
         """Jobs whose end the broker has neither accepted nor refused."""
-        return len(self._held)
+        return len(self._held) + len(self._room)
 
     async def run(self, draining: asyncio.Event) -> Ending:
         """Work until `draining` is set or the engine fails; then end what runs, and leave.
@@ -142,22 +152,25 @@ class Life:
     async def _claim_while_well(self, tasks: asyncio.TaskGroup) -> None:
         while self._ending is None:
             self._wake.clear()
-            claimed = await self._claim()
-            for job in claimed:
-                self._start(job, tasks)
-            if not claimed:
+            self._start_waiting(tasks)
+            if not await self._claim():
                 await self._wake.wait()
 
-    async def _claim(self) -> list[ClaimedJob]:
-        if not (self._has_begun and self._free_slots):
-            return []
+    async def _claim(self) -> bool:
+        """Let more jobs wait. Returns: Whether any came."""
+        jobs = self._free_slots + self._wait_jobs - len(self._room)
+        tokens = self._free_tokens + self._wait_tokens - self._room.tokens
+        if not (self._has_begun and jobs):
+            return False
         claim_id = uuid4().hex
-        return await insist(
+        claimed = await insist(
             lambda: self._broker.claim(
-                self._record, claim_id=claim_id, jobs=self._free_slots,
-                tokens=self._free_tokens, lease_s=self._lease_s,
+                self._record, claim_id=claim_id, jobs=jobs, tokens=tokens, lease_s=self._lease_s
             )
-        )  # fmt: skip
+        )
+        for job in claimed:
+            self._room.enter(job)
+        return bool(claimed)
 
     async def _listen(self) -> None:
         """Wake the claims whenever jobs were assigned."""
@@ -174,65 +187,31 @@ class Life:
 
     # Running.
 
-    def _start(self, job: ClaimedJob, tasks: asyncio.TaskGroup) -> None:
+    def _start_waiting(self, tasks: asyncio.TaskGroup) -> None:
+        while self._free_slots and (waiting := self._room.take(self._free_tokens)):
+            self._start(waiting, tasks)
+
+    def _start(self, waiting: WaitingJob, tasks: asyncio.TaskGroup) -> None:
+        job = waiting.job
         self._free_slots -= 1
         self._free_tokens -= job.spec.total_tokens
-        # In the order of claims, before any of them runs: that is what makes it come true.
-        forecast = self._predictor.claim(job.prompt, job.spec.cache_salt)
+        # In the order of starts, before any of them runs: that is what makes it come true.
+        forecast = self._predictor.start(waiting.pages)
         task = tasks.create_task(self._run_job(job, forecast))
         self._held[job.lease] = task
-        task.add_done_callback(lambda _: self._free(job))
+        task.add_done_callback(lambda _: self._free(job, forecast))
 
-    def _free(self, job: ClaimedJob) -> None:
+    def _free(self, job: ClaimedJob, forecast: Forecast) -> None:
+        self._predictor.end(forecast, is_computed=False)  # if it was stopped before it began
         self._free_slots += 1
         self._free_tokens += job.spec.total_tokens
         self._wake.set()
 
     async def _run_job(self, job: ClaimedJob, forecast: Forecast) -> None:
         try:
-            outcome = Outcome(job.lease, result=await self._generate(job, forecast))
+            self._outcomes.put_nowait(await self._runner.run(job, forecast))
         except EngineUnavailable as error:
             await self._give_up(job, error)
-            return
-        except EngineRefused as error:
-            outcome = Outcome(job.lease, failure=JobFailure("engine_refused", str(error)))
-        except TimeoutError:
-            message = f"the engine did not end it within max_run_s {self._max_run_s:g}"
-            outcome = Outcome(job.lease, failure=JobFailure("run_time_exceeded", message))
-        except Exception:  # noqa: BLE001  # logged, and told to the client
-            # The one place where a bug ends one job instead of all that run beside it.
-            _log.exception("job %s met an unexpected error", job.job_id)
-            failure = JobFailure("internal_error", "an error inside Preble; see the worker's log")
-            outcome = Outcome(job.lease, failure=failure)
-        self._outcomes.put_nowait(outcome)
-
-    async def _generate(self, job: ClaimedJob, forecast: Forecast) -> JobResult:
-        request = EngineRequest(job.job_id, job.prompt, job.spec.sampling, job.spec.cache_salt)
-        is_computed = False
-        try:
-            await self._predictor.leader_computed(forecast)
-            started_s = self._clock.now_s()
-            async with asyncio.timeout(self._max_run_s):
-                completion = await self._engine.generate(request, forecast.mark_computed)
-            is_computed = True
-        finally:
-            self._predictor.end(forecast, is_computed=is_computed)
-        return JobResult(
-            text=self._text(completion),
-            output_ids=completion.output_ids,
-            finish_reason=completion.finish_reason,
-            prompt_tokens=job.spec.prompt_tokens,
-            completion_tokens=len(completion.output_ids),
-            cached_tokens=completion.cached_tokens,
-            ttft_s=completion.ttft_s,
-            engine_s=self._clock.now_s() - started_s,
-            prediction=forecast.prediction,
-        )
-
-    def _text(self, completion: Completion) -> str:
-        if completion.text is None:
-            return self._tokenizer.decode(completion.output_ids)
-        return completion.text
 
     async def _give_up(self, job: ClaimedJob, error: EngineUnavailable) -> None:
         """Hand back a job that the engine lost, and claim no more in this life."""
@@ -259,7 +238,12 @@ class Life:
                 _log.warning("late result of job %s was refused", outcome.lease.job_id)
 
     async def _drain(self) -> None:
-        """Let running jobs end, for as long as the grace time lasts; a hung engine ends none."""
+        """Let running jobs end, for as long as the grace time lasts; a hung engine ends none.
+
+        Those that wait go back at once, so that others may begin them meanwhile.
+        """
+        with contextlib.suppress(BrokerUnavailable):  # `_leave` hands them back, then
+            await self._hand_back_waiting()
         if self._ending is Ending.ENGINE_HUNG:
             return
         _log.info("draining running_jobs=%d", len(self._held))
@@ -271,6 +255,12 @@ class Life:
         except TimeoutError:
             _log.warning("%d jobs did not end in %s s", len(self._held), DRAIN_S)
 
+    async def _hand_back_waiting(self) -> None:
+        leases = self._room.leases
+        await self._broker.release(self._record, leases, is_attempt=False)
+        for lease in leases:
+            self._room.discard(lease)
+
     async def _leave(self) -> None:
         """Hand back the jobs still held, and retire.
 
@@ -278,10 +268,11 @@ class Life:
         """
         is_attempt = self._ending is Ending.ENGINE_HUNG
         try:
+            await self._hand_back_waiting()
             await self._broker.release(self._record, list(self._held), is_attempt=is_attempt)
             await self._broker.retire(self._record)
         except BrokerUnavailable as error:
-            _log.warning("%s; the leases of %d jobs will run out", error, len(self._held))
+            _log.warning("%s; the leases of %d jobs will run out", error, self.num_held)
             return
         _log.info("left the pool handed_back_jobs=%d", len(self._held))
 
@@ -296,12 +287,15 @@ class Life:
             await self._renew()
 
     async def _renew(self) -> None:
-        leases = list(self._held)
+        leases = [*self._held, *self._room.leases]
         lost = await insist(lambda: self._broker.renew(self._record, leases, lease_s=self._lease_s))
         for lease in lost:
             if task := self._held.pop(lease, None):
                 _log.warning("lost the lease of job %s; stopping it", lease.job_id)
                 task.cancel()
+            elif self._room.discard(lease):
+                _log.warning("lost the lease of job %s, which waited", lease.job_id)
+                self._wake.set()
 
     def _makes_progress(self) -> bool:
         """Whether the engine's step counter moved lately."""

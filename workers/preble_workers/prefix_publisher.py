@@ -21,11 +21,9 @@ from preble.errors import BrokerUnavailable
 from preble.messages import (
     AllBlocksCleared,
     BlockEvent,
-    BlocksStored,
     EventBatch,
     InstanceRecord,
     Snapshot,
-    pack_keys,
 )
 from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import Engine, PageEvent
@@ -52,7 +50,8 @@ class PrefixPublisher:
         random: Spreads retries, so that workers do not return all at once.
         snapshot_every_batches: A snapshot is due after so many batches,
         snapshot_every_s: or after so many seconds, with the next batch.
-        max_pending_events: Block events that wait for the broker at most.
+        max_pending_events: Block events that wait for the broker at most, beside those that
+            say what is held.
         retry_first_s: Longest pause before the first retry; doubles up to 5 s.
     """
 
@@ -81,6 +80,7 @@ class PrefixPublisher:
         self._max_pending_events = max_pending_events
         self._retry_first_s = retry_first_s
         self._pending: list[BlockEvent] = []
+        self._num_restated = 0
         self._news = asyncio.Event()
         self._is_read_out = False
         self._has_begun = asyncio.Event()
@@ -95,8 +95,8 @@ class PrefixPublisher:
             BrokerError: Any but BrokerUnavailable, which is waited out.
             EventsLost: If the engine's events have a gap.
         """
-        if held := self._mapper.held_keys():
-            self._pending = [BlocksStored(pack_keys(held))]
+        self._pending += self._mapper.held_runs()
+        self._num_restated = len(self._pending)
         reader = asyncio.create_task(self._read(), name="prefix-reader")
         try:
             while await self._has_pending():
@@ -130,9 +130,9 @@ class PrefixPublisher:
             self._bound_pending()
 
     def _bound_pending(self) -> None:
-        if len(self._pending) > self._max_pending_events:
-            held = BlocksStored(pack_keys(self._mapper.held_keys()))
-            self._pending = [AllBlocksCleared(), held]
+        if len(self._pending) - self._num_restated > self._max_pending_events:
+            self._pending = [AllBlocksCleared(), *self._mapper.held_runs()]
+            self._num_restated = len(self._pending)
         if self._pending:
             self._news.set()
 
@@ -149,7 +149,7 @@ class PrefixPublisher:
         The snapshot is taken with the batch, before anything is awaited: it must be the state
         after exactly this batch, while the reader goes on.
         """
-        events, self._pending = tuple(self._pending), []
+        events, self._pending, self._num_restated = tuple(self._pending), [], 0
         self._seq += 1
         batch = EventBatch(self._record.instance_id, self._record.epoch, self._seq, events)
         snapshot = self._take_snapshot() if self._is_snapshot_due() else None
@@ -166,8 +166,8 @@ class PrefixPublisher:
     def _take_snapshot(self) -> Snapshot:
         self._snapshot_seq = self._seq
         self._snapshot_at_s = self._clock.now_s()
-        keys = pack_keys(self._mapper.held_keys())
-        return Snapshot(self._record.instance_id, self._record.epoch, self._seq, keys)
+        runs = tuple(self._mapper.held_runs())
+        return Snapshot(self._record.instance_id, self._record.epoch, self._seq, runs)
 
     async def _insist(self, call: Callable[[], Awaitable[None]]) -> None:
         """Call until the broker is there: pauses are random, doubling and capped."""

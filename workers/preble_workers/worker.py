@@ -85,13 +85,10 @@ class Worker:
             broker=self._broker, engine=self._engine, mapper=mapper, record=record,
             clock=self._clock, random=Random(),  # noqa: S311  # spreads retries, hides nothing
         )  # fmt: skip
-        settings = self._settings
         life = Life(
             self._broker, self._engine, info, record, publisher,
             HitPredictor(mapper, self._clock, has_kv_cache=info.has_kv_cache),
-            self._tokenizer, self._clock,
-            lease_s=settings.lease_s, engine_stall_s=settings.engine_stall_s,
-            max_run_s=settings.max_run_s,
+            self._tokenizer, self._clock, self._settings,
         )  # fmt: skip
         try:
             return await life.run(draining)

@@ -5,7 +5,7 @@
 --        finished, failed, prompt, block_keys, decision, counts, totals, signals
 -- Args:  instance, result_ttl_s, then for each outcome: job, execution, state, RQ result
 --        text, JobFailure or '', prompt tokens, completion tokens, hit tokens predicted at
---        the claim, hit tokens delivered
+--        the start, hit tokens delivered, seconds of decode
 -- Reply: 1 or 0 for each: accepted or refused
 -- Twice: only the holder of the lease is accepted; the execution that already ended the job
 --        hears 1 again and nothing changes.
@@ -27,10 +27,11 @@ local function count(job, prompt_tokens, completion_tokens, predicted, delivered
   for name, value in pairs(added) do redis.call('HINCRBY', k.totals(), name, value) end
 end
 
-local function finish(job, execution, state, text, failure, prompt_tokens, completion_tokens, predicted, delivered)
+local function finish(job, execution, state, text, failure, prompt_tokens, completion_tokens,
+  predicted, delivered, decode_s)
   if not end_execution(job, execution, instance) then return is_mine(job, execution) and 1 or 0 end
   local outcome = {state = state, text = text, failure = failure ~= '' and failure or nil,
-    completion_tokens = tonumber(completion_tokens)}
+    completion_tokens = tonumber(completion_tokens), decode_s = tonumber(decode_s)}
   conclude(job, instance, execution, outcome, result_ttl_s, now)
   if state == 'completed' then count(job, prompt_tokens, completion_tokens, predicted, delivered) end
   if redis.call('EXISTS', k.worker(queue)) == 1 then
@@ -40,5 +41,5 @@ local function finish(job, execution, state, text, failure, prompt_tokens, compl
   return 1
 end
 
-for i = 3, #ARGV, 9 do reply[#reply + 1] = finish(unpack(ARGV, i, i + 8)) end
+for i = 3, #ARGV, 10 do reply[#reply + 1] = finish(unpack(ARGV, i, i + 9)) end
 return reply

@@ -56,7 +56,7 @@ local function make_waiting(job)
 end
 
 -- Gives a job its end. `outcome`: state, field, payload (JobFailure for `preble_failure`),
--- type and text of RQ's result entry, completion_tokens.
+-- type and text of RQ's result entry, completion_tokens, decode_s if there was a result.
 local function conclude(job, instance, execution, outcome, result_ttl_s, now)
   local queue = instance_queue(instance)
   local completed = outcome.state == 'completed'
@@ -76,5 +76,6 @@ local function conclude(job, instance, execution, outcome, result_ttl_s, now)
   redis.call('HINCRBY', k.counts(), 'jobs', -1)
   redis.call('HINCRBY', k.counts(), 'prompt_bytes', -bytes)
   redis.call('HINCRBY', k.totals(), outcome.state, 1)
-  signal(cmsgpack.pack({'ended', job, instance, outcome.completion_tokens}))
+  signal(cmsgpack.pack({'ended', job, instance, outcome.completion_tokens,
+    outcome.decode_s or 0}))
 end

@@ -1,0 +1,64 @@
+"""Which rate a pool sustains: what a *load* is a share of.
+
+A rate is sustained if what arrives also ends: between the arrivals of the first and of the last
+measured request, at least 97 % as many requests end as arrive. (A few fewer always end, for
+latency grows somewhat with what has run before.) The policy is `least_outstanding`, whatever
+policies are compared: it is blind to caches, so a load means the same for all.
+"""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from preble.config import PolicyName
+from preble.simulator.outcome import PoolSettings, Replayed
+from preble.simulator.replay import replay
+from preble.simulator.source import DEFAULT_RPS, Source
+
+YARDSTICK: Final[PolicyName] = "least_outstanding"
+SUSTAINED_SHARE: Final = 0.97
+PRECISION: Final = 0.02
+"""The bisection stops when the rates differ by this share."""
+
+
+def sustained_rps(source: Source, settings: PoolSettings, *, seed: int, warm_up: float) -> float:
+    """The greatest rate that is sustained, to `PRECISION`; the same in every process.
+
+    Doubles or halves from `DEFAULT_RPS` until one of two rates is sustained, then bisects.
+
+    Args:
+        source: Of the requests.
+        settings: Of the pool; its policy does not matter.
+        seed: Of the requests.
+        warm_up: Share of the requests that are not measured.
+
+    Raises:
+        ConfigError: If source or settings are wrong.
+
+    Cost: about ten replays.
+    """
+    measured = replace(settings, policy=YARDSTICK)
+
+    def is_sustained(rps: float) -> bool:
+        workload = source.load(seed=seed, rps=rps)
+        skip = int(warm_up * len(workload.requests))
+        return _is_sustained(replay(workload, measured), skip)
+
+    low = high = DEFAULT_RPS
+    if is_sustained(DEFAULT_RPS):
+        while is_sustained(high := 2 * low):
+            low = high
+    else:
+        while not is_sustained(low := high / 2):
+            high = low
+    while high > low * (1 + PRECISION):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if is_sustained(middle) else (low, middle)
+    return low
+
+
+def _is_sustained(replayed: Replayed, skip: int) -> bool:
+    measured = replayed.served[skip:]
+    start_s, end_s = measured[0].request.at_s, measured[-1].request.at_s
+    num_ended = sum(start_s < one.ended_at_s <= end_s for one in replayed.served)
+    return num_ended >= SUSTAINED_SHARE * len(measured)

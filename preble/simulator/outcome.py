@@ -1,0 +1,89 @@
+"""What a replay is told and what it answers."""
+
+import msgspec
+
+from preble.config import PolicyName
+from preble.simulator.run import EngineSettings
+from preble.simulator.workload.request import TimedRequest
+
+
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The simulated pool.
+
+    Args:
+        policy: The rule that picks an instance.
+        engine: What all instances have in common.
+        speeds: One for each instance: how many times faster than predicted it runs.
+        event_delay_s: From an engine's step to the scheduler's knowing of it.
+        history_s: The window H.
+    """
+
+    policy: PolicyName
+    engine: EngineSettings
+    speeds: tuple[float, ...]
+    event_delay_s: float = 0.005
+    history_s: float = 180.0
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What became of one request; times are seconds from the workload's start."""
+
+    request: TimedRequest
+    instance: int
+    admitted_at_s: float
+    """When its prefill began."""
+    first_token_at_s: float
+    ended_at_s: float
+    available_hit_tokens: int
+    """On the instance that held most, as the scheduler knew when it decided."""
+    predicted_hit_tokens: int
+    """On the chosen instance."""
+    hit_tokens: int
+    """As the engine had them: delivered."""
+    recomputed_tokens: int
+
+    @property
+    def latency_s(self) -> float:
+        """E2E latency: from arrival to the last token."""
+        return self.ended_at_s - self.request.at_s
+
+    @property
+    def ttft_s(self) -> float:
+        """From arrival to the first token."""
+        return self.first_token_at_s - self.request.at_s
+
+    @property
+    def wait_s(self) -> float:
+        """From arrival to the begin of its prefill."""
+        return self.admitted_at_s - self.request.at_s
+
+    @property
+    def tpot_s(self) -> float:
+        """Mean time between its tokens after the first; 0 if there is only one."""
+        gaps = self.request.output_tokens - 1
+        return (self.ended_at_s - self.first_token_at_s) / gaps if gaps else 0.0
+
+
+class InstanceTotals(msgspec.Struct, frozen=True):
+    """What one instance did in a whole replay."""
+
+    busy_s: float
+    prefilled_tokens: int
+    evicted_blocks: int
+    retractions: int
+
+
+class TimelineSample(msgspec.Struct, frozen=True, array_like=True):
+    """How full the instances were at one moment, each tuple in their order."""
+
+    at_s: float
+    waiting: tuple[int, ...]
+    running: tuple[int, ...]
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """The outcome: one entry of `served` for each request, in the workload's order."""
+
+    served: tuple[Served, ...]
+    instances: tuple[InstanceTotals, ...]
+    timeline: tuple[TimelineSample, ...]
