@@ -1,4 +1,4 @@
-"""Whether hits come as predicted: the tokens foretold at the claim, beside those delivered.
+"""Whether hits come as predicted: the tokens foretold as jobs start, beside those delivered.
 
 Prompts in groups that share a prefix go the whole way through a private stack, so many at a
 time, in an order that mixes the groups. Token ids are random, so nothing else is shared.

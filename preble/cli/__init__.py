@@ -11,7 +11,17 @@ from typing import Annotated, Final
 import typer
 
 from preble import __version__
-from preble.cli import bench, engine, fit_cost, front_door, jobs, processes, settings, simulate
+from preble.cli import (
+    bench,
+    engine,
+    fit_cost,
+    front_door,
+    jobs,
+    plot,
+    processes,
+    settings,
+    simulate,
+)
 from preble.errors import ConfigError, PrebleError
 
 __all__ = ["app", "main", "run"]
@@ -43,6 +53,7 @@ app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")
 app.command()(fit_cost.fit_cost)
 app.command()(simulate.simulate)
+app.command()(plot.plot)
 app.command()(settings.settings)
 
 

@@ -117,7 +117,7 @@ def hits(
     seed: Annotated[int, typer.Option(help="Another seed, other prompts.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Hit tokens predicted at the claim beside those delivered, on a private stack."""
+    """Hit tokens predicted as jobs start beside those delivered, on a private stack."""
     settings = load_settings(
         os.environ, engine=engine, workers=workers, kv_capacity_tokens=kv_capacity_tokens
     )

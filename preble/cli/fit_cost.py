@@ -1,20 +1,19 @@
 """`preble fit-cost`: a cost model from timed steps, from a run of an engine, or from sizes."""
 
 import os
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from preble.bench import steps as steps_bench
 from preble.cli import options
-from preble.client import JobFields, PrebleClient, Result
 from preble.config import Settings, load_settings
 from preble.cost_model.coefficients import Coefficients
 from preble.cost_model.estimate import Hardware, estimate
@@ -23,32 +22,10 @@ from preble.cost_model.fit import Fit, fit, predicted_s
 from preble.cost_model.gpus import KNOWN_GPUS
 from preble.cost_model.model import CostModel
 from preble.cost_model.model_config import parse_model_config
-from preble.cost_model.probes import (
-    DECODE_TOKENS,
-    DecodeProbe,
-    decode_sample,
-    plan_decodes,
-    plan_prefills,
-    prefill_sample,
-)
 from preble.cost_model.samples import StepSample, format_samples, parse_samples
-from preble.engine_env import find_engine_python, require_engine
+from preble.engine_env import find_engine_python
 from preble.engine_env.info import read_facts
-from preble.errors import ConfigError, PrebleError
-from preble.serve.plan import worker_settings
-from preble.serve.private import private_stack
-
-REPEATS: Final = 3
-"""Times that each step is measured."""
-_WARM_UPS: Final = 3
-_POLL_S: Final = 0.1
-"""Rarely enough not to slow an engine that shares the CPU."""
-_FIRST_ID, _LAST_ID = 1_000, 15_000
-"""Ordinary words in any vocabulary we serve."""
-
-
-class ProbeFailed(PrebleError):
-    """A probe's job did not complete."""
+from preble.errors import ConfigError
 
 
 def fit_cost(
@@ -80,7 +57,10 @@ def fit_cost(
     tokenizer: options.Tokenizer = None,
     context_length: options.ContextLength = None,
 ) -> None:
-    """Make a cost model: fit SAMPLES, or `--measure` an engine, or estimate by `--config`."""
+    """Make a cost model: fit SAMPLES, or `--measure` an engine, or estimate by `--config`.
+
+    What is measured is also kept as samples, in OUTPUT with the ending `.samples.jsonl`.
+    """
     _check_one_of(samples=samples, measure=measure, config=config)
     name = name or output.stem
     if config is not None:
@@ -96,118 +76,12 @@ def fit_cost(
             "tokenizer": tokenizer, "context_length": context_length, "workers": 1,
         }  # fmt: skip
         settings = load_settings(os.environ, **flags)
-        timed = run_probes(settings, _say)
-        _write_bytes(output.with_suffix(".samples.jsonl"), format_samples(timed))
+        timed = _keep(steps_bench.run(settings, _say), output.with_suffix(".samples.jsonl"))
         source = f"{len(timed)} steps of {_place(settings, os.environ)}"
     fitted = fit(timed, name=name)
     coefficients = msgspec.structs.replace(fitted.coefficients, source=_source(source, fitted))
     _show(coefficients, timed)
     _write(output, coefficients)
-
-
-def run_probes(settings: Settings, say: Callable[[str], None]) -> list[StepSample]:
-    """Time the steps of one engine on a private stack.
-
-    Raises:
-        ConfigError: If the settings do not name one engine that can be run.
-        ProbeFailed: If a job fails.
-        PrebleError: If the stack cannot be run.
-    """
-    if len(worker_settings(settings)) != 1:
-        raise ConfigError("--measure takes one engine: name one URL, or no devices")
-    if settings.engine == "sglang":
-        require_engine(settings, os.environ)
-    say(f"one instance of engine {settings.engine}: starting")
-    with (
-        private_stack(settings) as stack,
-        PrebleClient(stack.url, api_key=settings.api_key) as client,
-    ):
-        prober = Prober(client, settings)
-        prober.warm_up()
-        return [*prober.prefills(say), *prober.decodes(say)]
-
-
-class Prober:
-    """Sends probes to an engine that does nothing else.
-
-    Args:
-        client: Of its stack.
-        settings: Of the engine.
-    """
-
-    def __init__(self, client: PrebleClient, settings: Settings) -> None:
-        self._client = client
-        self._settings = settings
-        self._rng = random.Random(1)  # noqa: S311 - data, not secrets
-
-    def warm_up(self) -> None:
-        """Let the engine allocate and compile what it does at first."""
-        for _ in range(_WARM_UPS):
-            self._run([self._ids(64)], DECODE_TOKENS)
-
-    def prefills(self, say: Callable[[str], None]) -> Iterator[StepSample]:
-        """Each prefill probe, alone, with new tokens of its own each time."""
-        bases: dict[int, list[int]] = {}
-        for probe in plan_prefills(self._settings):
-            say(f"prefill of {probe.new_tokens} tokens over {probe.base_tokens}")
-            if probe.base_tokens not in bases:
-                bases[probe.base_tokens] = self._held(1, probe.base_tokens)[0]
-            for _ in range(REPEATS):
-                prompt = bases[probe.base_tokens] + self._ids(probe.new_tokens)
-                result = self._run([prompt], 1)[0]
-                sample = prefill_sample(
-                    self._settings, prompt_tokens=len(prompt),
-                    cached_tokens=result.usage.cached_tokens, ttft_s=result.ttft_s,
-                )  # fmt: skip
-                if sample:
-                    yield sample
-
-    def decodes(self, say: Callable[[str], None]) -> Iterator[StepSample]:
-        """Each decode probe, with prompts that the engine has just computed."""
-        prompts: list[list[int]] = []
-        for probe in plan_decodes(self._settings):
-            say(f"decode of {probe.num_requests} requests with {probe.prompt_tokens} tokens each")
-            if prompts and len(prompts[0]) != probe.prompt_tokens:
-                prompts = []
-            prompts += self._held(probe.num_requests - len(prompts), probe.prompt_tokens)
-            for _ in range(REPEATS):
-                if sample := self._decode(probe, prompts):
-                    yield sample
-
-    def _decode(self, probe: DecodeProbe, prompts: Sequence[list[int]]) -> StepSample | None:
-        results = self._run(prompts, DECODE_TOKENS)
-        return decode_sample(
-            self._settings, probe,
-            cached_tokens=min(result.usage.cached_tokens for result in results),
-            # Who joined last saw no other's prefill.
-            token_s=min((each.engine_s - each.ttft_s) / (DECODE_TOKENS - 1) for each in results),
-        )  # fmt: skip
-
-    def _held(self, count: int, num_tokens: int) -> list[list[int]]:
-        """New prompts that the engine now holds."""
-        prompts = [self._ids(num_tokens) for _ in range(count)]
-        if num_tokens:
-            self._run(prompts, 1)
-        return prompts
-
-    def _run(self, prompts: Sequence[list[int]], output_tokens: int) -> list[Result]:
-        sampling = {"max_new_tokens": output_tokens, "temperature": 0.0, "ignore_eos": True}
-        jobs: list[JobFields] = [
-            {"input_ids": prompt, "sampling_params": sampling} for prompt in prompts
-        ]
-        return [self._result(job_id) for job_id in self._client.submit(jobs)]
-
-    def _result(self, job_id: str) -> Result:
-        """What a job delivers in the end. Raises: ProbeFailed."""
-        while not (job := self._client.get(job_id)).status.is_terminal:
-            time.sleep(_POLL_S)
-        if job.result is None:
-            reason = f"{job.error.code}: {job.error.message}" if job.error else job.status
-            raise ProbeFailed(f"job {job_id} did not complete: {reason}")
-        return job.result
-
-    def _ids(self, count: int) -> list[int]:
-        return [self._rng.randint(_FIRST_ID, _LAST_ID) for _ in range(count)]
 
 
 def _check_one_of(**inputs: object) -> None:
@@ -283,15 +157,27 @@ def _read(file: Path) -> bytes:
 
 
 def _write(file: Path, coefficients: Coefficients) -> None:
-    _write_bytes(file, format_coefficients(coefficients))
+    with _created(file) as made:
+        made.write(format_coefficients(coefficients))
+    typer.echo(f"wrote {file}", err=True)
 
 
-def _write_bytes(file: Path, text: bytes) -> None:
+def _keep(timed: Iterable[StepSample], file: Path) -> list[StepSample]:
+    """Write each at once: what was timed is not lost if the rest fails."""
+    kept: list[StepSample] = []
+    with _created(file) as made:
+        for sample in timed:
+            made.write(format_samples([sample]))
+            kept.append(sample)
+    return kept
+
+
+def _created(file: Path) -> FileIO:
+    """The empty file. Raises: ConfigError."""
     try:
-        file.write_bytes(text)
+        return FileIO(file, "w")
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
-    typer.echo(f"wrote {file}", err=True)
 
 
 def _say(what: str) -> None:

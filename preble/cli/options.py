@@ -55,6 +55,10 @@ Install = Annotated[
 Workers = Annotated[int | None, typer.Option(help="Workers to start, each with an engine.")]
 Instance = Annotated[str | None, typer.Option(help="Name of the instance that the worker feeds.")]
 Policy = Annotated[PolicyName | None, typer.Option(help="The rule that picks an instance.")]
+Binding = Annotated[
+    config.Binding | None,
+    typer.Option(help="Assign jobs as they are seen, or late, as instances have use for them."),
+]
 DataDir = Annotated[str | None, typer.Option(help="Folder of the embedded Valkey's data.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None, typer.Option(help="What is logged.")

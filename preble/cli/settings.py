@@ -30,6 +30,7 @@ def settings(
     workers: options.Workers = None,
     redis_url: options.RedisUrl = None,
     policy: options.Policy = None,
+    binding: options.Binding = None,
     pool: options.Pool = None,
     model: options.Model = None,
     tokenizer: options.Tokenizer = None,

@@ -37,6 +37,9 @@ def simulate(
         int | None,
         typer.Option(min=4, help="How many to draw (1000), or to take of the trace (all)."),
     ] = None,
+    skip: Annotated[
+        int, typer.Option(min=0, help="How many at the trace's beginning to leave out.")
+    ] = 0,
     block_size: Annotated[
         int | None, typer.Option(min=1, help="Tokens in a block (64, or the trace's own).")
     ] = None,
@@ -121,7 +124,7 @@ def simulate(
         event_delay_s=event_delay, history_s=history,
     )  # fmt: skip
     plan = Plan(
-        source=Source(workload, str(trace) if trace else None, requests, block_size),
+        source=Source(workload, str(trace) if trace else None, requests, skip, block_size),
         pool=pool, policies=policies, rates_rps=_positives("--rps", rps),
         loads=_positives("--load", load), seeds=tuple(range(seed, seed + seeds)),
         warm_up=warm_up, timeline_s=timeline,

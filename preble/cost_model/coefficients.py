@@ -47,7 +47,8 @@ class Attention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LongRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Extra milliseconds of one request whose new * context tokens exceed `min_product`.
 
-    A single new token is never long: what it reads is in `Attention`.
+    A single new token is never long: what it reads is in `Attention`. The square of the context
+    is for engines that compute the attention of all of it anew, whatever is cached.
     """
 
     min_product: Count = 0
@@ -56,6 +57,7 @@ class LongRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_context_token_ms: NotNegative = 0.0
     per_product_ms: NotNegative = 0.0
     per_new_squared_ms: float = 0.0
+    per_context_squared_ms: NotNegative = 0.0
 
     def at_ms(self, new_tokens: int, context_tokens: int) -> float:
         """The extra of one long request."""
@@ -65,6 +67,7 @@ class LongRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             + self.per_context_token_ms * context_tokens
             + self.per_product_ms * new_tokens * context_tokens
             + self.per_new_squared_ms * new_tokens * new_tokens
+            + self.per_context_squared_ms * context_tokens * context_tokens
         )
 
     def __post_init__(self) -> None:

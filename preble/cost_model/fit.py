@@ -2,6 +2,7 @@
 
     step = constant + rising line in pieces (new tokens) + a * context
            + for each long request: b * new tokens + c * context + d * pairs attended to
+             + e * context squared
 
 All slopes are >= 0, so what comes out is sound however noisy the samples are. From which
 product of new tokens and context on a request is long, the errors at held-out steps decide.
@@ -124,19 +125,20 @@ def _features(sample: StepSample, form: Form) -> list[float]:
     return [1.0, *pieces, float(sample.context_tokens), *_long_features(sample, form)]
 
 
-def _long_features(sample: StepSample, form: Form) -> tuple[float, float, float]:
-    """New tokens, context and pairs of the long requests, which are all or none."""
+def _long_features(sample: StepSample, form: Form) -> tuple[float, float, float, float]:
+    """New tokens, context, pairs and squares of the long requests, which are all or none."""
     new_tokens, context_tokens, num_requests = sample.point
     product = new_tokens * context_tokens / num_requests**2
     if new_tokens <= num_requests or product <= form.min_product:
-        return 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0
     # Among the new tokens each attends to half of them, on average: see `estimate`.
     pairs = new_tokens * (context_tokens - new_tokens / 2) / num_requests
-    return float(new_tokens), float(context_tokens), pairs
+    squares = context_tokens**2 / num_requests
+    return float(new_tokens), float(context_tokens), pairs, squares
 
 
 def _coefficients(x: Sequence[float], form: Form, name: str) -> Coefficients:
-    constant_ms, *slopes_ms, context_ms, long_new_ms, long_context_ms, pair_ms = x
+    constant_ms, *slopes_ms, context_ms, long_new_ms, long_context_ms, pair_ms, square_ms = x
     pieces: list[Piece] = []
     at_start_ms = constant_ms
     for (start, end), slope_ms in zip(pairwise([*form.knots, 0]), slopes_ms, strict=True):
@@ -154,7 +156,8 @@ def _coefficients(x: Sequence[float], form: Form, name: str) -> Coefficients:
             per_new_token_ms=long_new_ms,
             per_context_token_ms=long_context_ms,
             per_product_ms=pair_ms,
-            per_new_squared_ms=-half_ms,
+            per_new_squared_ms=0.0 - half_ms,
+            per_context_squared_ms=square_ms,
         ),
         efficiency=1.0,
     )

@@ -62,8 +62,9 @@ def solve_relative(rows: Floats, values: Floats) -> Floats:
         rows: One for each value; no column is zero everywhere.
         values: Above 0.
     """
-    scale = np.linalg.norm(rows / values[:, None], axis=0)
-    relative = rows / values[:, None] / scale
+    relative = rows / values[:, None]
+    scale: Floats = np.linalg.norm(relative, axis=0)
+    relative /= scale
     ones = np.ones(len(values))
     weights = ones
     x = np.zeros(rows.shape[1])
@@ -71,7 +72,8 @@ def solve_relative(rows: Floats, values: Floats) -> Floats:
         roots = np.sqrt(weights)
         x = solve(relative * roots[:, None], roots)
         weights = _huber_weights(relative @ x - ones)
-    return x / scale
+    unscaled: Floats = x / scale
+    return unscaled
 
 
 def _huber_weights(errors: Floats) -> Floats:

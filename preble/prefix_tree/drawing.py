@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from preble.prefix_tree.matching import holders_of
 from preble.prefix_tree.node import Node
-from preble.prefix_tree.tree import PrefixTree, holders_of
+from preble.prefix_tree.tree import PrefixTree
 
 
 class Drawing(msgspec.Struct, frozen=True):

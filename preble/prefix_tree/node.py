@@ -61,3 +61,16 @@ class Node:
     def is_wanted(self) -> bool:
         """Whether anything but residency keeps it: a request, a job, or what follows it."""
         return bool(self.hits or self.expected or self.children)
+
+
+def share_out(upper: Node, lower: Node, at: int) -> None:
+    """What was said of a run, now `lower`, said of its halves."""
+    part = lower.part
+    upper.expecting, upper.expected = lower.expecting, dict(lower.expected) or NONE
+    upper.holders, upper.hits = lower.holders, dict(lower.hits) or NONE
+    if part:
+        upper.part = {each: held for each, held in part.items() if held < at} or NONE
+        lower.part = {each: held - at for each, held in part.items() if held > at} or NONE
+        for each, held in part.items():
+            if held <= at:
+                lower.holders &= ~(1 << each)

@@ -29,18 +29,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from preble.errors import InvariantError
-from preble.prefix_tree.node import NONE, Keys, Node
-
-
-class Match(msgspec.Struct, gc=False):
-    """How far a prompt is known, and who holds how much of it. Valid until the tree changes."""
-
-    node: Node
-    """Where the deepest known block lies; the root if none is known."""
-    depth: int
-    """Known blocks."""
-    held: list[tuple[int, int]]
-    """Blocks held or expected and the mask of the instances that do, deepest first."""
+from preble.prefix_tree.invariants import violations_of
+from preble.prefix_tree.key_table import KeyTable, parent_of
+from preble.prefix_tree.matching import Match, held_above, holders_of
+from preble.prefix_tree.node import NONE, Keys, Node, share_out
 
 
 class Victim(msgspec.Struct, gc=False):
@@ -57,15 +49,16 @@ class PrefixTree:
 
     def __init__(self) -> None:
         self.root = Node(None, 0, array("Q"))
-        self._index: dict[int, Node] = {}
-        self._held: list[int] = []
+        self.keys = KeyTable()
+        self.held_blocks: list[int] = []
+        """Blocks each holder holds."""
         self.hot_blocks: list[int] = []
-        """Blocks each holder holds that a request in the window, placed there, went through."""
+        """Those of them that a request in the window, placed there, went through."""
         self._changes: list[int] = []
 
     def __len__(self) -> int:
         """Distinct blocks known: held, expected, or part of a request in the window."""
-        return len(self._index)
+        return len(self.keys)
 
     @property
     def cached_blocks(self) -> int:
@@ -74,14 +67,10 @@ class PrefixTree:
 
     def add_holder(self, holder: int) -> None:
         """Make room for an instance's number."""
-        missing = holder + 1 - len(self._held)
-        self._held += [0] * missing
+        missing = holder + 1 - len(self.held_blocks)
+        self.held_blocks += [0] * missing
         self.hot_blocks += [0] * missing
         self._changes += [0] * missing
-
-    def held_blocks(self, holder: int) -> int:
-        """Blocks that an instance holds."""
-        return self._held[holder]
 
     def changes(self, holder: int) -> int:
         """A number that is another one whenever the instance's next victims may be others."""
@@ -98,9 +87,9 @@ class PrefixTree:
 
         Cost: O(log len(keys) + nodes on the way up to where the last one holds).
         """
-        depth = self._known(keys)
-        node = self._node_at(keys[depth - 1], depth) if depth else self.root
-        return Match(node, depth, _held_above(node, depth, holders))
+        depth = self.keys.num_known(keys)
+        node = self.keys.at(keys[depth - 1], depth) if depth else self.root
+        return Match(node, depth, held_above(node, depth, holders))
 
     def resident_depth(self, match: Match, holder: int) -> int:
         """Deepest depth that one instance holds for certain. Cost: O(nodes on the path)."""
@@ -163,13 +152,13 @@ class PrefixTree:
         """
         node, end = self.root, 0
         if parent_key is not None:
-            parent = self._locate(parent_key)
+            parent = self.keys.find(parent_key)
             if parent is None:
                 return False
             node, end = parent, _end_in(parent, parent_key, parent.held_blocks(holder))
-        if known := self._known(keys):
+        if known := self.keys.num_known(keys):
             depth = node.start + end + known
-            node = self._node_at(keys[known - 1], depth)
+            node = self.keys.at(keys[known - 1], depth)
             end = depth - node.start
         self._hold_path(node, end, holder)
         if known < len(keys):
@@ -187,7 +176,7 @@ class PrefixTree:
         """
         at = 0
         while at < len(keys):
-            node = self._locate(keys[at])
+            node = self.keys.find(keys[at])
             held = node.held_blocks(holder) if node else 0
             at += 1
             if node is None or not held:
@@ -272,27 +261,10 @@ class PrefixTree:
 
     # Helpers.
 
-    def _known(self, keys: Sequence[int]) -> int:
-        """How many of the keys are in the tree; with a block, all before it are."""
-        index = self._index
-        if not keys or keys[0] not in index:
-            return 0
-        low, high = 1, len(keys)
-        if keys[-1] in index:
-            return high
-        high -= 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if keys[middle - 1] in index:
-                low = middle
-            else:
-                high = middle - 1
-        return low
-
     def _attach(self, parent: Node, keys: Keys) -> Node:
         node = Node(parent, parent.start + len(parent.keys), keys)
         parent.children[keys[0]] = node
-        self._index.update(dict.fromkeys(keys, node))
+        self.keys.add(keys, node)
         return node
 
     def _extend(self, node: Node, end: int, keys: Keys, holder: int) -> None:
@@ -302,36 +274,16 @@ class PrefixTree:
         is_alone = node.holders == 1 << holder and not node.is_wanted
         if is_alone:
             node.keys += keys
-            self._index.update(dict.fromkeys(keys, node))
+            self.keys.add(keys, node)
             self._count(node, holder, len(keys))
         else:
             self._hold(self._attach(node, keys), holder, len(keys))
 
-    def _node_at(self, key: int, depth: int) -> Node:
-        """The node of a known key that is the `depth`-th block of its prompt."""
-        node = known = self._index[key]
-        while node.start >= depth:
-            node = _parent_of(node)
-        if node is not known:
-            self._index[key] = node
-        return node
-
-    def _locate(self, key: int) -> Node | None:
-        """The node of a key whose depth is not known. Cost: O(run), where it does not end one."""
-        node = known = self._index.get(key)
-        if node is None or known is None:
-            return None
-        while not (node.keys and node.keys[-1] == key) and key not in node.keys:
-            node = _parent_of(node)
-        if node is not known:
-            self._index[key] = node
-        return node
-
     def _split(self, node: Node, at: int) -> Node:
         """Cut a run in two. Returns the upper half, which is new."""
-        parent = _parent_of(node)
+        parent = parent_of(node)
         upper, lower = Node(parent, node.start, node.keys[:at]), node
-        _share_out(upper, lower, at)
+        share_out(upper, lower, at)
         parent.children[upper.keys[0]] = upper
         lower.keys = lower.keys[at:]
         lower.parent, lower.start = upper, upper.start + at
@@ -383,7 +335,7 @@ class PrefixTree:
                 node.part.pop(holder, None)
 
     def _count(self, node: Node, holder: int, added: int) -> None:
-        self._held[holder] += added
+        self.held_blocks[holder] += added
         self._changes[holder] += 1
         if holder in node.hits:
             self.hot_blocks[holder] += added
@@ -396,8 +348,7 @@ class PrefixTree:
                 return
             gone = node.keys[keep:]
             del node.keys[keep:]
-            for key in gone:
-                del self._index[key]
+            self.keys.discard(gone)
             if keep:
                 node.part = {each: held for each, held in node.part.items() if held < keep} or NONE
                 return
@@ -411,60 +362,20 @@ class PrefixTree:
             raise InvariantError(msg)
 
     def _violations(self) -> Iterator[str]:
-        num_keys, held, hot = 0, [0] * len(self._held), [0] * len(self._held)
+        num_keys = 0
+        held, hot = [0] * len(self.held_blocks), [0] * len(self.hot_blocks)
         for node in self.nodes():
             num_keys += len(node.keys)
-            yield from _violations_of(node)
-            if any(self._locate(key) is not node for key in node.keys):
+            yield from violations_of(node)
+            if any(self.keys.find(key) is not node for key in node.keys):
                 yield "a key leads to another node"
             for holder in holders_of(node.holders):
                 held[holder] += node.held_blocks(holder)
                 hot[holder] += node.held_blocks(holder) if holder in node.hits else 0
-        if num_keys != len(self._index):
+        if num_keys != len(self):
             yield "the table of keys and the runs differ"
-        if held != self._held or hot != self.hot_blocks:
+        if held != self.held_blocks or hot != self.hot_blocks:
             yield "blocks held or hot are counted wrongly"
-
-
-def holders_of(mask: int) -> Iterator[int]:
-    """Numbers in a mask, lowest first."""
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest
-
-
-def _held_above(node: Node, depth: int, holders: int) -> list[tuple[int, int]]:
-    """Walk to the root: whom a node is the first to know, it knows deepest."""
-    held: list[tuple[int, int]] = []
-    while holders and node.parent is not None:
-        if here := (node.holders | node.expecting) & holders:
-            holders &= ~here
-            held += _held_parts(node, depth, here) if node.part else ((depth, here),)
-        depth, node = node.start, node.parent
-    if holders:
-        held.append((0, holders))
-    return held
-
-
-def _held_parts(node: Node, depth: int, here: int) -> list[tuple[int, int]]:
-    """The same for one node of which some instances hold only the first blocks."""
-    parts: list[tuple[int, int]] = []
-    for holder, blocks in node.part.items():
-        bit, end = 1 << holder, node.start + blocks
-        if here & bit & ~node.expecting and end < depth:
-            here &= ~bit
-            parts.append((end, bit))
-    parts.sort(reverse=True)
-    return [(depth, here), *parts] if here else parts
-
-
-def _parent_of(node: Node) -> Node:
-    """Of a node that has one: any but the root."""
-    if node.parent is None:
-        msg = "prefix tree: a known block has no place"
-        raise InvariantError(msg)
-    return node.parent
 
 
 def _end_in(node: Node, key: int, likely: int) -> int:
@@ -477,19 +388,6 @@ def _end_in(node: Node, key: int, likely: int) -> int:
     return run.index(key) + 1
 
 
-def _share_out(upper: Node, lower: Node, at: int) -> None:
-    """What was said of a run, now `lower`, said of its halves."""
-    part = lower.part
-    upper.expecting, upper.expected = lower.expecting, dict(lower.expected) or NONE
-    upper.holders, upper.hits = lower.holders, dict(lower.hits) or NONE
-    if part:
-        upper.part = {each: held for each, held in part.items() if held < at} or NONE
-        lower.part = {each: held - at for each, held in part.items() if held > at} or NONE
-        for each, held in part.items():
-            if held <= at:
-                lower.holders &= ~(1 << each)
-
-
 def _take_one(counts: dict[int, int], holder: int) -> int:
     """Count one less. Returns what is left; nothing is kept of zero."""
     left = counts[holder] - 1
@@ -498,32 +396,3 @@ def _take_one(counts: dict[int, int], holder: int) -> int:
     else:
         del counts[holder]
     return left
-
-
-def _violations_of(node: Node) -> Iterator[str]:
-    parent = node.parent
-    if parent is None or parent.children.get(node.keys[0]) is not node:
-        yield "a node is not its parent's child"
-        return
-    if node.start != parent.start + len(parent.keys):
-        yield "a run does not begin where its parent ends"
-    if parent.parent is not None:
-        yield from _violations_between(parent, node)
-    if not all(0 < held < len(node.keys) for held in node.part.values()):
-        yield "a part is none or all"
-    if not all(count > 0 for counts in (node.hits, node.expected) for count in counts.values()):
-        yield "a count of zero was kept"
-    if set(holders_of(node.expecting)) != set(node.expected):
-        yield "the mask of who expects and the counts differ"
-    if not node.is_wanted and node.most_held_blocks < len(node.keys):
-        yield "blocks that nothing keeps were kept"
-
-
-def _violations_between(parent: Node, node: Node) -> Iterator[str]:
-    holders = set(holders_of(node.holders))
-    if node.holders & ~parent.holders or holders & set(parent.part):
-        yield "a block is held without the one before it"
-    if set(node.part) - holders:
-        yield "who holds a part is not a holder"
-    if node.expecting & ~parent.expecting:
-        yield "a block is expected without the one before it"

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
-from preble.simulator.workload import Workload, create_workload, head, load_trace, with_load
+from preble.errors import ConfigError
+from preble.simulator.workload import Workload, create_workload, load_trace, with_load
 
 DEFAULT_REQUESTS: Final = 1_000
 DEFAULT_BLOCK_SIZE: Final = 64
@@ -21,12 +23,14 @@ class Source(msgspec.Struct, frozen=True):
         trace: Path of a file.
         num_requests: How many to draw, or the first so many of the trace; None for
             `DEFAULT_REQUESTS`, or for the whole trace.
+        skip_requests: How many at the trace's beginning are left out, with their time.
         block_size: Tokens in a block; None for `DEFAULT_BLOCK_SIZE`, or for the trace's own.
     """
 
     workload: str | None = None
     trace: str | None = None
     num_requests: int | None = None
+    skip_requests: int = 0
     block_size: int | None = None
 
     def load(self, *, seed: int, rps: float | None) -> Workload:
@@ -60,4 +64,11 @@ def _traced(source: Source, seed: int, rps: float | None) -> Workload:
     """One copy of a trace serves all rates: they only stretch it."""
     path = Path(source.trace or "")
     workload = load_trace(path, seed=seed, rps=rps, block_size=source.block_size)
-    return head(workload, source.num_requests) if source.num_requests else workload
+    end = source.num_requests and source.skip_requests + source.num_requests
+    requests = workload.requests[source.skip_requests : end]
+    if not requests:
+        raise ConfigError(f"{path} has {len(workload.requests)} requests: all would be skipped")
+    start_s = requests[0].at_s
+    return replace(
+        workload, requests=tuple(replace(one, at_s=one.at_s - start_s) for one in requests)
+    )

@@ -42,7 +42,7 @@ _COLUMNS: Final[tuple[_Column, ...]] = (
 
 def table(report: Report) -> Table:
     """A line for each policy and load: means over the seeds."""
-    shown = Table(title=_title(report), title_justify="left")
+    shown = Table(title=title(report), title_justify="left")
     shown.add_column("policy")
     shown.add_column("load", justify="right")
     for column in _COLUMNS:
@@ -72,7 +72,8 @@ def _cells(runs: Sequence[Figures]) -> list[str]:
     return [format(fmean(map(column.value, runs)), column.form) for column in _COLUMNS]
 
 
-def _title(report: Report) -> str:
+def title(report: Report) -> str:
+    """What was simulated, in a line."""
     plan = report.plan
     source = plan.source.workload or plan.source.trace
     engine = plan.pool.engine

@@ -79,11 +79,11 @@ def test_a_worker_stopped_past_its_lease_is_refused_and_begins_anew(tmp_path: Pa
 
 
 def test_rq_info_shows_true_counts_and_changes_nothing(tmp_path: Path) -> None:
-    with stack(tmp_path, instances=1, emulated_speed="1", slots="4") as running:
+    with stack(tmp_path, instances=1, emulated_speed="1", slots="4", wait_jobs="2") as running:
         ids = running.submit(prompts(12, max_new_tokens=120))
-        eventually(lambda: running.job(ids[3])["status"] == "running")
+        eventually(lambda: running.job(ids[5])["status"] == "running")
         shown = rq_info(running)
-        assert "queue default.instance.gpu0 8, 4 executing, 0 finished, 0 failed" in shown
+        assert "queue default.instance.gpu0 6, 6 executing, 0 finished, 0 failed" in shown
         assert "busy default.instance.gpu0" in shown
         running.signal("gpu0", signal.SIGSTOP)
         rq_info(running)  # with a silent worker, RQ's own cleaning would fail its jobs

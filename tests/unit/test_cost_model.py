@@ -69,7 +69,7 @@ def test_a_step_is_the_totals_of_its_requests() -> None:
 
 
 @for_every_model
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_more_tokens_never_cost_less(model: CostModel, data: st.DataObject) -> None:
     context = data.draw(st.integers(1, 100_000), "context")
@@ -80,7 +80,7 @@ def test_more_tokens_never_cost_less(model: CostModel, data: st.DataObject) -> N
 
 
 @for_every_model
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_steps_of_as_many_requests_cost_more_with_more_tokens(
     model: CostModel, data: st.DataObject
@@ -108,7 +108,7 @@ def naive_run_s(model: CostModel, contexts: list[int], num_steps: int) -> float:
 
 
 @for_every_model
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     contexts=st.lists(st.integers(1, 3_000), min_size=1, max_size=24),
     num_steps=st.integers(0, 200),
@@ -128,7 +128,7 @@ def test_a_decode_run_is_the_sum_of_its_steps_across_every_bend(contexts: list[i
 
 
 @for_every_model
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     requests=COUNTS,
     context=st.integers(256, 400_000),
@@ -142,6 +142,7 @@ def test_as_many_decode_steps_end_within_some_seconds_as_a_run_of_them_takes(
     assert model.decode_run_s(requests, context, steps + 1) > seconds
 
 
+@settings(deadline=None)
 @given(requests=COUNTS, context=st.integers(256, 400_000), steps=st.integers(0, 3_000))
 def test_a_run_that_has_just_ended_is_counted_whole(
     requests: int, context: int, steps: int

@@ -1,19 +1,21 @@
 """`preble fit-cost`: three inputs, one file; each wrong use is one line with the reason."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 import pytest
 
-from preble.cli import fit_cost, run
+from preble.bench import steps
+from preble.cli import run
 from preble.client import JobFields, Result, Usage
 from preble.client.replies import Job
 from preble.config import Settings
 from preble.cost_model import load_coefficients, load_cost_model
 from preble.cost_model.samples import StepSample, format_samples, parse_samples
+from preble.errors import ConfigError
 from preble.messages import JobState
 from preble.serve.private import PrivateStack
 
@@ -104,8 +106,8 @@ def test_two_engines_cannot_be_measured_at_once() -> None:
     settings = Settings(
         engine="http", engine_url="http://127.0.0.1:1,http://127.0.0.1:2", tokenizer="/tok"
     )
-    with pytest.raises(fit_cost.ConfigError, match="takes one engine"):
-        fit_cost.run_probes(settings, print)
+    with pytest.raises(ConfigError, match="takes one engine"):
+        list(steps.run(settings, print))
 
 
 class FakeStack:
@@ -151,12 +153,12 @@ def test_measured_steps_are_kept_beside_the_fit(
     told: list[Settings] = []
 
     @contextmanager
-    def stack(settings: Settings) -> Iterator[PrivateStack]:
+    def stack(settings: Settings) -> Generator[PrivateStack]:
         told.append(settings)
         yield PrivateStack("http://127.0.0.1:1", 1)
 
-    monkeypatch.setattr(fit_cost, "private_stack", stack)
-    monkeypatch.setattr(fit_cost, "PrebleClient", FakeStack)
+    monkeypatch.setattr(steps, "private_stack", stack)
+    monkeypatch.setattr(steps, "PrebleClient", FakeStack)
     made = tmp_path / "made.json"
 
     assert run(["fit-cost", "--measure", "--engine", "emulated", "-o", str(made)]) == 0
@@ -179,11 +181,11 @@ def test_a_failed_probe_ends_the_measurement(
             return Job(job_id, JobState.FAILED, 0.0)
 
     @contextmanager
-    def stack(_: Settings) -> Iterator[PrivateStack]:
+    def stack(_: Settings) -> Generator[PrivateStack]:
         yield PrivateStack("http://127.0.0.1:1", 1)
 
-    monkeypatch.setattr(fit_cost, "private_stack", stack)
-    monkeypatch.setattr(fit_cost, "PrebleClient", Failing)
+    monkeypatch.setattr(steps, "private_stack", stack)
+    monkeypatch.setattr(steps, "PrebleClient", Failing)
     made = tmp_path / "made.json"
 
     assert run(["fit-cost", "--measure", "--engine", "emulated", "-o", str(made)]) == 1

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preble.cost_model import StepCorrection
@@ -67,6 +67,7 @@ def test_long_steps_outvote_short_ones() -> None:
     assert correction.factor == pytest.approx(2.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(DURATIONS, DURATIONS)))
 def test_it_is_always_a_number_within_its_range(pairs: list[tuple[float, float]]) -> None:
     correction = StepCorrection(window=8, min_observations=2)

@@ -1,36 +1,211 @@
 """The window H: what counts, and when it stops counting."""
 
-import pytest
+from dataclasses import dataclass
 
-from preble.history import DEFAULT_OUTPUT_TOKENS, History
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preble.history import DEFAULT_OUTPUT_TOKENS, Account, History, reordered
+from preble.prefix_tree import Node, PrefixTree
+
+WINDOW_S = 180.0
+KEYS = (1, 2, 3)
+
+
+def history_of(
+    num_accounts: int, *, window_s: float = WINDOW_S
+) -> tuple[History, PrefixTree, list[Account]]:
+    tree = PrefixTree()
+    history = History(window_s, tree)
+    accounts = [Account(holder) for holder in range(num_accounts)]
+    history.arrange([None] * num_accounts)
+    for row, account in enumerate(accounts):
+        tree.add_holder(account.holder)
+        account.row = row
+    return history, tree, accounts
+
+
+def place(
+    history: History, account: Account, *, prefill_s: float = 0.0, token_decode_s: float = 0.0,
+    now_s: float = 0.0, leaf: Node | None = None, is_exploit: bool = False,
+) -> None:  # fmt: skip
+    history.place(
+        account, leaf, prefill_s=prefill_s, token_decode_s=token_decode_s,
+        is_exploit=is_exploit, now_s=now_s,
+    )  # fmt: skip
+
+
+def leaf_of(tree: PrefixTree, num_blocks: int = 3) -> Node:
+    keys = KEYS[:num_blocks]
+    return tree.insert(keys, tree.match(keys, 1))
 
 
 def test_load_is_prefill_plus_decode_of_the_average_output() -> None:
-    """L = (1 + 2) + (0.1 + 0.2) · mean(10, 30) = 3 + 0.3 · 20 = 9."""
-    history = History(180)
-    history.place(1.0, 0.1, now_s=0)
-    history.place(2.0, 0.2, now_s=1)
-    history.observe_output(10, now_s=2)
-    history.observe_output(30, now_s=3)
-    assert history.load_s(now_s=4) == pytest.approx(9.0)
+    """L = (1 + 2) + (0.1 + 0.2) * mean(10, 30) = 3 + 0.3 * 20 = 9."""
+    history, _, (account,) = history_of(1)
+    place(history, account, prefill_s=1.0, token_decode_s=0.1)
+    place(history, account, prefill_s=2.0, token_decode_s=0.2, now_s=1)
+    history.observe_output(account, 10, now_s=2)
+    history.observe_output(account, 30, now_s=3)
+    assert history.load_s[0] == pytest.approx(9.0)
 
 
-def test_before_any_output_the_papers_default_stands_in() -> None:
-    assert History(180).average_output_tokens(now_s=0) == DEFAULT_OUTPUT_TOKENS
+def test_before_any_output_the_released_codes_default_stands_in() -> None:
+    history, _, (account,) = history_of(1)
+    place(history, account, token_decode_s=1.0)
+    assert history.load_s[0] == account.average_output_tokens == DEFAULT_OUTPUT_TOKENS
+
+
+def test_instances_are_told_apart() -> None:
+    history, _, accounts = history_of(2)
+    place(history, accounts[0], prefill_s=1.0)
+    history.observe_output(accounts[1], 10, now_s=0)
+    assert history.load_s.tolist() == [1.0, 0.0]
+    assert history.requests.tolist() == [1.0, 0.0]
+    assert accounts[0].average_output_tokens == DEFAULT_OUTPUT_TOKENS
 
 
 def test_requests_and_outputs_leave_the_window() -> None:
-    history = History(180)
-    history.place(1.0, 0.1, now_s=0)
-    history.observe_output(10, now_s=0)
-    history.place(2.0, 0.0, now_s=100)
-    assert history.load_s(now_s=179.9) == pytest.approx(1.0 + 2.0 + 0.1 * 10)
-    assert history.load_s(now_s=180) == pytest.approx(2.0)
-    assert history.average_output_tokens(now_s=180) == DEFAULT_OUTPUT_TOKENS
+    history, _, (account,) = history_of(1)
+    place(history, account, prefill_s=1.0, token_decode_s=0.1, now_s=0)
+    history.observe_output(account, 10, now_s=0)
+    place(history, account, prefill_s=2.0, now_s=100)
+    history.expire(179.9)
+    assert history.load_s[0] == pytest.approx(1.0 + 2.0 + 0.1 * 10)
+    history.expire(180)
+    assert history.load_s[0] == pytest.approx(2.0)
+    assert account.average_output_tokens == DEFAULT_OUTPUT_TOKENS
+    assert len(history) == 1
 
 
 def test_no_rounding_error_outlives_a_lull() -> None:
-    history = History(1)
+    history, _, (account,) = history_of(1, window_s=1)
     for step in range(1_000):
-        history.place(0.1, 0.7, now_s=step / 1_000)
-    assert history.load_s(now_s=10) == 0.0
+        place(history, account, prefill_s=0.1, token_decode_s=0.7, now_s=step / 1_000)
+    history.expire(10)
+    assert history.load_s[0] == 0.0
+
+
+def test_a_request_of_the_window_keeps_its_blocks_known() -> None:
+    history, tree, (account,) = history_of(1)
+    place(history, account, leaf=leaf_of(tree), now_s=0)
+    place(history, account, leaf=leaf_of(tree, 2), now_s=100)
+    assert (len(tree), len(account.leaves)) == (3, 2)
+    history.expire(180)
+    assert (len(tree), len(account.leaves)) == (2, 1)
+    history.expire(280)
+    assert len(tree) == 0
+
+
+def test_the_window_can_be_cut_short() -> None:
+    history, tree, accounts = history_of(2)
+    place(history, accounts[0], leaf=leaf_of(tree), prefill_s=1.0)
+    place(history, accounts[1], prefill_s=2.0)
+    history.expire_oldest()
+    assert history.load_s.tolist() == [0.0, 2.0]
+    assert len(tree) == 0
+    history.expire_oldest()
+    with pytest.raises(IndexError):
+        history.expire_oldest()
+
+
+def test_what_is_forgotten_of_one_account_stays_of_the_others() -> None:
+    history, tree, accounts = history_of(2)
+    for account in accounts:
+        place(history, account, leaf=leaf_of(tree), prefill_s=1.0, is_exploit=True)
+        history.observe_output(account, 10, now_s=0)
+    history.forget(accounts[0])
+    assert history.load_s.tolist() == [0.0, 1.0]
+    assert history.exploits.tolist() == [0.0, 1.0]
+    assert len(history) == 1
+    history.expire(180)
+    assert history.requests.tolist() == [0.0, 0.0]
+
+
+def test_columns_follow_their_accounts_to_other_rows() -> None:
+    history, _, accounts = history_of(2)
+    place(history, accounts[0], prefill_s=1.0)
+    place(history, accounts[1], prefill_s=2.0)
+    history.arrange([1, None, 0])
+    accounts[0].row, accounts[1].row = 2, 0
+    assert history.load_s.tolist() == [2.0, 0.0, 1.0]
+    history.expire_oldest()
+    assert history.load_s.tolist() == [2.0, 0.0, 0.0]
+
+
+def test_reordered_rows_are_copies() -> None:
+    table = reordered(reordered(history_of(0)[0].load_s.reshape(1, 0), [None, None]), [1, 0, None])
+    assert table.shape == (1, 3)
+
+
+# Running sums, against sums.
+
+times = st.integers(0, 30)
+accounts_drawn = st.integers(0, 2)
+events = st.one_of(
+    st.tuples(
+        st.just("place"), accounts_drawn, times, st.integers(0, 9), st.integers(0, 9),
+        st.booleans(),
+    ),
+    st.tuples(st.just("output"), accounts_drawn, times, st.integers(1, 50)),
+    st.tuples(st.just("forget"), accounts_drawn),
+    st.tuples(st.just("cut")),
+)  # fmt: skip
+
+
+@dataclass
+class Naive:
+    """All that is in the window, summed up anew each time."""
+
+    placed: list[tuple[int, float, int, int, bool]]
+    outputs: list[tuple[int, float, int]]
+
+    def forget(self, account: int) -> None:
+        self.placed = [each for each in self.placed if each[0] != account]
+        self.outputs = [each for each in self.outputs if each[0] != account]
+
+    def expire(self, now_s: float) -> None:
+        self.placed = [each for each in self.placed if each[1] > now_s - WINDOW_S]
+        self.outputs = [each for each in self.outputs if each[1] > now_s - WINDOW_S]
+
+    def sums(self, account: int) -> tuple[float, float, float]:
+        placed = [each for each in self.placed if each[0] == account]
+        tokens = [each[2] for each in self.outputs if each[0] == account]
+        average = sum(tokens) / len(tokens) if tokens else DEFAULT_OUTPUT_TOKENS
+        load_s = sum(each[2] + each[3] * average for each in placed)
+        return load_s, len(placed), sum(each[4] for each in placed)
+
+
+@given(st.lists(events, max_size=60))
+def test_running_sums_are_the_sums(told: list[tuple[str, int, int, int, int, bool]]) -> None:
+    history, _, accounts = history_of(3)
+    naive, now_s = Naive([], []), 0.0
+    for kind, *rest in told:
+        if kind == "cut":
+            if naive.placed:
+                naive.placed.pop(0)
+                history.expire_oldest()
+            continue
+        number = rest[0]
+        account = accounts[number]
+        if kind == "forget":
+            naive.forget(number)
+            history.forget(account)
+            continue
+        now_s += rest[1]
+        naive.expire(now_s)
+        history.expire(now_s)
+        if kind == "output":
+            naive.outputs.append((number, now_s, rest[2]))
+            history.observe_output(account, rest[2], now_s=now_s)
+        else:
+            _, _, prefill_s, token_decode_s, is_exploit = rest
+            naive.placed.append((number, now_s, prefill_s, token_decode_s, bool(is_exploit)))
+            place(
+                history, account, prefill_s=prefill_s, token_decode_s=token_decode_s,
+                is_exploit=bool(is_exploit), now_s=now_s,
+            )  # fmt: skip
+        told_sums = zip(history.load_s, history.requests, history.exploits, strict=True)
+        for at, sums in enumerate(told_sums):
+            assert sums == pytest.approx(naive.sums(at))

@@ -9,7 +9,6 @@ from collections import Counter
 import pytest
 from policies import BLOCK, Pool, blocks, costs, decision
 
-
 # longest_prefix
 
 
