@@ -62,11 +62,12 @@ class Pool:
             placed = PlacedJob(job, InstanceId(name), _spec(tokens), pack_keys(keys))
             self.scheduler.restore(placed, now_s=0)
 
-    def assign(self, *keys: int, tokens: int = 0, now_s: float = 0.0) -> Assignment:
+    def assign(self, *keys: int, tokens: int = 0, job: str = "", now_s: float = 0.0) -> Assignment:
         """Place a prompt of these blocks; if not told, it is as long, and a token without any."""
         spec = _spec(tokens or len(keys) * BLOCK or 1)
-        job = WaitingJob(JobId(f"job{next(self._serial)}"), "ingress", spec, pack_keys(keys))
-        assignment = self.scheduler.assign(job, now_s=now_s)
+        job_id = JobId(job or f"job{next(self._serial)}")
+        waiting = WaitingJob(job_id, "ingress", spec, pack_keys(keys))
+        assignment = self.scheduler.assign(waiting, now_s=now_s)
         assert assignment
         return assignment
 

@@ -28,6 +28,8 @@ _KNOTS: Final = (8, 16, 32, 64, 128, 192, 256, 384, 512, 1024)
 weights to computing."""
 _LONG_PRODUCTS: Final = (0, 1024**2)
 """Where requests may begin to be long: at once, or where the published fits have it."""
+_LEAST_SHARE: Final = 0.01
+"""Of the quickest step, what the emptiest costs at least: nothing is free."""
 _MIN_POINTS: Final = 6
 _FOLDS: Final = 5
 
@@ -102,6 +104,7 @@ def _solve(samples: Sequence[StepSample], form: Form, name: str) -> Coefficients
     used = rows.any(axis=0)
     x = np.zeros(rows.shape[1])
     x[used] = solve_relative(rows[:, used], values_ms)
+    x[0] = max(x[0], _LEAST_SHARE * values_ms.min())
     return _coefficients([_rounded(float(each)) for each in x], form, name)
 
 

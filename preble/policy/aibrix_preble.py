@@ -20,13 +20,13 @@ changes). Costs are running sums, where theirs walk all nodes for every request:
 microseconds, so that they come back to exactly zero.
 """
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from typing import Final
 
 import numpy as np
 
 from preble.history import Column
-from preble.messages import InstanceId
+from preble.messages import InstanceId, JobId
 from preble.policy.choice import Choice, Options, Rule, cheapest
 
 WINDOW_S: Final = 180.0
@@ -54,6 +54,8 @@ class _Node:
     @property
     def cost_us(self) -> int:
         """Its part of the cost of each of its instances."""
+        if not self.requests:
+            return 0
         prefill_s = self.requests * self.run_s / len(self.instances)
         return round(_US_PER_S * (prefill_s + NODE_DECODE_S))
 
@@ -69,11 +71,7 @@ class Histogram:
         """Of the nodes that an instance took requests of, also those that went elsewhere."""
         self.cost_us: Counter[InstanceId] = Counter()
         self._nodes: dict[_NodeName, _Node] = {}
-        self._placed: deque[tuple[float, _NodeName]] = deque()
-
-    def __len__(self) -> int:
-        """Nodes and requests kept."""
-        return len(self._nodes) + len(self._placed)
+        self._placed: OrderedDict[JobId, tuple[float, _NodeName]] = OrderedDict()
 
     def keep_only(self, live: set[InstanceId]) -> None:
         """Drop instances that are gone. Cost: O(nodes) if some are, else O(instances)."""
@@ -87,18 +85,30 @@ class Histogram:
 
     def expire(self, now_s: float) -> None:
         """Forget what is older than the window. Cost: amortized O(instances) a request."""
-        while self._placed and self._placed[0][0] <= now_s - WINDOW_S:
-            name = self._placed.popleft()[1]
+        while self._placed:
+            job_id, (at_s, _) = next(iter(self._placed.items()))
+            if at_s > now_s - WINDOW_S:
+                return
+            name = self.forget(job_id)
+            if name is not None and not self._nodes[name].requests:
+                del self._nodes[name]
+
+    def forget(self, job_id: JobId) -> _NodeName | None:
+        """A request was only planned, or is placed anew. Returns its node; None if unknown.
+
+        The node stays, for the run of a prompt that comes again is no other one.
+        """
+        _, name = self._placed.pop(job_id, (0.0, None))
+        if name is not None:
             self._add(name, -1)
-            if not self._nodes[name].requests:
-                self._count(self._nodes.pop(name), -1)
+        return name
 
     def place(self, options: Options, instance_id: InstanceId) -> None:
         """A request goes to an instance. Cost: O(blocks of its prompt)."""
         name: _NodeName = options.keys[-1] if options.keys else options.job_id
         if name not in self._nodes:
             self._nodes[name] = _Node(_run_s(options))
-        self._placed.append((options.now_s, name))
+        self._placed[options.job_id] = options.now_s, name
         self._add(name, 1)
         for each in {*options.keys, name} & self._nodes.keys():
             self._join(self._nodes[each], instance_id)
@@ -131,9 +141,10 @@ def aibrix_preble() -> Rule:
     histogram = Histogram()
 
     def choose(options: Options) -> Choice:
-        ids = [each.record.instance_id for each in options.fleet.rows]
+        ids = options.fleet.ids
         histogram.keep_only(set(ids))
         histogram.expire(options.now_s)
+        histogram.forget(options.job_id)
         choice = _choose(options, ids, histogram)
         histogram.place(options, ids[choice.row])
         return choice

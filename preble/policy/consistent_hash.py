@@ -43,7 +43,7 @@ class _Ring:
     """
 
     def __init__(self, ids: Sequence[InstanceId]) -> None:
-        self.ids = ids
+        self.ids = list(ids)
         places = sorted(
             (xxh3_64_intdigest(f"{instance_id}#{number}".encode()), row)
             for row, instance_id in enumerate(ids)
@@ -71,9 +71,8 @@ def consistent_hash() -> Rule:
         key = prefix_key(options)
         if key is None:
             return Choice(cheapest(jobs, jobs), "no_key", jobs)
-        ids = [each.record.instance_id for each in options.fleet.rows]
-        if ids != ring.ids:
-            ring = _Ring(ids)
+        if options.fleet.ids != ring.ids:
+            ring = _Ring(options.fleet.ids)
         rows = ring.clockwise(key)
         row = int(rows[(jobs < _most_jobs(options))[rows].argmax()])
         return Choice(row, "home" if row == rows[0] else "next_on_ring")

@@ -95,15 +95,16 @@ def smg() -> Rule:
        jobs <= 1.5 * mean or jobs <= mean + margin.
     3. Else it spills: the least expected wait.
 
-    margin = min(64, max(4, 2 * sqrt(mean)))
+    margin = max(4, 2 * sqrt(mean))
     expected wait = backlog tokens / 2000 + 0.15 * k / (1 - k), in seconds; k is the used part
     of the KV cache
 
-    Source: smg 1.13, `cache_aware` and `least_load`. Differs: its margin is capped by "two
-    standard deviations" of the jobs in flight, read here as those of a Poisson count. Backlog
-    and k are what the scheduler counts (k from the prompts of the outstanding jobs, at most
-    0.999), not the engines' last report. Left out: what is off by default (overlap decay,
-    temperature), and the warm-up share of new workers.
+    Source: smg 1.13, `cache_aware` and `least_load`. Differs: its margin of 64 is capped by
+    "two standard deviations" of the jobs in flight, read here as those of a Poisson count; the
+    64 themselves never matter then, for from a mean of 16 on the ratio does. Backlog and k are
+    what the scheduler counts (k from the prompts of the outstanding jobs, at most 0.999), not
+    the engines' last report. Left out: what is off by default (overlap decay, temperature), and
+    the warm-up share of new workers.
     """
 
     def choose(options: Options) -> Choice:
@@ -147,7 +148,7 @@ def _is_match(options: Options) -> bool:
 
 def _is_above_mean(jobs: Column, row: int) -> bool:
     mean = float(jobs.mean())
-    margin = min(BALANCE_JOBS, max(SMG_LEAST_MARGIN_JOBS, 2 * mean**0.5))
+    margin = max(SMG_LEAST_MARGIN_JOBS, 2 * mean**0.5)
     return bool(jobs[row] > max(BALANCE_RATIO * mean, mean + margin))
 
 

@@ -141,13 +141,13 @@ def _by_policy(report: Report) -> list[tuple[str, list[Figures]]]:
 
 
 def _by_load(runs: Iterable[Figures]) -> dict[float, list[Figures]]:
-    """By percent of the load, or by rate; ascending."""
+    """By percent of the load, or by rate; ascending. A trace's own rate varies a little."""
     ordered = sorted(runs, key=_load)
     return {load: list(same) for load, same in groupby(ordered, key=_load)}
 
 
 def _load(run: Figures) -> float:
-    return round(run.rps, 3) if run.load is None else 100 * run.load
+    return round(run.rps, 2) if run.load is None else 100 * run.load
 
 
 def _load_label(report: Report) -> str:

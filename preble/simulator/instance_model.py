@@ -237,8 +237,10 @@ class InstanceModel:
 
     def _admit(self) -> Run | None:
         """Move the next waiting run in, if it fits."""
+        if len(self._running) >= self._settings.slots:
+            return None  # nor is one chosen: hits may have changed when a slot is free
         run = self._waiting.peek()
-        if run is None or len(self._running) >= self._settings.slots:
+        if run is None:
             return None
         hits = self._hit_blocks(run)
         if not self._has_room(run, hits):

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from itertools import groupby
 from statistics import fmean
 from typing import Final
 
@@ -47,9 +46,11 @@ def table(report: Report) -> Table:
     shown.add_column("load", justify="right")
     for column in _COLUMNS:
         shown.add_column(column.title, justify="right")
-    for (load, _, policy), runs in groupby(report.runs, key=_setting):
-        share = "" if load is None else f"{load:.0%}"
-        shown.add_row(policy, share, *_cells(list(runs)))
+    seeds = len(report.plan.seeds)
+    for first in range(0, len(report.runs), seeds):
+        runs = report.runs[first : first + seeds]
+        share = "" if runs[0].load is None else f"{runs[0].load:.0%}"
+        shown.add_row(runs[0].policy, share, *_cells(runs))
     return shown
 
 
@@ -61,11 +62,6 @@ def to_csv(report: Report) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _setting(run: Figures) -> tuple[float | None, float, str]:
-    # A trace's own rate differs from seed to seed, so it is no setting.
-    return run.load, 0.0 if run.load is not None else round(run.rps, 1), run.policy
 
 
 def _cells(runs: Sequence[Figures]) -> list[str]:

@@ -109,8 +109,8 @@ class NaiveEngine:
         budget = self.rules.chunk_tokens
         for run in [run for run in self.running if run not in self.decoding]:
             budget -= self.share(run, budget)
-        while budget > 0 and (run := self.admit()):
-            budget -= self.share(run, budget)
+        while budget > 0 and (admitted := self.admit()):
+            budget -= self.share(admitted, budget)
 
     def share(self, run: NaiveRun, budget: int) -> int:
         tokens = min(budget, run.prefill_end - run.kv, self.available())
@@ -246,7 +246,7 @@ def advance(engine: InstanceModel, told: dict[int, int | None]) -> list[Run]:
 
 def key_of(path: tuple[int, ...]) -> int:
     """A number of its own for each prefix."""
-    return sum((digit + 1) * 3**place for place, digit in enumerate(path)) + 1
+    return int("1" + "".join(map(str, path)), 2)
 
 
 paths = st.lists(st.integers(0, 1), max_size=5).map(tuple)

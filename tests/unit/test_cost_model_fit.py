@@ -3,11 +3,13 @@
 import random
 import statistics
 
+import msgspec
 import numpy as np
 import pytest
 
 from preble.config import Settings
-from preble.cost_model import CostModel, load_cost_model
+from preble.cost_model import CostModel, load_coefficients, load_cost_model
+from preble.cost_model.coefficients import LongRequest
 from preble.cost_model.fit import fit, predicted_s, relative_error
 from preble.cost_model.least_squares import solve
 from preble.cost_model.probes import (
@@ -60,6 +62,17 @@ def test_models_with_halves_and_jumps_come_back_within_a_few_percent(name: str) 
     found = errors(CostModel(fit(samples, name="x").coefficients), samples)
     assert statistics.median(found) < 0.01
     assert found[int(0.9 * len(found))] < 0.04
+
+
+def test_an_engine_that_attends_to_all_context_anew_is_recognised() -> None:
+    """SGLang's torch_native attention does: what is cached saves its linear layers alone."""
+    coefficients = load_coefficients("llama3_8b_h100")
+    anew = LongRequest(per_context_squared_ms=5e-4)
+    true = CostModel(msgspec.structs.replace(coefficients, long_request=anew))
+    samples = probed(true)
+    fitted = fit(samples, name="x").coefficients
+    assert errors(CostModel(fitted), samples)[-1] < 0.02
+    assert fitted.long_request.per_context_squared_ms == pytest.approx(5e-4, rel=0.02)
 
 
 @pytest.mark.parametrize("seed", range(5))

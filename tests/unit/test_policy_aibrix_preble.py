@@ -57,6 +57,17 @@ def test_shares_a_node_among_its_instances() -> None:
     assert costs(decided) == pytest.approx(2 * [prefill_s(640, 640) + NODE_DECODE_S])
 
 
+def test_a_longer_prompt_brings_its_instance_to_the_nodes_of_its_prefixes() -> None:
+    """4 blocks on a, then 12 that begin with them on b: both share the first node."""
+    pool = Pool("aibrix_preble")
+    pool.end(pool.assign(*blocks(4)))
+    assert pool.assign(*blocks(12)).instance_id == "b"
+    first_s = prefill_s(256, 256) / 2 + NODE_DECODE_S
+    second_s = prefill_s(512, 768) * 8 / 12 + NODE_DECODE_S
+    decided = pool.assign(*blocks(1, branch=1))
+    assert costs(decided) == pytest.approx([first_s, first_s + second_s])
+
+
 def test_takes_the_holder_with_fewest_requests_in_the_window() -> None:
     """Three prompts went to a, b, a: b has had fewer, though it has more jobs now."""
     pool = Pool("aibrix_preble")
@@ -74,6 +85,14 @@ def test_forgets_what_leaves_its_window() -> None:
     pool.assign(*blocks(10))
     assert costs(pool.assign(*blocks(1, branch=1), now_s=179.9))[0]
     assert costs(pool.assign(*blocks(1, branch=2), now_s=180))[0] == 0
+
+
+def test_counts_a_job_once_however_often_it_is_planned() -> None:
+    pool = Pool("aibrix_preble")
+    for _ in range(3):
+        pool.assign(*blocks(10), job="again")
+    decided = pool.assign(*blocks(1, branch=1))
+    assert costs(decided) == pytest.approx([prefill_s(640, 640) + NODE_DECODE_S, 0])
 
 
 def test_drops_who_left() -> None:

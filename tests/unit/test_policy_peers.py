@@ -138,15 +138,17 @@ def test_smg_spills_only_from_the_matched_instance() -> None:
 
 
 def test_smg_margin_follows_the_mean() -> None:
-    """Jobs 12, 0, 0: mean 4, margin max(4, 2 * 2) = 4, so above max(6, 8) it spills.
-
-    Jobs 8, 2, 2: mean 4 as well, and 8 is not more than 8.
-    """
-    for jobs, expected in (("c00", ("b", "spill")), ("822", ("a", "longest_prefix"))):
+    """Mean 9, margin max(4, 2 * 3) = 6: above max(13.5, 15) it spills. Mean 20: above 30."""
+    for jobs, expected in (
+        ((15, 6, 6), ("a", "longest_prefix")),
+        ((16, 5, 6), ("b", "spill")),
+        ((30, 15, 15), ("a", "longest_prefix")),
+        ((31, 14, 15), ("b", "spill")),
+    ):
         pool = Pool("smg", "abc")
         pool.holds("a", *blocks(10))
         for name, number in zip("abc", jobs, strict=True):
-            pool.load(name, int(number, 16))
+            pool.load(name, number)
         assert decision(pool.assign(*blocks(10))) == expected
 
 

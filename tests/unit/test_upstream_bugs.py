@@ -1,4 +1,4 @@
-"""What the paper's released scheduler got wrong, one test for each fault, named by what is right."""
+"""What the paper's released scheduler got wrong: a test for each fault, named by what is right."""
 
 import pytest
 from scheduler_support import (
