@@ -3,6 +3,8 @@
 L_i = sum over the requests r placed on instance i in the last H seconds of
       PrefillTime(missed tokens of r on i) + DecodeTime(average output on i in H)
 
+With few outputs observed on i, the average is that of all instances.
+
 Source: Preble, Algorithm 2. Kept as running sums in one column for each instance, so that
 reading L of all instances is a few array operations, and every request is added once and
 expired once. The prefix tree's hits are counted for exactly the requests in the window.
@@ -26,6 +28,10 @@ Column = npt.NDArray[np.float64]
 
 Table = npt.NDArray[np.float64]
 """Columns, one after another."""
+
+MIN_OUTPUTS: Final = 10
+"""Observed on an instance in the window before its own mean counts, not that of all. One that
+is overloaded ends few requests, short ones first: its own mean would draw more to it."""
 
 _COLUMNS: Final = 3
 
@@ -52,13 +58,6 @@ class Account:
         self.token_decode_s = 0.0
         self.output_tokens = 0
         self.num_outputs = 0
-
-    @property
-    def average_output_tokens(self) -> float:
-        """Mean output length observed in the window."""
-        if not self.num_outputs:
-            return DEFAULT_OUTPUT_TOKENS
-        return self.output_tokens / self.num_outputs
 
 
 class _Placed(msgspec.Struct, frozen=True, gc=False):
@@ -94,6 +93,10 @@ class History:
         self._tree = tree
         self._placed: deque[_Placed] = deque()
         self._outputs: deque[_Output] = deque()
+        self._output_tokens = 0
+        """Of all instances."""
+        self._unknown: set[Account] = set()
+        """Those of which too few outputs were observed."""
         self._set_table(np.zeros((_COLUMNS, 0)))
 
     def __len__(self) -> int:
@@ -113,8 +116,10 @@ class History:
         for leaf in account.leaves:
             self._tree.unhit(leaf, account.holder)
         self._placed = deque(each for each in self._placed if each.account is not account)
+        self._output_tokens -= account.output_tokens
         self._outputs = deque(each for each in self._outputs if each.account is not account)
         account.clear()
+        self._unknown.discard(account)
         self._table[:, account.row] = 0.0
 
     def place(
@@ -178,11 +183,27 @@ class History:
     def _count_output(self, account: Account, one: int, tokens: int) -> None:
         account.num_outputs += one
         account.output_tokens += tokens
+        self._output_tokens += tokens
         self._weigh(account)
+        for each in self._unknown:
+            self._weigh(each)
 
     def _weigh(self, account: Account) -> None:
-        decode_s = account.token_decode_s * account.average_output_tokens
+        if account.num_outputs >= MIN_OUTPUTS:
+            self._unknown.discard(account)
+            average_tokens = account.output_tokens / account.num_outputs
+        else:
+            self._unknown.add(account)
+            average_tokens = self._average_output_tokens
+        decode_s = account.token_decode_s * average_tokens
         self.load_s[account.row] = account.prefill_s + decode_s
+
+    @property
+    def _average_output_tokens(self) -> float:
+        """Mean output length observed on all instances in the window."""
+        if not self._outputs:
+            return DEFAULT_OUTPUT_TOKENS
+        return self._output_tokens / len(self._outputs)
 
     def _set_table(self, table: Table) -> None:
         self._table = table

@@ -1,6 +1,6 @@
 """Make benchmarks/results/policies.{md,json}: every policy on every workload and trace.
 
-    python tools/policy_table.py --traces FOLDER [--requests N] [--jobs N]
+    python tools/policy_table.py --traces FOLDER [--jobs N]
 
 FOLDER holds the traces, by the names below; a trace that is not there is left out, and said.
 Loads are shares of what least_outstanding sustains. One seed: read small gaps as none.
@@ -22,7 +22,24 @@ from preble.simulator.report import Figures
 from preble.simulator.run import EngineSettings
 from preble.simulator.source import Source
 
-WORKLOADS: Final = ("toolbench", "embodied", "programming", "video", "loogle", "mixed",
+WORKLOADS: Final = {
+    "toolbench": 4_000,
+    "embodied": 5_000,
+    "programming": 2_000,
+    "video": 1_200,
+    "loogle": 800,
+    "mixed": 2_500,
+    "shared_prefix": 2_500,
+}
+"""Requests of each: enough for queues to grow where they do."""
+TRACES: Final = {
+    "mooncake_conversation.jsonl.gz": 2_500,
+    "leval_docqa.jsonl.gz": 2_074,
+    "claude_code_sessions.jsonl.gz": 1_000,
+    "azure_conversation_2023.csv": 3_000,
+}
+"""Likewise, from their beginnings."""
+LOADS: Final = ("toolbench", "embodied", "programming", "video", "loogle", "mixed",
                     "shared_prefix")  # fmt: skip
 TRACES: Final = {
     "mooncake": "mooncake_conversation.jsonl.gz",
@@ -41,26 +58,26 @@ def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=Path, required=True)
-    parser.add_argument("--requests", type=int, default=1_500)
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     reports: dict[str, Report] = {}
-    for name, source in sources(asked.traces, asked.requests):
+    for name, source in sources(asked.traces):
         print(f"{name}: simulating", file=sys.stderr, flush=True)
         try:
             reports[name] = simulate(plan_of(source), jobs=asked.jobs, on_run=_be_quiet)
         except PrebleError as error:
             print(f"{name}: left out: {error}", file=sys.stderr)
             continue
-        write(reports, asked.requests)
+        write(reports)
     return 0
 
 
-def sources(traces: Path, requests: int) -> Iterator[tuple[str, Source]]:
+def sources(traces: Path) -> Iterator[tuple[str, Source]]:
     """What is simulated, by name."""
-    for name in WORKLOADS:
+    for name, requests in WORKLOADS.items():
         yield name, Source(workload=name, num_requests=requests)
-    for name, file in TRACES.items():
+    for file, requests in TRACES.items():
+        name = file.partition(".")[0]
         if (traces / file).exists():
             yield name, Source(trace=str(traces / file), num_requests=requests)
         else:
@@ -75,12 +92,12 @@ def plan_of(source: Source) -> Plan:
     return Plan(source=source, pool=pool, policies=policies, loads=LOADS)
 
 
-def write(reports: dict[str, Report], requests: int) -> None:
+def write(reports: dict[str, Report]) -> None:
     """Both files, anew after each source."""
     OUT.mkdir(parents=True, exist_ok=True)
     rows = [row(name, run) for name, report in reports.items() for run in report.runs]
     (OUT / "policies.json").write_text(json.dumps(rows, indent=0) + "\n")
-    (OUT / "policies.md").write_text("\n".join(_page(reports, requests)) + "\n")
+    (OUT / "policies.md").write_text("\n".join(_page(reports)) + "\n")
 
 
 def row(name: str, run: Figures) -> dict[str, Any]:
@@ -107,10 +124,10 @@ def row(name: str, run: Figures) -> dict[str, Any]:
     }
 
 
-def _page(reports: dict[str, Report], requests: int) -> Iterator[str]:
+def _page(reports: dict[str, Report]) -> Iterator[str]:
     yield "# Every policy on every workload and trace"
     yield ""
-    yield f"Made by `python tools/policy_table.py --traces FOLDER --requests {requests}`"
+    yield "Made by `python tools/policy_table.py --traces FOLDER`"
     yield f"(Python {platform.python_version()}; figures do not depend on the machine)."
     yield ""
     yield f"{INSTANCES} instances, `{COST_MODEL}`, {KV_CAPACITY_TOKENS:,} KV tokens each, chunk"
@@ -128,6 +145,8 @@ def _table(name: str, report: Report) -> Iterator[str]:
     first = [by_cell[report.plan.policies[0], load] for load in LOADS]
     yield ""
     yield f"## {name}"
+    yield ""
+    yield f"{first[0].num_requests} requests measured."
     yield ""
     heads = [f"{load:.0%} ({run.rps:.2f}/s)" for load, run in zip(LOADS, first, strict=True)]
     yield f"| policy | {' | '.join(heads)} |"
