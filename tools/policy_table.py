@@ -39,14 +39,7 @@ TRACES: Final = {
     "azure_conversation_2023.csv": 3_000,
 }
 """Likewise, from their beginnings."""
-LOADS: Final = ("toolbench", "embodied", "programming", "video", "loogle", "mixed",
-                    "shared_prefix")  # fmt: skip
-TRACES: Final = {
-    "mooncake": "mooncake_conversation.jsonl.gz",
-    "leval": "leval_docqa.jsonl.gz",
-    "coding": "claude_code_sessions.jsonl.gz",
-    "azure": "azure_conversation_2023.csv",
-}
+
 LOADS: Final = (0.8, 0.95, 1.1)
 INSTANCES: Final = 8
 KV_CAPACITY_TOKENS: Final = 198_516
