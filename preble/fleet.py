@@ -120,6 +120,12 @@ class Fleet:
         return lost_s
 
     @property
+    def free_slots(self) -> Column:
+        """Jobs that each engine could run beside those placed there."""
+        slots: Column = np.array([each.record.slots for each in self.rows], dtype=float)
+        return slots - self.outstanding
+
+    @property
     def num_placed(self) -> list[int]:
         """`outstanding` as a list."""
         return [len(instance.placed) for instance in self.rows]

@@ -22,6 +22,7 @@ import numpy as np
 from msgspec.structs import astuple
 
 from preble.cost_model import load_cost_model
+from preble.credit import Credit
 from preble.fleet import Fleet
 from preble.instance import Instance, PlacedRequest
 from preble.messages import (
@@ -207,22 +208,17 @@ class Scheduler:
         Returns:
             What to move now; take a failed move back with `forget`.
 
-        Cost: that of `assign` for each job.
+        Cost: that of `assign` for each job, if any instance has credit.
         """
-        if not self._fleet.instances:
+        if not self.has_credit(credit_s):
             return []
         self._expire(now_s)
-        backlog_s = self._fleet.backlog_s.copy()
-        outstanding = self._fleet.outstanding.copy()
+        credit = Credit(self._fleet, credit_s)
         final: list[Assignment] = []
         virtual: list[JobId] = []
         for job in jobs:
             assignment, placed = self._decide(job, now_s)
-            instance = placed.instance
-            row = instance.account.row
-            if backlog_s[row] < credit_s and outstanding[row] < instance.record.slots:
-                backlog_s[row] += placed.prefill_s
-                outstanding[row] += 1
+            if credit.take(placed):
                 self._remember(placed)
                 final.append(assignment)
             else:
@@ -230,6 +226,10 @@ class Scheduler:
         for job_id in virtual:
             self._fleet.forget(job_id)
         return final
+
+    def has_credit(self, credit_s: float) -> bool:
+        """Whether a plan would move anything that waits. Cost: O(instances)."""
+        return Credit(self._fleet, credit_s).is_left
 
     def ended(self, end: JobEnded, *, now_s: float) -> None:
         """A job ended: learn from it, drop what was expected of it."""

@@ -198,12 +198,19 @@ class Leadership:
 
         Changes: notes whether any job is left waiting.
         """
+        if not self._may_place():
+            return False
         waiting = await self._broker.peek(self._settings.window_jobs)
         ingress = {job.job_id: job.ingress for job in waiting}
         decided = [(ingress[each.job_id], each) for each in self._decide(waiting)]
         has_moved = bool(decided) and any(await self._route(decided))
         self._has_waiting = bool(waiting)
         return has_moved
+
+    def _may_place(self) -> bool:
+        """Whether it is worth a look at what waits."""
+        settings = self._settings
+        return settings.binding == "eager" or self._scheduler.has_credit(settings.credit_s)
 
     def _decide(self, waiting: list[WaitingJob]) -> list[Assignment]:
         now_s = self._clock.now_s()

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from preble.config import PolicyName, WaitOrder
+from preble.config import Binding, PolicyName, WaitOrder
 from preble.errors import ConfigError
 from preble.simulator.matrix import Plan, Report
 from preble.simulator.matrix import simulate as run_plan
@@ -84,6 +84,15 @@ def simulate(
             "below 1, requests are retracted when memory runs out.",
         ),
     ] = 1.0,
+    binding: Annotated[
+        Binding, typer.Option(help="Assign requests as they come, or late, planned.")
+    ] = "eager",
+    credit: Annotated[
+        float, typer.Option(min=0.001, help="Seconds of prefill that `late` gives ahead.")
+    ] = 0.5,
+    window: Annotated[
+        int, typer.Option(min=1, help="Requests that `late` plans at once.")
+    ] = 64,
     wait_queue: Annotated[
         WaitOrder, typer.Option(help="Order of what waits in front of an engine.")
     ] = "fcfs",
@@ -121,7 +130,8 @@ def simulate(
     policies: tuple[PolicyName, ...] = tuple(_policy(name) for name in policy.split(","))
     pool = PoolSettings(
         policy=policies[0], engine=engine, speeds=_speeds(speeds, instances),
-        event_delay_s=event_delay, history_s=history,
+        event_delay_s=event_delay, history_s=history, binding=binding, credit_s=credit,
+        window_jobs=window,
     )  # fmt: skip
     plan = Plan(
         source=Source(workload, str(trace) if trace else None, requests, skip, block_size),

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from preble.config import PolicyName
+from preble.config import Binding, PolicyName
 from preble.simulator.run import EngineSettings
 from preble.simulator.workload.request import TimedRequest
 
@@ -16,6 +16,9 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
         speeds: One for each instance: how many times faster than predicted it runs.
         event_delay_s: From an engine's step to the scheduler's knowing of it.
         history_s: The window H.
+        binding: When a request is bound to its instance.
+        credit_s: Seconds of prefill that late binding gives an instance ahead.
+        window_jobs: Requests that late binding plans at once.
     """
 
     policy: PolicyName
@@ -23,6 +26,9 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     speeds: tuple[float, ...]
     event_delay_s: float = 0.005
     history_s: float = 180.0
+    binding: Binding = "eager"
+    credit_s: float = 0.5
+    window_jobs: int = 64
 
 
 class Served(msgspec.Struct, frozen=True):

@@ -11,15 +11,15 @@ step is planned. Nothing depends on chance or on the order of a hash: the same w
 settings give the same decisions in every process.
 
 Requests wait in an ingress queue until the scheduler assigns them. It is asked whenever a
-request has come or a message was heard, and decides itself whether the time has come.
+request has come or a message was heard; with late binding it leaves waiting what no instance
+has credit for.
 """
 
-from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, islice
 from typing import Final
 
 from preble.cost_model import load_cost_model
@@ -86,7 +86,6 @@ class _Replay:
         self, workload: Workload, settings: PoolSettings, timeline_s: float | None
     ) -> None:
         self._requests = workload.requests
-        self._event_delay_s = settings.event_delay_s
         self._now_s = 0.0
         self._due: list[tuple[float, int, int, Callable[[], object]]] = []
         self._serials = count()
@@ -99,7 +98,8 @@ class _Replay:
         self._records = _records(settings)
         self._event_seqs = [0] * len(self._engines)
         self._sampling = SamplingParams(max_new_tokens=_longest_output(workload))
-        self._ingress: deque[WaitingJob] = deque()
+        self._settings = settings
+        self._ingress: dict[JobId, WaitingJob] = {}
         self._assignments: dict[int, Assignment] = {}
         self._served: dict[int, Served] = {}
         self._timeline = _Timeline(self._engines, timeline_s)
@@ -136,17 +136,25 @@ class _Replay:
     def _arrive(self, number: int) -> None:
         request = self._requests[number]
         spec = JobSpec(request.prompt_tokens, self._sampling)
-        self._ingress.append(WaitingJob(JobId(str(number)), _NAME, spec, request.block_keys))
+        job = WaitingJob(JobId(str(number)), _NAME, spec, request.block_keys)
+        self._ingress[job.job_id] = job
         self._assign()
         self._expect_arrival(number + 1)
 
     def _assign(self) -> None:
-        """Assign the first that wait, as long as the scheduler does."""
-        while self._ingress:
-            assignment = self._scheduler.assign(self._ingress[0], now_s=self._now_s)
-            if assignment is None:
+        """Assign what waits, or as much of it as the instances have credit for."""
+        waiting = islice(self._ingress.values(), self._settings.window_jobs)
+        if self._settings.binding == "late":
+            if not self._ingress:
                 return
-            self._ingress.popleft()
+            planned = self._scheduler.plan(
+                list(waiting), credit_s=self._settings.credit_s, now_s=self._now_s
+            )
+        else:
+            decided = (self._scheduler.assign(job, now_s=self._now_s) for job in waiting)
+            planned = [assignment for assignment in decided if assignment]
+        for assignment in planned:
+            del self._ingress[assignment.job_id]
             self._submit(assignment)
 
     def _submit(self, assignment: Assignment) -> None:
@@ -182,7 +190,7 @@ class _Replay:
         self._event_seqs[index] += 1
         record = self._records[index]
         batch = EventBatch(record.instance_id, record.epoch, self._event_seqs[index], events)
-        self._tell(partial(self._scheduler.fold, batch))
+        self._tell(partial(self._hear_events, batch))
 
     def _tell_end(self, index: int, run: Run) -> None:
         if run.number in self._served:
@@ -197,7 +205,11 @@ class _Replay:
         self._tell(partial(self._hear_end, end))
 
     def _tell(self, hear: Callable[[], object]) -> None:
-        self._at(self._now_s + self._event_delay_s, _Rank.MESSAGE, hear)
+        self._at(self._now_s + self._settings.event_delay_s, _Rank.MESSAGE, hear)
+
+    def _hear_events(self, batch: EventBatch) -> None:
+        self._scheduler.fold(batch)
+        self._assign()
 
     def _hear_end(self, end: JobEnded) -> None:
         self._scheduler.ended(end, now_s=self._now_s)

@@ -36,6 +36,9 @@ STEMS: tuple[Prompt, ...] = (
     (5, 5, 5),
 )
 PROMPTS = sorted({stem[:end] for stem in STEMS for end in range(1, len(stem) + 1)})
+ASKED = sorted({stem[:end] for stem in STEMS for end in (4, len(stem))})
+"""What requests ask for: few ends, or the tree would soon be all nodes of one block."""
+
 UNKNOWN_KEY = 1
 
 holders = st.integers(0, HOLDERS - 1)
@@ -152,14 +155,23 @@ class PrefixTreeMachine(RuleBasedStateMachine):
         if is_known:
             self.naive.held[holder].update(prefixes_of(prompt))
 
-    @rule(prompt=prompts, holder=holders)
+    @rule(prompt=st.sampled_from(ASKED), holder=holders)
     def store_whole(self, prompt: Prompt, holder: int) -> None:
         assert self.tree.store(keys_of(prompt), holder)
         self.naive.held[holder].update(prefixes_of(prompt))
 
+    @precondition(lambda self: self.naive.held[0] or self.naive.held[1])
+    @rule(holder=st.integers(0, 1), pick=picks, cut=cuts)
+    def evict(self, holder: int, pick: int, cut: int) -> None:
+        """Blocks in a row, deepest first, as engines evict; those that follow are lost, too."""
+        held = sorted(self.naive.held[holder])
+        if held:
+            prompt = held[pick % len(held)]
+            self.remove(prompt, holder, max(cut, len(prompt) - 3))
+
     @rule(prompt=prompts, holder=holders, cut=cuts)
     def remove(self, prompt: Prompt, holder: int, cut: int) -> None:
-        """Part of a run or all of it, deepest first, as engines evict."""
+        """The same, whether they are held or not, or only the first of them are."""
         start = cut % len(prompt)
         self.tree.remove([*keys_of(prompt)[:start:-1], keys_of(prompt)[start]], holder)
         self.naive.drop(prompt[: start + 1], holder)
@@ -178,7 +190,7 @@ class PrefixTreeMachine(RuleBasedStateMachine):
             self.tree.clear(holder)
             self.naive.held[holder].clear()
 
-    @rule(prompt=prompts, holder=holders, is_computed=st.booleans())
+    @rule(prompt=st.sampled_from(ASKED), holder=holders, is_computed=st.booleans())
     def place(self, prompt: Prompt, holder: int, *, is_computed: bool) -> None:
         keys = keys_of(prompt)
         leaf = self.tree.insert(keys, self.tree.match(keys, EVERYBODY))
@@ -200,6 +212,14 @@ class PrefixTreeMachine(RuleBasedStateMachine):
     def leave_the_window(self, pick: int) -> None:
         request = self.naive.window.pop(pick % len(self.naive.window))
         self.tree.unhit(request.leaf, request.holder)
+
+    @rule()
+    def lull(self) -> None:
+        """All that was asked for is computed and forgotten."""
+        while self.naive.computing:
+            self.compute(0)
+        while self.naive.window:
+            self.leave_the_window(0)
 
     @rule(prompt=prompts, mask=st.integers(0, EVERYBODY))
     def ask_some(self, prompt: Prompt, mask: int) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from preble.config import PolicyName
@@ -115,3 +116,21 @@ def test_processes_with_other_hash_seeds_decide_alike() -> None:
         for seed in ("1", "2")
     }
     assert len(outputs) == 1
+
+
+def test_late_binding_keeps_what_no_instance_has_use_for() -> None:
+    """Two prompts of their own at once: the instance's credit is spent on the first."""
+    requests = workload(*(request(0, *range(100 * n, 100 * n + 60)) for n in range(1, 4)))
+    late = msgspec.structs.replace(pool(1.0), binding="late", credit_s=0.001)
+    eager = replay(requests, pool(1.0)).served
+    served = replay(requests, late).served
+    assert [one.admitted_at_s for one in eager[:2]] == [0, 0]
+    assert served[0].admitted_at_s == 0
+    assert served[1].admitted_at_s >= served[0].first_token_at_s
+    assert served[2].admitted_at_s >= served[1].first_token_at_s
+
+
+def test_late_binding_loses_no_request() -> None:
+    requests = workload(*(request(n / 50, n % 7, n, n + 1) for n in range(1, 200)))
+    late = msgspec.structs.replace(pool(1.0, 0.5), binding="late", window_jobs=8)
+    assert len(replay(requests, late).served) == 199
