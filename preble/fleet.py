@@ -179,7 +179,7 @@ class Fleet:
         """
         leaf = self.tree.insert(keys, match) if keys else None
         placed = PlacedRequest(
-            job_id, instance, leaf, keys[-1] if keys else None, prompt_tokens=prompt_tokens,
+            job_id, instance, leaf, None if leaf is None else keys[-1], prompt_tokens=prompt_tokens,
             miss_tokens=prompt_tokens - hit_tokens, prefill_s=prefill_s, placed_at_s=now_s,
         )  # fmt: skip
         account = instance.account

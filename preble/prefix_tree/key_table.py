@@ -21,9 +21,18 @@ class KeyTable:
         """Keys."""
         return len(self._nodes)
 
-    def add(self, keys: Iterable[int], node: Node) -> None:
-        """These keys are in the node's run."""
-        self._nodes.update(dict.fromkeys(keys, node))
+    def add(self, keys: Sequence[int], node: Node) -> bool:
+        """These keys are in the node's run.
+
+        Returns:
+            False, and nothing has changed, if one of them is known or comes twice: two
+            prefixes have the same 64-bit key.
+        """
+        new = dict.fromkeys(keys, node)
+        if len(new) < len(keys) or not self._nodes.keys().isdisjoint(new):
+            return False
+        self._nodes.update(new)
+        return True
 
     def discard(self, keys: Iterable[int]) -> None:
         """These keys are known no more."""
@@ -46,11 +55,17 @@ class KeyTable:
                 high = middle - 1
         return low
 
-    def at(self, key: int, depth: int) -> Node:
-        """The node of a known key that is the `depth`-th block of its prompt."""
+    def at(self, key: int, depth: int) -> Node | None:
+        """The node of a known key that is the `depth`-th block of its prompt.
+
+        Returns:
+            None if it is not: another prefix has the same 64-bit key.
+        """
         node = entry = self._nodes[key]
         while node.start >= depth:
             node = parent_of(node)
+        if depth > node.start + len(node.keys) or node.keys[depth - node.start - 1] != key:
+            return None
         if node is not entry:
             self._nodes[key] = node
         return node

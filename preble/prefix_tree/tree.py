@@ -88,7 +88,9 @@ class PrefixTree:
         Cost: O(log len(keys) + nodes on the way up to where the last one holds).
         """
         depth = self.keys.num_known(keys)
-        node = self.keys.at(keys[depth - 1], depth) if depth else self.root
+        node = self.keys.at(keys[depth - 1], depth) if depth else None
+        if node is None:
+            return Match(self.root, 0, [(0, holders)])
         return Match(node, depth, held_above(node, depth, holders))
 
     def resident_depth(self, match: Match, holder: int) -> int:
@@ -145,7 +147,8 @@ class PrefixTree:
             parent_key: The block that the run follows; None if it begins a prompt.
 
         Returns:
-            False if the run follows an unknown block: nothing has changed, events are missing.
+            False if the run follows an unknown block, or has a key of another prefix: it is
+            left out.
 
         Changes: splits at most one node, adds at most one.
         Cost: O(len(keys) + nodes on the path not held before).
@@ -158,12 +161,12 @@ class PrefixTree:
             node, end = parent, _end_in(parent, parent_key, parent.held_blocks(holder))
         if known := self.keys.num_known(keys):
             depth = node.start + end + known
-            node = self.keys.at(keys[known - 1], depth)
-            end = depth - node.start
+            deepest = self.keys.at(keys[known - 1], depth)
+            if deepest is None:
+                return False
+            node, end = deepest, depth - deepest.start
         self._hold_path(node, end, holder)
-        if known < len(keys):
-            self._extend(node, end, array("Q", keys[known:]), holder)
-        return True
+        return known == len(keys) or self._extend(node, end, array("Q", keys[known:]), holder)
 
     def remove(self, keys: Sequence[int], holder: int) -> None:
         """An instance has evicted these blocks, and so all that follow them.
@@ -197,8 +200,10 @@ class PrefixTree:
 
     # What requests want.
 
-    def insert(self, keys: Sequence[int], match: Match) -> Node:
+    def insert(self, keys: Sequence[int], match: Match) -> Node | None:
         """The node that ends with a prompt's last full block, made if need be.
+
+        None if one of its keys is that of another prefix: such a prompt has no place here.
 
         Args:
             keys: Block keys of the prompt.
@@ -211,9 +216,7 @@ class PrefixTree:
         node, known = match.node, match.depth
         if known - node.start < len(node.keys):
             node = self._split(node, known - node.start)
-        if known < len(keys):
-            node = self._attach(node, array("Q", keys[known:]))
-        return node
+        return node if known == len(keys) else self._attach(node, array("Q", keys[known:]))
 
     def hit(self, leaf: Node, holder: int) -> None:
         """A request that ends in `leaf` was placed on an instance. Cost: O(path)."""
@@ -261,23 +264,28 @@ class PrefixTree:
 
     # Helpers.
 
-    def _attach(self, parent: Node, keys: Keys) -> Node:
+    def _attach(self, parent: Node, keys: Keys) -> Node | None:
         node = Node(parent, parent.start + len(parent.keys), keys)
+        if not self.keys.add(keys, node):
+            return None
         parent.children[keys[0]] = node
-        self.keys.add(keys, node)
         return node
 
-    def _extend(self, node: Node, end: int, keys: Keys, holder: int) -> None:
+    def _extend(self, node: Node, end: int, keys: Keys, holder: int) -> bool:
         """Blocks that follow block `end` of a node which the instance holds as far as there."""
         if end < len(node.keys):
             node = self._split(node, end)
         is_alone = node.holders == 1 << holder and not node.is_wanted
         if is_alone:
+            if not self.keys.add(keys, node):
+                return False
             node.keys += keys
-            self.keys.add(keys, node)
             self._count(node, holder, len(keys))
-        else:
-            self._hold(self._attach(node, keys), holder, len(keys))
+            return True
+        child = self._attach(node, keys)
+        if child is not None:
+            self._hold(child, holder, len(keys))
+        return child is not None
 
     def _split(self, node: Node, at: int) -> Node:
         """Cut a run in two. Returns the upper half, which is new."""

@@ -1,7 +1,7 @@
 """Decisions of `e2` worked by hand from the paper's pseudocode (Algorithms 1 and 2).
 
-A block is 10 tokens and a letter, a token costs 1 ms. Until an instance has ended a job, each
-request of its window counts with 45 output tokens: 45 ms. `load(gpu, n)` adds n ms to its L.
+A block is 10 tokens and a letter, a token costs 1 ms. Until a job has ended, each request of
+the window counts with 45 output tokens: 45 ms. `load(gpu, n)` adds n ms to its L.
 """
 
 import pytest
@@ -103,7 +103,7 @@ def test_of_equal_costs_the_one_with_fewer_jobs_then_the_lower_id() -> None:
 def test_the_decode_of_every_request_of_the_window_counts_with_the_average_output() -> None:
     """Outputs of 10 and 30 tokens: 20 on average. L = (100 + 20) + (50 + 20) = 190, ended or not.
 
-    gpu1 has seen no output: (100 + 45) + (50 + 45) = 240.
+    gpu1 has ended nothing: it is judged by what gpu0 saw.
     """
     stage = Stage()
     jobs = [stage.put(GPU0, "a" * 10), stage.put(GPU0, "b" * 5)]
@@ -111,7 +111,16 @@ def test_the_decode_of_every_request_of_the_window_counts_with_the_average_outpu
     stage.put(GPU1, "d" * 5)
     for job, output_tokens in zip(jobs, (10, 30), strict=True):
         stage.end(job, GPU0, output_tokens=output_tokens)
-    assert costs_ms(stage.assign("u")) == {"gpu0": (190, 0, 10), "gpu1": (240, 0, 10)}
+    assert costs_ms(stage.assign("u")) == {"gpu0": (190, 0, 10), "gpu1": (190, 0, 10)}
+
+
+def test_ten_outputs_make_an_instances_own_average() -> None:
+    """gpu0: 10 * (10 + 20). gpu1 ended one, of 130: with all it is (10 * 20 + 130) / 11 = 30."""
+    stage = Stage()
+    for _ in range(10):
+        stage.end(stage.put(GPU0, "a"), GPU0, output_tokens=20)
+    stage.end(stage.put(GPU1, "a" * 10), GPU1, output_tokens=130)
+    assert costs_ms(stage.assign("u")) == {"gpu0": (300, 0, 10), "gpu1": (130, 0, 10)}
 
 
 @pytest.mark.parametrize(("now_s", "load_ms"), [(179, 190), (180, 70), (181, 95), (190, 0)])

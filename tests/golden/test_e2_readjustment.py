@@ -1,7 +1,7 @@
 """When `e2` sends exploits elsewhere, worked by hand from section 3.2 of the paper.
 
-A block is 10 tokens and a letter, a token costs 1 ms. Until an instance has ended a job, each
-request of its window counts with 45 output tokens: 45 ms. `load(gpu, n)` adds n ms to its L.
+A block is 10 tokens and a letter, a token costs 1 ms. Until a job has ended, each request of
+the window counts with 45 output tokens: 45 ms. `load(gpu, n)` adds n ms to its L.
 """
 
 import pytest
@@ -100,12 +100,16 @@ def test_a_few_waits_mean_nothing() -> None:
 
 
 def test_one_request_makes_the_copy_which_then_attracts_others_by_its_cost() -> None:
-    """Then S is expected on gpu1. gpu0's L: 10 requests of 10 + 1 = 110, and 10 to compute;
-    gpu1's L: 90 + 45 = 135. So gpu0 is cheaper again."""  # fmt: skip
+    """Then S is expected on gpu1. Outputs had 1 token: gpu0's L is 10 * (10 + 1), gpu1's 90 + 1,
+    and with the next request and one of 8 tokens 11 + 9 more."""  # fmt: skip
     stage = stage_with_waits(100, 300)
     assert decided(stage.assign("SSSSSSSSz", now_s=100)) == (GPU1, "replicated")
     assignment = stage.assign("SSSSSSSSy", now_s=100)
-    assert costs_ms(assignment) == {"gpu0": (110, 0, 10), "gpu1": (135, 0, 10)}
+    assert costs_ms(assignment) == {"gpu0": (110, 0, 10), "gpu1": (91, 0, 10)}
+    assert decided(assignment) == (GPU1, "exploit")
+    stage.load(GPU1, 53, now_s=100)  # 8 tokens and one of output
+    assignment = stage.assign("SSSSSSSSx", now_s=100)
+    assert costs_ms(assignment) == {"gpu0": (110, 0, 10), "gpu1": (111, 0, 10)}
     assert decided(assignment) == (GPU0, "exploit")
 
 

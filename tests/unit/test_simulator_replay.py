@@ -131,6 +131,6 @@ def test_late_binding_keeps_what_no_instance_has_use_for() -> None:
 
 
 def test_late_binding_loses_no_request() -> None:
-    requests = workload(*(request(n / 50, n % 7, n, n + 1) for n in range(1, 200)))
+    requests = workload(*(request(n / 50, 1000 + n % 7, 2000 + n, 3000 + n) for n in range(199)))
     late = msgspec.structs.replace(pool(1.0, 0.5), binding="late", window_jobs=8)
     assert len(replay(requests, late).served) == 199
