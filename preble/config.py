@@ -111,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_run_s: Seconds = 3600.0
     """Longest run of one job in an engine; beyond, it fails."""
     cost_model: str = "mistral_7b_a6000"
+    """A shipped one's name, or a path that ends in `.json`, which scheduler and worker read."""
     chunk_tokens: Positive = 2048
     """Most prompt tokens computed in one step (chunked prefill)."""
     emulated_speed: Seconds = 1.0

@@ -37,9 +37,9 @@ def test_keys_that_contradict_each_other_never_break_the_tree(
                     tree.expect(leaf, holder)
                     placed.append((leaf, holder))
             case "end" if placed:
-                leaf, holder = placed.pop(0)
-                tree.unexpect(leaf, holder)
-                tree.unhit(leaf, holder)
+                leaf, where = placed.pop(0)
+                tree.unexpect(leaf, where)
+                tree.unhit(leaf, where)
             case _:
                 tree.clear(holder)
         tree.check_invariants()
