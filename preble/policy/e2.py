@@ -47,9 +47,8 @@ class E2:
         most = max(options.hits)
         if options.prompt_tokens - most < most:
             return self._exploit(options, most, cost)
-        ratio = _decode_ratio(options)
-        heaviest = int(ratio.argmax())
-        if ratio[heaviest] > IMBALANCE_RATIO:
+        heaviest = _decode_heaviest(options)
+        if heaviest is not None:
             return Choice(heaviest, "decode_heavy", cost)
         return Choice(cheapest(cost, options.outstanding), "explore", cost)
 
@@ -71,10 +70,17 @@ class E2:
         return Choice(row, "exploit", cost)
 
 
-def _decode_ratio(options: Options) -> Column:
-    """DecodeRatio: share of an instance's requests in the window that were exploits."""
+def _decode_heaviest(options: Options) -> int | None:
+    """The instance of highest decode ratio, if that is above ImbalR.
+
+    DecodeRatio: the share of an instance's requests in the window that were exploits.
+    """
     history = options.fleet.history
-    ratio: Column = np.zeros(len(options))
+    above = history.exploits - IMBALANCE_RATIO * history.requests
+    if above[above.argmax()] <= 0:  # most often: none is, and which is highest does not matter
+        return None
     is_known = history.requests >= MIN_REQUESTS
+    ratio: Column = np.zeros(len(options))
     np.divide(history.exploits, history.requests, out=ratio, where=is_known)
-    return ratio
+    heaviest = int(ratio.argmax())
+    return heaviest if ratio[heaviest] > IMBALANCE_RATIO else None

@@ -194,6 +194,7 @@ class PrefixTreeMachine(RuleBasedStateMachine):
     def place(self, prompt: Prompt, holder: int, *, is_computed: bool) -> None:
         keys = keys_of(prompt)
         leaf = self.tree.insert(keys, self.tree.match(keys, EVERYBODY))
+        assert leaf
         request = Request(prompt, holder, leaf)
         self.tree.hit(leaf, holder)
         self.naive.window.append(request)

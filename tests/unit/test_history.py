@@ -40,7 +40,9 @@ def place(
 
 def leaf_of(tree: PrefixTree, num_blocks: int = 3) -> Node:
     keys = KEYS[:num_blocks]
-    return tree.insert(keys, tree.match(keys, 1))
+    leaf = tree.insert(keys, tree.match(keys, 1))
+    assert leaf
+    return leaf
 
 
 def test_load_is_prefill_plus_decode_of_the_average_output() -> None:
