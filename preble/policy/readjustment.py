@@ -40,13 +40,15 @@ _NEWER: Final = 1
 class _Waits:
     """Waits of one prefix in the window, the older and the newer half apart."""
 
-    __slots__ = ("_halves", "_sums_s")
+    __slots__ = ("_halves", "_sums_s", "last_at_s")
 
     def __init__(self) -> None:
         self._halves: tuple[deque[tuple[float, float]], ...] = (deque(), deque())
         self._sums_s = [0.0, 0.0]
+        self.last_at_s = -math.inf
 
     def add(self, at_s: float, wait_s: float) -> None:
+        self.last_at_s = at_s
         self._halves[_NEWER].append((at_s, wait_s))
         self._sums_s[_NEWER] += wait_s
 
@@ -59,10 +61,6 @@ class _Waits:
             self._sums_s[_OLDER] += older[-1][1]
         while older and older[0][0] <= now_s - window_s:
             self._sums_s[_OLDER] -= older.popleft()[1]
-
-    @property
-    def last_at_s(self) -> float:
-        return self._halves[_NEWER][-1][0] if self._halves[_NEWER] else -math.inf
 
     @property
     def mean_older_and_newer_s(self) -> tuple[float, float] | None:

@@ -147,13 +147,7 @@ def test_a_long_decode_is_no_wait() -> None:
     "others",
     [
         False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                reason="a prefix whose waits are all in the older half is dropped by another's",
-                strict=True,
-            ),
-        ),
+        True,
     ],
 )
 def test_older_waits_are_remembered_through_a_pause(others: bool) -> None:  # noqa: FBT001
