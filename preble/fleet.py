@@ -69,6 +69,7 @@ class Fleet:
         if instance:
             self._forget_cache(instance)
             instance.begin(record, cost_model)
+            self._compare_speeds()
         else:
             account = Account(self._free_holder())
             self.tree.add_holder(account.holder)
@@ -264,10 +265,13 @@ class Fleet:
         context_tokens = running * (placed.prompt_tokens + tokens // 2)
         step_s = instance.cost_model.totals_s(running, context_tokens, running)
         instance.correction.observe(step_s, decode_s / (tokens - 1))
-        factors = np.array([each.correction.factor for each in self.rows])
-        self._speed[:] = factors / np.median(factors)
+        self._compare_speeds()
 
     # Helpers.
+
+    def _compare_speeds(self) -> None:
+        factors = np.array([each.correction.factor for each in self.rows])
+        self._speed[:] = factors / np.median(factors)
 
     def _bound(self) -> None:
         """Cut the window short where its requests would fill the memory."""
@@ -275,9 +279,10 @@ class Fleet:
             self.history.expire_oldest()
 
     def _evict_s(self, instance: Instance, blocks: int) -> float:
-        changes = self.tree.changes(instance.account.holder)
-        if instance.eviction is None or instance.eviction[0] != changes:
-            instance.eviction = (changes, self._eviction_curve(instance))
+        account = instance.account
+        state = (self.tree.changes(account.holder), self.history.requests[account.row])
+        if instance.eviction is None or instance.eviction[0] != state:
+            instance.eviction = (state, self._eviction_curve(instance))
         return instance.eviction[1].cost_s(blocks)
 
     def _eviction_curve(self, instance: Instance) -> EvictionCurve:

@@ -120,6 +120,7 @@ class History:
         self._outputs = deque(each for each in self._outputs if each.account is not account)
         account.clear()
         self._unknown.discard(account)
+        self._weigh_unknown()
         self._table[:, account.row] = 0.0
 
     def place(
@@ -185,8 +186,12 @@ class History:
         account.output_tokens += tokens
         self._output_tokens += tokens
         self._weigh(account)
-        for each in self._unknown:
-            self._weigh(each)
+        self._weigh_unknown()
+
+    def _weigh_unknown(self) -> None:
+        """The mean of all is another one."""
+        for account in tuple(self._unknown):
+            self._weigh(account)
 
     def _weigh(self, account: Account) -> None:
         if account.num_outputs >= MIN_OUTPUTS:

@@ -45,8 +45,9 @@ class Instance:
         self.placed: dict[JobId, PlacedRequest] = {}
         self.computing: dict[int, list[PlacedRequest]] = {}
         """Those whose prompt is not known to be computed, by their last block key."""
-        self.eviction: tuple[int, EvictionCurve] | None = None
-        """What making room costs, and the tree's `changes` when that was drawn."""
+        self.eviction: tuple[tuple[int, float], EvictionCurve] | None = None
+        """What making room costs, and of which state: the tree's `changes`, and the number of
+        requests in the window."""
         self.begin(record, cost_model)
 
     def begin(self, record: InstanceRecord, cost_model: CostModel) -> None:

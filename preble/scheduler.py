@@ -79,7 +79,7 @@ class Scheduler:
         """Distinct blocks that some instance holds. Cost: O(nodes of the tree)."""
         return self._fleet.tree.cached_blocks
 
-    def draw(self, *, max_nodes: int = 1_000) -> Sequence[Drawing]:
+    def draw(self, *, max_nodes: int = 1_000) -> Drawing:
         """The prefix tree, with instances by id. Cost: O(nodes log nodes)."""
         names = {each.account.holder: each.record.instance_id for each in self._fleet.rows}
         return draw(self._fleet.tree, names, max_nodes=max_nodes)

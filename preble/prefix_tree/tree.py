@@ -296,6 +296,8 @@ class PrefixTree:
         lower.keys = lower.keys[at:]
         lower.parent, lower.start = upper, upper.start + at
         upper.children[lower.keys[0]] = lower
+        for holder in node.hits:  # one victim became two
+            self._changes[holder] += 1
         return upper
 
     def _hold_path(self, node: Node, end: int, holder: int) -> None:

@@ -105,7 +105,6 @@ def test_a_hit_a_store_and_an_eviction_change_what_falls_next() -> None:
     assert eviction_ms(stage, 8) == 40 * 2 / 5
 
 
-@pytest.mark.xfail(reason="a split does not count as a change of the tree", strict=True)
 def test_a_split_by_another_instances_request_does_not_lose_victims() -> None:
     """All that falls: 40/4 of bbbb, 80 * 2/4 of A, 40/4 of cccc, however A is cut."""
     stage = full_stage()
@@ -114,7 +113,6 @@ def test_a_split_by_another_instances_request_does_not_lose_victims() -> None:
     assert eviction_ms(stage, 16) == 10 + 40 + 10
 
 
-@pytest.mark.xfail(reason="a request without a full block does not change the tree", strict=True)
 def test_every_request_of_the_window_makes_a_nodes_share_smaller() -> None:
     """40 of a quarter of the requests; of a fifth, when a short one has come."""
     stage = full_stage()

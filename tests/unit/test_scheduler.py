@@ -130,7 +130,7 @@ def test_a_gap_asks_for_a_snapshot_and_goes_on_from_it() -> None:
     assert not made.fold(events(GPU0, 3, stored(3)))
     made.load_snapshot(Snapshot(GPU0, "e1", 3, (stored(1, 2, 3),)))
     assert made.fold(events(GPU0, 3, stored(9)))  # folded with the snapshot already
-    assert made.fold(events(GPU0, 4, stored(4)))
+    assert made.fold(events(GPU0, 4, BlocksStored(pack_keys([4]), parent_key=3)))
     assert assign(made, waiting("a", 5)).available_hit_tokens == 256
     assert made.cached_blocks == 4
 

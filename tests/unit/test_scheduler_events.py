@@ -64,7 +64,7 @@ def test_what_does_not_concern_it_changes_nothing(told: EventBatch) -> None:
 def test_one_batch_is_folded_in_order() -> None:
     stage = Stage()
     stage.tell(GPU0, stored("SSSS"), AllBlocksCleared(), stored("TTTT"), removed("TTTT", after="T"))
-    assert held(stage) == "└─ 1 blocks  gpu0"
+    assert held(stage) == "1 blocks  gpu0"
 
 
 def test_a_snapshot_has_runs_each_after_the_one_it_follows() -> None:

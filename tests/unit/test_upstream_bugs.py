@@ -134,12 +134,12 @@ def test_the_tree_shrinks() -> None:
         assignment = stage.assign(chr(ord("a") + number) * 5, now_s=0)
         stage.store(assignment.instance_id, chr(ord("a") + number) * 5)
         stage.end(assignment.job_id, assignment.instance_id, output_tokens=5, now_s=1)
-    assert len(stage.scheduler.draw()) == 20
+    assert len(stage.scheduler.draw().nodes) == 20
     for instance in (GPU0, GPU1):
         stage.clear(instance)
-    assert len(stage.scheduler.draw()) == 20  # requests of the window went through them
+    assert len(stage.scheduler.draw().nodes) == 20  # requests of the window went through them
     stage.scheduler.forget(stage.assign("", extra_tokens=5, now_s=WINDOW_S).job_id)
-    assert stage.scheduler.draw() == ()
+    assert stage.scheduler.draw().nodes == ()
 
 
 @pytest.mark.parametrize("model", ["mistral_7b_a6000", "llama3_70b_h100_tp2"])
