@@ -217,6 +217,7 @@ class Fleet:
         row = placed.instance.account.row
         del placed.instance.placed[job_id]
         self.computed(placed)
+        placed.instance.num_decoding -= 1
         self.outstanding[row] -= 1
         self.context_tokens[row] -= placed.prompt_tokens
         if not placed.instance.placed:
@@ -229,6 +230,7 @@ class Fleet:
             return
         placed.is_computed = True
         instance = placed.instance
+        instance.num_decoding += 1
         self.backlog_s[instance.account.row] -= placed.prefill_s
         self.backlog_tokens[instance.account.row] -= placed.miss_tokens
         self.unexpect(placed)
@@ -261,9 +263,11 @@ class Fleet:
         Cost: O(instances).
         """
         instance = placed.instance
-        running = min(len(instance.placed) + 1, instance.record.slots)
-        context_tokens = running * (placed.prompt_tokens + tokens // 2)
-        step_s = instance.cost_model.totals_s(running, context_tokens, running)
+        row, num_placed = instance.account.row, len(instance.placed) + 1
+        # Those that wait for their prefill take no part in a step.
+        running = min(instance.num_decoding + 1, instance.record.slots)
+        mean_tokens = (self.context_tokens[row] + placed.prompt_tokens) / num_placed + tokens / 2
+        step_s = instance.cost_model.totals_s(running, round(running * mean_tokens), running)
         instance.correction.observe(step_s, decode_s / (tokens - 1))
         self._compare_speeds()
 

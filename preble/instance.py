@@ -45,6 +45,8 @@ class Instance:
         self.placed: dict[JobId, PlacedRequest] = {}
         self.computing: dict[int, list[PlacedRequest]] = {}
         """Those whose prompt is not known to be computed, by their last block key."""
+        self.num_decoding = 0
+        """Those whose prompt is known to be computed."""
         self.eviction: tuple[tuple[int, float], EvictionCurve] | None = None
         """What making room costs, and of which state: the tree's `changes`, and the number of
         requests in the window."""

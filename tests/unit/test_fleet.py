@@ -150,6 +150,16 @@ def test_predictions_are_corrected_for_an_instance_that_is_slower_than_the_other
     assert prefills_ms == [100, 100, 400]
 
 
+def test_an_instance_where_jobs_wait_does_not_look_quick() -> None:
+    """Only what decodes is in a step: 7 jobs that wait do not make gpu2's 8 times as dear."""
+    stage = Stage(instances=3)
+    for number in range(7):
+        stage.put(GPU2, chr(ord("a") + number) * 4)
+    for instance in (GPU0, GPU1, GPU2):
+        decode(stage, instance, QUICK_S, times=8)
+    assert [cost[2] for cost in costs_ms(stage.assign("u" * 10)).values()] == [100] * 3
+
+
 def test_a_slow_fleet_is_not_corrected() -> None:
     stage = Stage(instances=2)
     for instance in (GPU0, GPU1):
