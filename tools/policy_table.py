@@ -1,6 +1,6 @@
 """Make benchmarks/results/policies.{md,json}: every policy on every workload and trace.
 
-    python tools/policy_table.py --traces FOLDER [--only NAME] [--jobs N]
+    python tools/policy_table.py --traces FOLDER [--only SOURCE] [--policy NAME] [--jobs N]
 
 FOLDER holds the traces, by the names below; a trace that is not there keeps its rows, if any.
 Loads are shares of what least_outstanding sustains. One seed: read small gaps as none.
@@ -9,7 +9,7 @@ Loads are shares of what least_outstanding sustains. One seed: read small gaps a
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -56,13 +56,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=Path, required=True)
     parser.add_argument("--only")
+    parser.add_argument("--policy", action="append", choices=get_args(PolicyName))
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     for name, source in sources(asked.traces):
         if asked.only in {None, name}:
             print(f"{name}: simulating", file=sys.stderr, flush=True)
-            report = simulate(plan_of(name, source), jobs=asked.jobs, on_run=_be_quiet)
-            write(name, [row(name, run) for run in report.runs])
+            report = simulate(
+                plan_of(name, source, asked.policy), jobs=asked.jobs, on_run=_be_quiet
+            )
+            write([row(name, run) for run in report.runs])
     return 0
 
 
@@ -78,23 +81,27 @@ def sources(traces: Path) -> Iterator[tuple[str, Source]]:
             print(f"{name}: left out: there is no {file}", file=sys.stderr)
 
 
-def plan_of(name: str, source: Source) -> Plan:
-    """Every policy at every load."""
-    policies: tuple[PolicyName, ...] = get_args(PolicyName)
+def plan_of(name: str, source: Source, policies: Sequence[PolicyName] | None) -> Plan:
+    """Every policy, or these, at every load."""
+    policies = tuple(policies or get_args(PolicyName))
     engine = ENGINES.get(name, ENGINE)
     pool = PoolSettings(policy=policies[0], engine=engine, speeds=(1.0,) * INSTANCES)
     return Plan(source=source, pool=pool, policies=policies, loads=LOADS)
 
 
-def write(name: str, rows: list[Row]) -> None:
-    """Both files, with these rows for one source and all others as they are."""
+def write(rows: list[Row]) -> None:
+    """Both files, with these rows for one source; what was not made anew stays."""
     OUT.mkdir(parents=True, exist_ok=True)
     data = OUT / "policies.json"
     kept: list[Row] = json.loads(data.read_text()) if data.exists() else []
-    by_source: dict[str, list[Row]] = {each["source"]: [] for each in kept}
-    by_source[name] = []
-    for each in [*(each for each in kept if each["source"] != name), *rows]:
+    new = {(each["source"], each["policy"]) for each in rows}
+    kept = [each for each in kept if (each["source"], each["policy"]) not in new]
+    order = [*WORKLOADS, *(file.partition(".")[0] for file in TRACES)]
+    policies = get_args(PolicyName)
+    by_source: dict[str, list[Row]] = {each: [] for each in order}
+    for each in sorted([*kept, *rows], key=lambda each: policies.index(each["policy"])):
         by_source[each["source"]].append(each)
+    by_source = {source: found for source, found in by_source.items() if found}
     data.write_text(
         json.dumps([each for rows in by_source.values() for each in rows], indent=0) + "\n"
     )
