@@ -123,17 +123,18 @@ def growth_of(rows: Sequence[DecisionRow]) -> Iterator[GrowthRow]:
         "prompt_tokens", "instances", "cached_blocks",
     )  # fmt: skip
     most = {name: max(getattr(row, name) for row in rows) for name in quantities}
-    for operation, hit_share in dict.fromkeys((row.operation, row.hit_share) for row in rows):
+    first_of_kind = {(row.operation, row.hit_share): row for row in rows}
+    for kind, first in first_of_kind.items():
         for quantity in quantities:
             fixed = {name: value for name, value in most.items() if name != quantity}
             line = [
                 (math.log(getattr(row, quantity)), math.log(row.p50_us))
                 for row in rows
-                if (row.operation, row.hit_share) == (operation, hit_share)
+                if (row.operation, row.hit_share) == kind
                 and all(getattr(row, name) == value for name, value in fixed.items())
             ]
             if len(line) > 1:
-                yield GrowthRow(operation, hit_share, quantity, round(_slope(line), 2))
+                yield GrowthRow(first.operation, first.hit_share, quantity, round(_slope(line), 2))
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:

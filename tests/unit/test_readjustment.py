@@ -160,3 +160,19 @@ def test_older_waits_are_remembered_through_a_pause(others: bool) -> None:  # no
         run(stage, 100, 0, "u", prefix="TTTTTTTT")
     run(stage, 120, 300, "ghijk")
     assert decided(stage.assign(PREFIX + "z", now_s=125)) == (GPU1, "replicated")
+
+
+@pytest.mark.xfail(
+    reason="a run of which the request shares only a part counts as its whole prefix", strict=True
+)
+def test_the_copy_never_goes_where_the_shared_part_is_held() -> None:
+    """The requests that wait share 12 blocks; the next shares 8 of them, and gpu0 has least L."""
+    stage = Stage()
+    stage.store(GPU0, PREFIX + "uuuu")
+    for now_s, wait_s in ((0.0, 0.1), (50.0, 0.5)):
+        for _ in range(5):
+            made = stage.assign(PREFIX + "uuuu", now_s=now_s)
+            end_s = now_s + made.prefill_s + wait_s
+            stage.end(made.job_id, made.instance_id, output_tokens=1, now_s=end_s)
+    stage.load(GPU1, 1_000, now_s=60)
+    assert decided(stage.assign(PREFIX + "zzz", now_s=100)) != (GPU0, "replicated")
