@@ -170,11 +170,8 @@ def _measure_decisions(
 def _time_assignments(
     scheduler: Scheduler, jobs: Sequence[WaitingJob], seconds: Iterator[float]
 ) -> Timing:
-    def assign(job: WaitingJob, now_s: float) -> None:
-        scheduler.assign(job, now_s=now_s)
-        scheduler.forget(job.job_id)
-
-    return time_each([partial(assign, job, next(seconds)) for job in jobs])
+    assign = [partial(scheduler.assign, job, now_s=next(seconds)) for job in jobs]
+    return time_each(assign, undo=[partial(scheduler.forget, job.job_id) for job in jobs])
 
 
 def _measure_state(cached: int) -> StateRow:
