@@ -117,7 +117,7 @@ class Fleet:
             room_blocks = instance.capacity_blocks - hot[instance.account.holder]
             blocks = prompt_blocks - hits // size - room_blocks
             if blocks > 0:
-                lost_s[row] = self._evict_s(instance, blocks)
+                lost_s[row] = self._evict_s(instance, blocks) * self._speed[row]
         return lost_s
 
     @property

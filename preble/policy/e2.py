@@ -82,5 +82,5 @@ def _decode_heaviest(options: Options) -> int | None:
     is_known = history.requests >= MIN_REQUESTS
     ratio: Column = np.zeros(len(options))
     np.divide(history.exploits, history.requests, out=ratio, where=is_known)
-    heaviest = int(ratio.argmax())
+    heaviest = cheapest(-ratio, options.outstanding)
     return heaviest if ratio[heaviest] > IMBALANCE_RATIO else None

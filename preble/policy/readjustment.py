@@ -21,8 +21,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from preble.policy.choice import Options
-from preble.prefix_tree import Node
+from preble.policy.choice import Options, cheapest
+from preble.prefix_tree import Match, Node
 
 BALANCE_THRESHOLD: Final = 1.5
 """Th_bal: the released code's value."""
@@ -91,9 +91,9 @@ class Readjustment:
     def lighter(self, options: Options, row: int) -> int | None:
         """Where an exploit goes instead, if the chosen instance is too heavy. Changes: nothing."""
         load_s = options.load_s
-        if load_s.argmax() != row or len(options) == 1:
+        if load_s[row] < load_s[load_s.argmax()] or len(options) == 1:
             return None
-        lightest = int(load_s.argmin())
+        lightest = cheapest(load_s, options.outstanding)
         is_heavy = load_s[row] > BALANCE_THRESHOLD * load_s[lightest]
         is_warm = len(options.fleet.history) >= WARM_UP_REQUESTS * len(options)
         return lightest if is_heavy and is_warm else None
@@ -104,10 +104,11 @@ class Readjustment:
         Changes: begins to replicate the prefix if its requests wait too long.
         Cost: O(nodes on the path).
         """
-        prefix = key_portion(options.match.node)
+        shared = _shared_whole(options.match)
+        prefix = key_portion(shared)
         if prefix is not None and self._is_overloaded(prefix, options):
             self._replicate(prefix, options)
-        return self._moved(options) if self._moves else None
+        return self._moved(shared, options) if self._moves else None
 
     def waited(self, leaf: Node, wait_s: float, *, now_s: float, window_s: float) -> None:
         """A request ended that had waited so long. Cost: amortized O(nodes on the path)."""
@@ -137,7 +138,7 @@ class Readjustment:
         """Give the prefix to the lightest instance without it, and split what follows it."""
         end_tokens = (prefix.start + len(prefix.keys)) * options.fleet.block_size
         without = np.where(options.hit_tokens < end_tokens - 1, options.load_s, np.inf)
-        row = int(without.argmin())
+        row = cheapest(without, options.outstanding)
         del self._waits[prefix]  # what they waited before says nothing of what is now
         if math.isinf(without[row]):
             return
@@ -150,8 +151,8 @@ class Readjustment:
         for child in _lighter_half(prefix):
             self._moves[child] = _Move(holder, until_s, is_once=False)
 
-    def _moved(self, options: Options) -> int | None:
-        node: Node | None = options.match.node
+    def _moved(self, shared: Node, options: Options) -> int | None:
+        node: Node | None = shared
         while node is not None:
             move = self._moves.get(node)
             if move is not None:
@@ -172,6 +173,14 @@ def key_portion(leaf: Node) -> Node | None:
             return node
         node = node.parent
     return None
+
+
+def _shared_whole(match: Match) -> Node:
+    """The deepest node whose run the request shares to its end."""
+    node = match.node
+    if node.parent is not None and match.depth < node.start + len(node.keys):
+        return node.parent
+    return node
 
 
 def _lighter_half(prefix: Node) -> list[Node]:

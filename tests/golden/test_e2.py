@@ -243,6 +243,7 @@ def stage_with_units(*, decode_units: int, prefill_units: int) -> Stage:
     ("decode_units", "prefill_units", "expected"),
     [
         (8, 2, (GPU0, "decode_heavy")),  # 8 / 10 > 0.7
+        (12, 5, (GPU0, "decode_heavy")),  # 12 / 17 = 0.706 > 0.7
         (7, 3, (GPU1, "explore")),  # 7 / 10 is not
         (9, 0, (GPU1, "explore")),  # 9 / 9, but of fewer than 10 requests
     ],
@@ -257,7 +258,6 @@ def test_an_explored_request_goes_first_to_the_instance_that_decodes_most(
     assert decided(assignment) == expected
 
 
-@pytest.mark.xfail(reason="equal decode ratios go by id alone, not by jobs first", strict=True)
 def test_of_equal_decode_ratios_the_instance_with_fewer_jobs() -> None:
     """10 of 10 on both; those of gpu1 have ended."""
     stage = stage_with_units(decode_units=10, prefill_units=0)

@@ -28,6 +28,7 @@ def stage_with_loads(gpu0_requests: int, gpu1_requests: int) -> Stage:
     ("gpu0_requests", "gpu1_requests", "expected"),
     [
         (61, 40, (GPU1, "rebalanced")),  # 6,100 > 1.5 * 4,000
+        (151, 100, (GPU1, "rebalanced")),  # 15,100 > 1.5 * 10,000
         (60, 41, (GPU0, "exploit")),  # 6,000 < 1.5 * 4,100
         (60, 39, (GPU0, "exploit")),  # 6,000 > 1.5 * 3,900, but of fewer than 2 * 50 requests
     ],
@@ -114,12 +115,20 @@ def test_one_request_makes_the_copy_which_then_attracts_others_by_its_cost() -> 
 
 
 def test_the_subtree_is_split_by_load() -> None:
-    """Behind S, three requests took bbbb (12 blocks) and two took cccc (8): cccc moves."""
+    """Blocks that requests took behind S: 3 * vvvv = 12, 3 * www = 9, 3 * xx = 6, 2 * yy = 4.
+
+    Heaviest first, each to the half that has less: v stays, w goes, x goes (9 < 12), y stays.
+    """
     stage = stage_with_waits(100, 300)
-    for suffix in ("bbbb1", "bbbb2", "bbbb3", "cccc1", "cccc2"):
+    for suffix in ("vvvv1", "vvvv2", "vvvv3", "www1", "www2", "www3", "xx1", "xx2", "xx3", "yy1"):
         stage.put(GPU0, f"SSSSSSSS{suffix}", now_s=60)
         stage.store(GPU0, f"SSSSSSSS{suffix}")
+    stage.put(GPU0, "SSSSSSSSyy", now_s=60)
     assert decided(stage.assign("SSSSSSSSz", now_s=100)) == (GPU1, "replicated")
     for number in "45":
-        assert decided(stage.assign(f"SSSSSSSSbbbb{number}", now_s=100)) == (GPU0, "exploit")
-        assert decided(stage.assign(f"SSSSSSSScccc{number}", now_s=100)) == (GPU1, "replicated")
+        for stays in ("vvvv", "yy"):
+            again = stage.assign(f"SSSSSSSS{stays}{number}", now_s=100)
+            assert decided(again) == (GPU0, "exploit")
+        for moved in ("www", "xx"):
+            again = stage.assign(f"SSSSSSSS{moved}{number}", now_s=100)
+            assert decided(again) == (GPU1, "replicated")

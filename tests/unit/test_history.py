@@ -141,6 +141,7 @@ def test_what_is_forgotten_of_one_account_stays_of_the_others() -> None:
     assert len(history) == 1
     history.expire(180)
     assert history.requests.tolist() == [0.0, 0.0]
+    assert len(tree) == 0
 
 
 def test_columns_follow_their_accounts_to_other_rows() -> None:

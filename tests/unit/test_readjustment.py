@@ -5,7 +5,7 @@ from array import array
 import pytest
 from scheduler_support import GPU0, GPU1, GPU2, WINDOW_S, Stage, decided
 
-from preble.messages import Assignment
+from preble.messages import Assignment, InstanceId
 from preble.policy.readjustment import key_portion
 from preble.prefix_tree import Node, PrefixTree
 
@@ -110,9 +110,18 @@ def test_a_subtree_that_moved_stays_for_a_window() -> None:
     assert decided(stayed) == (GPU0, "exploit")
 
 
-def test_waits_older_than_the_window_are_not_compared() -> None:
-    stage = waiting_stage()
-    assert decided(stage.assign(PREFIX + "z", now_s=WINDOW_S + 1)) == (GPU0, "exploit")
+@pytest.mark.parametrize(
+    ("now_s", "expected"), [(179, (GPU1, "replicated")), (181, (GPU0, "exploit"))]
+)
+def test_waits_older_than_the_window_are_not_compared(
+    now_s: float, expected: tuple[InstanceId, str]
+) -> None:
+    """The older ones ended at about 0 s, those that waited longer at 150 s."""
+    stage = Stage()
+    stage.store(GPU0, PREFIX)
+    run(stage, 0, 100, "abcde")
+    run(stage, 150, 300, "fghij")
+    assert decided(stage.assign(PREFIX + "z", now_s=now_s)) == expected
 
 
 def test_another_prefixs_waits_do_not_count() -> None:
@@ -162,9 +171,6 @@ def test_older_waits_are_remembered_through_a_pause(others: bool) -> None:  # no
     assert decided(stage.assign(PREFIX + "z", now_s=125)) == (GPU1, "replicated")
 
 
-@pytest.mark.xfail(
-    reason="a run of which the request shares only a part counts as its whole prefix", strict=True
-)
 def test_the_copy_never_goes_where_the_shared_part_is_held() -> None:
     """The requests that wait share 12 blocks; the next shares 8 of them, and gpu0 has least L."""
     stage = Stage()
