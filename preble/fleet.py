@@ -15,7 +15,7 @@ from preble.eviction import EvictionCurve
 from preble.history import Account, Column, History, Table, reordered
 from preble.instance import Instance, PlacedRequest
 from preble.messages import InstanceId, InstanceRecord, JobId
-from preble.prefix_tree import Match, Node, PrefixTree
+from preble.prefix_tree import Match, Node, PrefixTree, holders_of
 
 _COLUMNS: Final = 5
 
@@ -139,11 +139,8 @@ class Fleet:
             tokens = min(depth * self.block_size, most)
             if not tokens:
                 continue
-            mask = holders
-            while mask:
-                lowest = mask & -mask
-                hits[row_of[lowest.bit_length() - 1]] = tokens
-                mask ^= lowest
+            for holder in holders_of(holders):
+                hits[row_of[holder]] = tokens
         return hits
 
     def node_prefill_s(self, node: Node) -> float:
@@ -152,9 +149,8 @@ class Fleet:
         Raises:
             IndexError: If there is none.
         """
-        end_tokens = (node.start + len(node.keys)) * self.block_size
-        miss_tokens = len(node.keys) * self.block_size
-        return self.rows[0].cost_model.prefill_s(miss_tokens, end_tokens)
+        prefill_s = _node_prefill_s(self.rows[0].cost_model, self.block_size)
+        return prefill_s(len(node.keys), node.start + len(node.keys))
 
     # Jobs.
 
@@ -256,7 +252,7 @@ class Fleet:
         """Learn how fast an instance is from a job that ended there.
 
         Its decode steps are compared with what the cost model says of a step of all the jobs
-        there now. Prefills of others lengthen the steps on every instance, so it is the
+        that decode there now. Prefills of others lengthen the steps on every instance, so it is the
         instance's slowness *beside the others* that corrects its predictions.
 
         Changes: `prefill_s` from now on.

@@ -210,10 +210,10 @@ class Scheduler:
 
         Cost: that of `assign` for each job, if any instance has credit.
         """
-        if not self.has_credit(credit_s):
+        credit = Credit(self._fleet, credit_s)
+        if not credit.is_left:
             return []
         self._expire(now_s)
-        credit = Credit(self._fleet, credit_s)
         final: list[Assignment] = []
         virtual: list[JobId] = []
         for job in jobs:
