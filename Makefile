@@ -5,7 +5,7 @@ BIN := .venv/bin
 # `make demo ENGINE=emulated` needs no SGLang.
 ENGINE_FLAG := $(if $(ENGINE),--engine $(ENGINE))
 
-.PHONY: help demo serve test check bench compose-test
+.PHONY: help demo serve test check bench bench-policies compose-test
 
 help:
 	@echo "make demo    place the same prompts by two policies, and compare"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    run all tests"
 	@echo "make check   format, lint, types and layers"
 	@echo "make bench   measure decisions and the dispatch path"
+	@echo "make bench-policies   run all experiments on policies (docs/reference/experiments.md)"
 	@echo "make compose-test   bring docker-compose.yml up on a Docker engine and use it"
 
 demo: .venv/.installed
@@ -35,6 +36,10 @@ check: .venv/.installed
 bench: .venv/.installed
 	$(BIN)/preble bench decision
 	$(BIN)/preble bench dispatch
+
+# What is there already is kept; TRACES names a folder of traces that are not shipped.
+bench-policies: .venv/.installed
+	$(BIN)/python -m benchmarks all $(if $(TRACES),--traces $(TRACES))
 
 # On the engine that DOCKER_HOST names; PREBLE_ENGINE=emulated leaves SGLang out.
 compose-test: .venv/.installed

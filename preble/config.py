@@ -21,10 +21,13 @@ EMBEDDED_MODEL: Final = "SmolLM2-135M-Instruct"
 EngineKind = Literal["sglang", "http", "emulated", "noop"]
 Device = Literal["auto", "cpu", "cuda"]
 PolicyName = Literal[
-    "e2", "round_robin", "random", "least_outstanding", "consistent_hash", "longest_prefix",
-    "sglang_cache_aware", "smg", "dynamo_kv", "aibrix_preble", "lmetric",
+    "preble", "e2", "round_robin", "random", "least_outstanding", "consistent_hash",
+    "longest_prefix", "sglang_cache_aware", "smg", "dynamo_kv", "aibrix_preble", "lmetric",
 ]  # fmt: skip
 Binding = Literal["eager", "late"]
+Priority = Literal["high", "normal", "batch"]
+"""Classes of jobs, the most urgent first; `fair_share` says what each gets."""
+
 WaitOrder = Literal["fcfs", "lpm", "priority_groups"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -63,19 +66,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most jobs waiting, assigned and running at once."""
     max_prompt_bytes: Positive = 1024 * 1024 * 1024
     """Most bytes of prompts in Redis at once."""
+    max_ingresses: Positive = 1_000
+    """Most ingress queues at once, one for each priority and tenant with jobs waiting: each
+    decision looks at all of them."""
     result_ttl_s: Positive = 24 * 3600
     max_attempts: Positive = 3
     lease_s: Seconds = 10.0
 
     # The scheduler.
-    policy: PolicyName = "e2"
-    binding: Binding = "eager"
+    policy: PolicyName = "preble"
+    binding: Binding | Literal["auto"] = "auto"
     """When a job is bound to its instance: as soon as it is seen, or, planned late, when the
-    instance has credit."""
+    instance has credit; `auto`: late for `preble`, eager for all others, as their origins do."""
     credit_s: Seconds = 0.5
     """Seconds of predicted prefill that late binding gives an instance ahead."""
-    window_jobs: Positive = 256
-    """Jobs at the head of each ingress queue that are considered at once."""
+    window_jobs: Positive = 64
+    """Jobs at the head of each ingress queue that are considered at once: late binding plans
+    them all at each decision."""
+    batch_window_jobs: Positive = 256
+    """The same of queues of priority `batch`, whose jobs wait in the order of their prefixes
+    and are in no hurry."""
     history_s: Seconds = 180.0
     """The window H of the paper."""
 
@@ -129,6 +139,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where `preble engine install cpu` finds torch's CPU build: an index URL, or a folder."""
     url: str = "http://127.0.0.1:8000"
     """Where the client finds the api."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether jobs are bound late."""
+        return self.binding == "late" or (self.binding == "auto" and self.policy == "preble")
 
     def __post_init__(self) -> None:
         """Check what concerns several fields. Raises: ValueError."""

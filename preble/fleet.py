@@ -6,6 +6,7 @@ the live instances in the order of their ids.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,10 @@ from preble.instance import Instance, PlacedRequest
 from preble.messages import InstanceId, InstanceRecord, JobId
 from preble.prefix_tree import Match, Node, PrefixTree, holders_of
 
-_COLUMNS: Final = 5
+_COLUMNS: Final = 9
+
+_NEXT_PROMPT_TOKENS: Final = 2_048
+"""Of the job to come, as far as that decides on which line a decode step lies."""
 
 MAX_UNHELD_BLOCKS: Final = 4_000_000
 """Blocks known beyond those that instances hold: requests of the window and of jobs under way.
@@ -33,6 +37,8 @@ class Fleet:
         backlog_s        seconds of their prefill that is not known to be computed
         backlog_tokens   missed tokens of the same
         context_tokens   prompt tokens of the outstanding jobs
+        relief           a number that is another one whenever it can take more
+        pinned_tokens    the same in full blocks, those that several share counted once
 
     and those of `history`: load_s, requests, exploits.
 
@@ -59,7 +65,11 @@ class Fleet:
         self._least_capacity_blocks = 0
         self._model_of: list[CostModel] = []
         self._models: set[CostModel] = set()
+        self._reliefs = count(1)
         self._set_table(np.zeros((_COLUMNS, 0)))
+        self.slots: Column = np.zeros(0)
+        """Jobs that each engine runs at once."""
+        self._kv_tokens: Column = np.zeros(0)
 
     # Who is there.
 
@@ -78,6 +88,8 @@ class Fleet:
             self._speed[account.row] = 1.0
         instance.capacity_blocks = record.kv_capacity_tokens // self.block_size
         self._sum_up()
+        self._jobs_changed(instance)
+        self.relief[instance.account.row] = next(self._reliefs)
 
     def leave(self, instance: Instance) -> None:
         """An instance is gone, with all that was placed on it and all it held."""
@@ -123,8 +135,64 @@ class Fleet:
     @property
     def free_slots(self) -> Column:
         """Jobs that each engine could run beside those placed there."""
-        slots: Column = np.array([each.record.slots for each in self.rows], dtype=float)
-        return slots - self.outstanding
+        return self.slots - self.outstanding
+
+    def decode_step_s(self, prompt_tokens: int) -> Column:
+        """Seconds of a decode step of all jobs placed on each instance and one more.
+
+        No more than its slots take part, of mean length. Cost: O(instances), a few array
+        operations: the line on which each instance's steps lie is kept.
+        """
+        steps_s: Column = self._step_s + self._step_s_per_token * prompt_tokens
+        return steps_s * self._speed
+
+    # KV memory.
+
+    @property
+    def free_kv_tokens(self) -> Column:
+        """KV memory of each instance that no job placed there needs; negative where some wait.
+
+        Blocks that several jobs share count once. Each job will need a mean output, and a block
+        begun, beside its prompt. What is cached only is free.
+        """
+        free: Column = self._kv_tokens - self.pinned_tokens - self.growth_tokens * self.outstanding
+        return free
+
+    @property
+    def growth_tokens(self) -> float:
+        """What a job will need beside its full blocks: a block begun, and an output."""
+        return self.block_size + self.history.mean_output_tokens
+
+    def unshared_tokens(self, match: Match, prompt_tokens: int) -> Column:
+        """Of a prompt, those that no job placed on each instance has in its own.
+
+        Cost: O(instances + nodes on the path).
+        """
+        shared = [0] * len(self.rows)
+        for holder, blocks in self.tree.pinned_depths(match).items():
+            shared[self._row_of[holder]] = blocks
+        unshared: Column = prompt_tokens - np.array(shared, dtype=float) * self.block_size
+        return unshared
+
+    def needed_kv_tokens(self, match: Match, prompt_tokens: int) -> Column:
+        """KV memory that a job would need beside what jobs placed on each instance share with it.
+
+        Cost: as `unshared_tokens`.
+        """
+        return self.unshared_tokens(match, prompt_tokens) + self.growth_tokens
+
+    def kv_shortage(self, match: Match, prompt_tokens: int) -> Column | None:
+        """What a job lacks of KV memory, as a share of what jobs hold there; None if nowhere any.
+
+        Cost: O(instances), and O(nodes on the path) where memory is short.
+        """
+        free = self.free_kv_tokens
+        if free[free.argmin()] >= prompt_tokens + self.growth_tokens:
+            return None
+        missing = np.maximum(self.needed_kv_tokens(match, prompt_tokens) - free, 0.0)
+        held = np.maximum(self._kv_tokens - free, 1.0)
+        shortage: Column = missing / held
+        return shortage
 
     @property
     def num_placed(self) -> list[int]:
@@ -142,6 +210,11 @@ class Fleet:
             for holder in holders_of(holders):
                 hits[row_of[holder]] = tokens
         return hits
+
+    def resident_tokens(self, match: Match, instance: Instance, prompt_tokens: int) -> int:
+        """Tokens of a prompt that an instance holds for certain. Cost: O(nodes on the path)."""
+        blocks = self.tree.resident_depth(match, instance.account.holder)
+        return min(blocks * self.block_size, prompt_tokens - 1)
 
     def node_prefill_s(self, node: Node) -> float:
         """Seconds to compute a node's run, on the first instance.
@@ -181,6 +254,7 @@ class Fleet:
         )  # fmt: skip
         account = instance.account
         if leaf is not None and placed.last_key is not None:
+            self.tree.pin(leaf, account.holder)
             self.tree.expect(leaf, account.holder)
             instance.computing.setdefault(placed.last_key, []).append(placed)
         self._placed[job_id] = instance.placed[job_id] = placed
@@ -188,6 +262,7 @@ class Fleet:
         self.context_tokens[account.row] += prompt_tokens
         self.backlog_s[account.row] += prefill_s
         self.backlog_tokens[account.row] += placed.miss_tokens
+        self._jobs_changed(instance)
         return placed
 
     def remember(self, placed: PlacedRequest) -> None:
@@ -214,10 +289,14 @@ class Fleet:
         del placed.instance.placed[job_id]
         self.computed(placed)
         placed.instance.num_decoding -= 1
+        if placed.leaf is not None:
+            self.tree.unpin(placed.leaf, placed.instance.account.holder)
+        self.relief[row] = next(self._reliefs)
         self.outstanding[row] -= 1
         self.context_tokens[row] -= placed.prompt_tokens
         if not placed.instance.placed:
             self.backlog_s[row] = 0.0  # no rounding error outlives a lull
+        self._jobs_changed(placed.instance)
         return placed
 
     def computed(self, placed: PlacedRequest) -> None:
@@ -226,6 +305,7 @@ class Fleet:
             return
         placed.is_computed = True
         instance = placed.instance
+        self.relief[instance.account.row] = next(self._reliefs)
         instance.num_decoding += 1
         self.backlog_s[instance.account.row] -= placed.prefill_s
         self.backlog_tokens[instance.account.row] -= placed.miss_tokens
@@ -268,6 +348,17 @@ class Fleet:
         self._compare_speeds()
 
     # Helpers.
+
+    def _jobs_changed(self, instance: Instance) -> None:
+        """What follows from which jobs an instance has: memory pinned, length of a step."""
+        account, row = instance.account, instance.account.row
+        self.pinned_tokens[row] = self.tree.pinned_blocks[account.holder] * self.block_size
+        num_jobs, slots = len(instance.placed) + 1, instance.record.slots
+        running, share = (num_jobs, 1.0) if num_jobs <= slots else (slots, slots / num_jobs)
+        tokens = float(self.context_tokens[row]) * share
+        line = instance.cost_model.decode_line(running, int(tokens) + _NEXT_PROMPT_TOKENS)
+        self._step_s[row] = line.constant + line.slope * tokens
+        self._step_s_per_token[row] = line.slope * share
 
     def _compare_speeds(self) -> None:
         factors = np.array([each.correction.factor for each in self.rows])
@@ -316,7 +407,9 @@ class Fleet:
 
     def _sum_up(self) -> None:
         """What is read by every decision, and changes only when instances come or go."""
+        self.slots = np.array([each.record.slots for each in self.rows], dtype=float)
         capacities = [instance.capacity_blocks for instance in self.rows]
+        self._kv_tokens = np.array(capacities, dtype=float) * self.block_size
         self._max_blocks = MAX_UNHELD_BLOCKS + sum(capacities)
         self._least_capacity_blocks = min(capacities, default=0)
         self._model_of = [instance.cost_model for instance in self.rows]
@@ -329,6 +422,10 @@ class Fleet:
         self.backlog_tokens: Column = table[2]
         self.context_tokens: Column = table[3]
         self._speed: Column = table[4]
+        self.pinned_tokens: Column = table[5]
+        self._step_s: Column = table[6]
+        self._step_s_per_token: Column = table[7]
+        self.relief: Column = table[8]
 
 
 def _node_prefill_s(cost_model: CostModel, block_size: int) -> Callable[[int, int], float]:

@@ -73,6 +73,7 @@ class _Output(msgspec.Struct, frozen=True, gc=False):
     at_s: float
     account: Account
     tokens: int
+    stay_s: float
 
 
 class History:
@@ -95,6 +96,8 @@ class History:
         self._outputs: deque[_Output] = deque()
         self._output_tokens = 0
         """Of all instances."""
+        self._stay_s = 0.0
+        """Likewise."""
         self._unknown: set[Account] = set()
         """Those of which too few outputs were observed."""
         self._set_table(np.zeros((_COLUMNS, 0)))
@@ -118,6 +121,7 @@ class History:
         self._placed = deque(each for each in self._placed if each.account is not account)
         self._output_tokens -= account.output_tokens
         self._outputs = deque(each for each in self._outputs if each.account is not account)
+        self._stay_s = sum(each.stay_s for each in self._outputs)
         account.clear()
         self._unknown.discard(account)
         self._weigh_unknown()
@@ -147,9 +151,10 @@ class History:
             account.leaves.append(leaf)
             self._tree.hit(leaf, account.holder)
 
-    def observe_output(self, account: Account, tokens: int, *, now_s: float) -> None:
-        """A request ended on an instance after this many output tokens."""
-        self._outputs.append(_Output(now_s, account, tokens))
+    def observe_output(self, account: Account, tokens: int, *, stay_s: float, now_s: float) -> None:
+        """A request ended on an instance after this many output tokens, `stay_s` after it came."""
+        self._outputs.append(_Output(now_s, account, tokens, stay_s))
+        self._stay_s += stay_s
         self._count_output(account, 1, tokens)
 
     def expire(self, now_s: float) -> None:
@@ -159,6 +164,7 @@ class History:
             self.expire_oldest()
         while self._outputs and self._outputs[0].at_s <= start_s:
             gone = self._outputs.popleft()
+            self._stay_s -= gone.stay_s
             self._count_output(gone.account, -1, -gone.tokens)
 
     def expire_oldest(self) -> None:
@@ -199,16 +205,21 @@ class History:
             average_tokens = account.output_tokens / account.num_outputs
         else:
             self._unknown.add(account)
-            average_tokens = self._average_output_tokens
+            average_tokens = self.mean_output_tokens
         decode_s = account.token_decode_s * average_tokens
         self.load_s[account.row] = account.prefill_s + decode_s
 
     @property
-    def _average_output_tokens(self) -> float:
-        """Mean output length observed on all instances in the window."""
+    def mean_output_tokens(self) -> float:
+        """Observed on all instances in the window; `DEFAULT_OUTPUT_TOKENS` before any was."""
         if not self._outputs:
             return DEFAULT_OUTPUT_TOKENS
         return self._output_tokens / len(self._outputs)
+
+    @property
+    def mean_stay_s(self) -> float:
+        """From a request's placement to its end, observed as above; 0 before any was."""
+        return self._stay_s / len(self._outputs) if self._outputs else 0.0
 
     def _set_table(self, table: Table) -> None:
         self._table = table

@@ -12,6 +12,8 @@ from typing import Final, NewType
 
 import msgspec
 
+from preble.config import Priority
+
 JobId = NewType("JobId", str)
 InstanceId = NewType("InstanceId", str)
 ExecutionId = NewType("ExecutionId", str)
@@ -24,6 +26,9 @@ BlockKeys = NewType("BlockKeys", bytes)
 """Chained block keys as little-endian uint64, eight bytes each, first block first."""
 
 TOKEN_BYTES: Final = 4
+
+DEFAULT_TENANT: Final = "default"
+"""Of jobs whose client names none."""
 
 
 class JobState(StrEnum):
@@ -62,6 +67,8 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     prompt_tokens: int
     sampling: SamplingParams
     cache_salt: str = ""
+    priority: Priority = "normal"
+    tenant: str = DEFAULT_TENANT
 
     @property
     def total_tokens(self) -> int:
@@ -85,6 +92,8 @@ class WaitingJob(msgspec.Struct, frozen=True):
     ingress: str
     spec: JobSpec
     block_keys: BlockKeys
+    waited_s: float = 0.0
+    """Since it was submitted, by the queue's clock."""
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -18,11 +18,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
-import numpy as np
-from msgspec.structs import astuple
-
 from preble.cost_model import load_cost_model
-from preble.credit import Credit
+from preble.decision import assignment_of
 from preble.fleet import Fleet
 from preble.instance import Instance, PlacedRequest
 from preble.messages import (
@@ -38,14 +35,11 @@ from preble.messages import (
     PlacedJob,
     Snapshot,
     WaitingJob,
-    Weighing,
     unpack_keys,
 )
-from preble.policy import Choice, Options, Policy
-from preble.prefix_tree import Drawing, Match, draw
-
-MAX_CANDIDATES: Final = 16
-"""In a decision record: those of least cost, the chosen one always."""
+from preble.planning import Planner
+from preble.policy import Options, Policy
+from preble.prefix_tree import Drawing, draw
 
 EXPECT_AT_LEAST_S: Final = 1.0
 """Added to twice the predicted prefill: what a job takes on its way to the engine."""
@@ -66,6 +60,7 @@ class Scheduler:
     def __init__(self, policy: Policy, *, block_size: int, history_s: float) -> None:
         self._policy = policy
         self._fleet = Fleet(block_size=block_size, history_s=history_s)
+        self._planner = Planner(self._fleet, policy)
         self._expecting: list[tuple[float, int, PlacedRequest]] = []
         self._serials = count()
 
@@ -166,7 +161,7 @@ class Scheduler:
             return
         keys, prompt_tokens = unpack_keys(job.block_keys), job.spec.prompt_tokens
         match = self._fleet.tree.match(keys, 1 << instance.account.holder)
-        resident = self._resident_tokens(match, instance, prompt_tokens)
+        resident = self._fleet.resident_tokens(match, instance, prompt_tokens)
         prefill_s = instance.cost_model.prefill_s(prompt_tokens - resident, prompt_tokens)
         placed = self._fleet.place(
             job.job_id, instance, keys, match, prompt_tokens=prompt_tokens, hit_tokens=resident,
@@ -196,40 +191,28 @@ class Scheduler:
     ) -> list[Assignment]:
         """Planned late binding: assign what an instance has use for now, leave the rest waiting.
 
-        All jobs are placed virtually, in order, each seeing those placed before it. An
-        instance with credit takes the jobs planned for it; the others are planned anew the
-        next time, when more is known. No job waits for an instance longer than the plan says.
+        Fair among priorities and tenants; how, stands in `planning`.
 
         Args:
-            jobs: The first that wait, in order.
+            jobs: The first that wait of each ingress queue, in its order.
             credit_s: Seconds of predicted prefill that an instance is given ahead.
             now_s: Clock seconds.
 
         Returns:
             What to move now; take a failed move back with `forget`.
 
-        Cost: that of `assign` for each job, if any instance has credit.
+        Cost: less than that of `assign` for each job, if any instance has credit and anything
+        changed since the last plan.
         """
-        credit = Credit(self._fleet, credit_s)
-        if not credit.is_left:
-            return []
         self._expire(now_s)
-        final: list[Assignment] = []
-        virtual: list[JobId] = []
-        for job in jobs:
-            assignment, placed = self._decide(job, now_s)
-            if credit.take(placed):
-                self._remember(placed)
-                final.append(assignment)
-            else:
-                virtual.append(job.job_id)
-        for job_id in virtual:
-            self._fleet.forget(job_id)
-        return final
+        planned = self._planner.plan(jobs, credit_s=credit_s, now_s=now_s)
+        for _, placed in planned:
+            self._remember(placed)
+        return [assignment for assignment, _ in planned]
 
     def has_credit(self, credit_s: float) -> bool:
-        """Whether a plan would move anything that waits. Cost: O(instances)."""
-        return Credit(self._fleet, credit_s).is_left
+        """Whether a plan could move anything that waits. Cost: O(instances)."""
+        return self._planner.has_credit(credit_s)
 
     def ended(self, end: JobEnded, *, now_s: float) -> None:
         """A job ended: learn from it, drop what was expected of it."""
@@ -237,7 +220,10 @@ class Scheduler:
         instance = self._fleet.instances.get(end.instance_id)
         if instance is None or not end.completion_tokens:
             return
-        self._fleet.history.observe_output(instance.account, end.completion_tokens, now_s=now_s)
+        stay_s = now_s - placed.placed_at_s if placed else self._fleet.history.mean_stay_s
+        self._fleet.history.observe_output(
+            instance.account, end.completion_tokens, stay_s=stay_s, now_s=now_s
+        )
         if placed is not None and placed.instance is instance:
             self._learn(placed, end, now_s)
 
@@ -269,26 +255,6 @@ class Scheduler:
         if self._fleet.tree.store(keys, instance.account.holder, parent_key=run.parent_key):
             self._fleet.stored(instance, keys)
 
-    def _resident_tokens(self, match: Match, instance: Instance, prompt_tokens: int) -> int:
-        blocks = self._fleet.tree.resident_depth(match, instance.account.holder)
-        return min(blocks * self._fleet.block_size, prompt_tokens - 1)
-
-    def _record(self, options: Options, choice: Choice) -> Assignment:
-        row, hits = choice.row, options.hits
-        chosen = self._fleet.rows[row]
-        resident = self._resident_tokens(options.match, chosen, options.prompt_tokens)
-        return Assignment(
-            job_id=options.job_id,
-            instance_id=chosen.record.instance_id,
-            policy=self._policy.name,
-            reason=choice.reason,
-            resident_hit_tokens=resident,
-            expected_hit_tokens=hits[row] - resident,
-            available_hit_tokens=max(hits),
-            prefill_s=float(options.prefill_s[row]),
-            weighed=_weighing(options, choice),
-        )
-
     def _decide(self, job: WaitingJob, now_s: float) -> tuple[Assignment, PlacedRequest]:
         """Let the policy choose, and place the job there, to be remembered or forgotten."""
         fleet = self._fleet
@@ -300,7 +266,7 @@ class Scheduler:
             max_new_tokens=job.spec.sampling.max_new_tokens, now_s=now_s,
         )  # fmt: skip
         choice = self._policy.choose(options)
-        assignment = self._record(options, choice)
+        assignment = assignment_of(options, choice, policy=self._policy.name)
         placed = fleet.place(
             job.job_id, fleet.rows[choice.row], keys, match, prompt_tokens=prompt_tokens,
             hit_tokens=options.hits[choice.row], prefill_s=assignment.prefill_s, now_s=now_s,
@@ -323,26 +289,3 @@ class Scheduler:
             self._policy.waited(placed.leaf, wait_s, now_s=now_s, window_s=history.window_s)
         if end.completion_tokens >= _MIN_DECODE_TOKENS and end.decode_s > 0:
             self._fleet.observe_decode(placed, end.completion_tokens, end.decode_s)
-
-
-def _weighing(options: Options, choice: Choice) -> Weighing:
-    """What was weighed: all instances, or those of least cost where there are many."""
-    everything = Weighing(
-        options.fleet.ids, options.hits, options.load_s.tolist(), options.prefill_s.tolist(),
-        [] if options.eviction_s is None else options.eviction_s.tolist(),
-        options.fleet.num_placed, [] if choice.cost is None else choice.cost.tolist(),
-    )  # fmt: skip
-    if len(options) <= MAX_CANDIDATES:
-        return everything
-    rows = _recorded_rows(choice)
-    return Weighing(*([each[row] for row in rows] if each else [] for each in astuple(everything)))
-
-
-def _recorded_rows(choice: Choice) -> list[int]:
-    if choice.cost is None:
-        least = list(range(MAX_CANDIDATES))
-    else:
-        least = np.argpartition(choice.cost, MAX_CANDIDATES)[:MAX_CANDIDATES].tolist()
-    if choice.row not in least:
-        least[-1] = choice.row
-    return sorted(least)

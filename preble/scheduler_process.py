@@ -200,7 +200,9 @@ class Leadership:
         """
         if not self._may_place():
             return False
-        waiting = await self._broker.peek(self._settings.window_jobs)
+        waiting = await self._broker.peek(
+            self._settings.window_jobs, batch_window_jobs=self._settings.batch_window_jobs
+        )
         ingress = {job.job_id: job.ingress for job in waiting}
         decided = [(ingress[each.job_id], each) for each in self._decide(waiting)]
         has_moved = bool(decided) and any(await self._route(decided))
@@ -210,11 +212,11 @@ class Leadership:
     def _may_place(self) -> bool:
         """Whether it is worth a look at what waits."""
         settings = self._settings
-        return settings.binding == "eager" or self._scheduler.has_credit(settings.credit_s)
+        return not settings.is_late or self._scheduler.has_credit(settings.credit_s)
 
     def _decide(self, waiting: list[WaitingJob]) -> list[Assignment]:
         now_s = self._clock.now_s()
-        if self._settings.binding == "late":
+        if self._settings.is_late:
             return self._scheduler.plan(waiting, credit_s=self._settings.credit_s, now_s=now_s)
         decided = (self._scheduler.assign(job, now_s=now_s) for job in waiting)
         return [assignment for assignment in decided if assignment]

@@ -35,7 +35,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
     """Each broker in turn, empty: what tests say of it must hold for both."""
     if request.param == "memory":
-        yield MemoryBroker(max_jobs=100, max_prompt_bytes=10_000, max_attempts=3)
+        yield MemoryBroker(max_jobs=100, max_prompt_bytes=10_000, max_ingresses=5, max_attempts=3)
         return
     url = request.getfixturevalue("redis_url")
     with Redis.from_url(url) as client:

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from preble.config import PolicyName
+from preble.config import PolicyName, Priority
 from preble.messages import (
     AllBlocksCleared,
     Assignment,
@@ -26,7 +26,7 @@ from preble.messages import (
     WaitingJob,
     pack_keys,
 )
-from preble.policy import create_policy
+from preble.policy import Policy, create_policy
 from preble.scheduler import Scheduler
 
 BLOCK_TOKENS: Final = 10
@@ -53,22 +53,27 @@ def removed(prompt: str, *, after: str = "") -> BlocksRemoved:
     return BlocksRemoved(pack_keys(reversed(keys_of(prompt)[len(after) :])))
 
 
-def waiting(name: str, prompt: str, *, extra_tokens: int = 0) -> WaitingJob:
+def waiting(
+    name: str, prompt: str, *, extra_tokens: int = 0, priority: Priority = "normal",
+    tenant: str = "t", waited_s: float = 0.0,
+) -> WaitingJob:  # fmt: skip
     """A job; its extra tokens fill no block."""
-    spec = JobSpec(BLOCK_TOKENS * len(prompt) + extra_tokens, SamplingParams(max_new_tokens=50))
-    return WaitingJob(JobId(name), "ingress", spec, pack_keys(keys_of(prompt)))
+    spec = JobSpec(
+        BLOCK_TOKENS * len(prompt) + extra_tokens, SamplingParams(max_new_tokens=50),
+        priority=priority, tenant=tenant,
+    )  # fmt: skip
+    return WaitingJob(JobId(name), "ingress", spec, pack_keys(keys_of(prompt)), waited_s)
 
 
 class Stage:
     """A scheduler and what happens to it, each call an event; gpu0, gpu1, … are there."""
 
     def __init__(
-        self, policy: PolicyName = "e2", *, instances: int = 2, capacity_blocks: int = 1_000,
-        slots: int = 8,
+        self, policy: PolicyName | Policy = "e2", *, instances: int = 2,
+        capacity_blocks: int = 1_000, slots: int = 8,
     ) -> None:  # fmt: skip
-        self.scheduler = Scheduler(
-            create_policy(policy), block_size=BLOCK_TOKENS, history_s=WINDOW_S
-        )
+        made = create_policy(policy) if isinstance(policy, str) else policy
+        self.scheduler = Scheduler(made, block_size=BLOCK_TOKENS, history_s=WINDOW_S)
         self._names = (f"job{number}" for number in count())
         self._seqs: dict[InstanceId, int] = {}
         for number in range(instances):

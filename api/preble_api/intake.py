@@ -176,9 +176,12 @@ class Intake:
             raise draft.too_long(msg)
 
     def _submission(self, draft: Draft, tokens: Tokens) -> Submission:
-        sampling = _sampling_params(draft.request.sampling_params or _DEFAULT)
+        request = draft.request
+        sampling = _sampling_params(request.sampling_params or _DEFAULT)
         keys = block_keys(tokens, root=self._root, block_size=self._pool.block_size)
-        spec = JobSpec(len(tokens) // TOKEN_BYTES, sampling, _NO_SALT)
+        spec = JobSpec(
+            len(tokens) // TOKEN_BYTES, sampling, _NO_SALT, request.priority, request.tenant
+        )
         return Submission(_new_job_id(), spec, tokens, keys)
 
 

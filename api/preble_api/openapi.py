@@ -1,5 +1,6 @@
 """The OpenAPI description: routes from FastAPI, schemas from the structs that validate."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -66,6 +67,15 @@ def job_id_parameter() -> Json:
     """The `job_id` of a path."""
     schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
     return {"name": "job_id", "in": "path", "required": True, "schema": schema}
+
+
+def header_parameters(struct: type[msgspec.Struct], names: Mapping[str, str]) -> list[Json]:
+    """Headers that set the fields of a struct, by field."""
+    described = msgspec.json.schema_components([struct])[1][struct.__name__]["properties"]
+    return [
+        {"name": name, "in": "header", "required": False, "schema": described[field]}
+        for field, name in names.items()
+    ]
 
 
 def problems(**by_status: str) -> Responses:

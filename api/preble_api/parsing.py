@@ -9,7 +9,16 @@ import msgspec
 
 from preble.errors import InvalidJob
 from preble_api.errors import HttpError
-from preble_api.schemas import JOBS_ALONE, NO_TOP_K, ONE_PROMPT, Body, Envelope, JobRequest
+from preble_api.schemas import (
+    JOBS_ALONE,
+    NO_PRIORITY,
+    NO_TENANT,
+    NO_TOP_K,
+    ONE_PROMPT,
+    Body,
+    Envelope,
+    JobRequest,
+)
 
 _T = TypeVar("_T")
 
@@ -17,6 +26,9 @@ _DECODER: Final[msgspec.json.Decoder[Envelope | list[JobRequest]]] = msgspec.jso
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 _NAMES: Final = {ONE_PROMPT: "prompt", NO_TOP_K: "top_k"}
+WRONG_QUEUE: Final = {"priority": NO_PRIORITY, "tenant": NO_TENANT}
+"""What would be right in the fields that say where a job waits."""
+
 _LONGEST_NAME: Final = 64
 """Characters of a field name, which may be the client's own, that are repeated to it."""
 _LONGEST_MESSAGE: Final = 200
@@ -70,7 +82,7 @@ def _invalid(error: str) -> InvalidJob:
     path = where.removesuffix("`") + (f".{name}" if name else "")
     # A bare list is reported as the `jobs` that it is.
     field = f"jobs{path}" if path.startswith("[") else path.removeprefix(".")
-    return InvalidJob(field, message)
+    return InvalidJob(field, WRONG_QUEUE.get(field.rpartition(".")[2], message))
 
 
 def _name_and_message(what: str) -> tuple[str, str]:

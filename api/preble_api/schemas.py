@@ -10,7 +10,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from preble.messages import JobState, SamplingParams
+from preble.config import Priority
+from preble.messages import DEFAULT_TENANT, JobState, SamplingParams
 
 MAX_JOBS: Final = 1000
 """Jobs in one list."""
@@ -20,12 +21,24 @@ _DEFAULTS: Final = SamplingParams()
 _PROMPT_FIELDS: Final = ("prompt", "messages", "input_ids")
 ONE_PROMPT: Final = "exactly one of `prompt`, `messages` and `input_ids` must be given"
 NO_TOP_K: Final = "0 would leave no token; use -1 for all"
+NO_PRIORITY: Final = "must be `high`, `normal` or `batch`"
+NO_TENANT: Final = "must be 1 to 64 letters, digits, `_` and `-`"
 JOBS_ALONE: Final = "`jobs` goes alone; give each job its own fields"
 
 Prompt = Annotated[str, Meta(min_length=1, description="Text to complete, taken as it is.")]
 InputIds = Annotated[list[int], Meta(min_length=1, description="Token ids of the pool's model.")]
 Model = Annotated[str, Meta(description="The pool's model; another is refused.")]
 TopK = Annotated[int, Meta(ge=-1, le=1_000_000, description="-1 for all tokens.")]
+JobPriority = Annotated[
+    Priority, Meta(description="`batch` waits for what the others leave, in the best order.")
+]
+Tenant = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)",  # a `$` alone lets a last newline pass, in Python
+        description="On whose behalf; tenants of one priority share alike.",
+    ),
+]
 Role = Annotated[str, Meta(min_length=1, max_length=64, examples=["user"])]
 StopText = Annotated[str, Meta(min_length=1, max_length=256)]
 StopTexts = Annotated[list[StopText], Meta(max_length=16)]
@@ -79,6 +92,8 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_ids: InputIds | None = None
     model: Model | None = None
     sampling_params: Sampling | None = None
+    priority: JobPriority = "normal"
+    tenant: Tenant = DEFAULT_TENANT
 
     def __post_init__(self) -> None:
         """Refuse at once, so that a list of a million nothings is never built."""
@@ -190,6 +205,8 @@ class JobStatus(msgspec.Struct, frozen=True):
     ended_at: float | None
     attempt: int
     prompt_tokens: int
+    priority: Priority
+    tenant: str
     instance: str | None
     assignment: Placement | None
     result: Result | None

@@ -24,6 +24,8 @@ def status_of(view: JobView) -> JobStatus:
         ended_at=view.ended_at_s,
         attempt=view.attempt,
         prompt_tokens=view.spec.prompt_tokens,
+        priority=view.spec.priority,
+        tenant=view.spec.tenant,
         instance=view.instance_id,
         assignment=_placement(view.assignment) if view.assignment else None,
         result=_result(view.result) if view.result else None,

@@ -1,17 +1,14 @@
 """`preble bench decision`: what one decision costs, and the state it stands on.
 
-The scheduler is the production one, with policy `e2`. It holds `cached_blocks` distinct
-blocks, spread over the instances in prompts of 512 blocks; then jobs are assigned of which
-`hit_share` is held by one instance. Each assignment is taken back, and has left the window
-when the next is made, so that every one meets the same state and pays for what it leaves.
+The scheduler is the production one. It holds `cached_blocks` distinct blocks, spread over the
+instances in prompts of 512 blocks; then jobs are assigned of which `hit_share` is held by one
+instance. Each assignment is taken back, and has left the window when the next is made, so that
+every one meets the same state and pays for what it leaves. So are plans of whole windows.
 """
 
-import gc
 import math
 import platform
 import random
-import time
-import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
@@ -19,31 +16,33 @@ from typing import Final, Literal
 
 import msgspec
 
+from preble.bench.prefix_state import (
+    BLOCK_SIZE,
+    HISTORY_S,
+    PROMPT_BLOCKS,
+    StateRow,
+    loaded_scheduler,
+    measure_state,
+    random_keys,
+)
 from preble.bench.statistics import Timing, time_each
+from preble.config import PolicyName
 from preble.messages import (
-    BlocksRemoved,
-    BlocksStored,
-    EventBatch,
-    InstanceId,
-    InstanceRecord,
     JobId,
     JobSpec,
     SamplingParams,
-    Snapshot,
     WaitingJob,
     pack_keys,
     unpack_keys,
 )
-from preble.policy import create_policy
 from preble.prefix_tree import PrefixTree
 from preble.scheduler import Scheduler
 
-BLOCK_SIZE: Final = 64
-PROMPT_BLOCKS: Final = 512
-EVENTS_IN_BATCH: Final = 16
 SAMPLES: Final = 400
-HISTORY_S: Final = 180.0
-COST_MODEL: Final = "mistral_7b_a6000"
+PLANNED_JOBS: Final = 64
+PLANNED_INSTANCES: Final = 16
+PLANS: Final = 100
+CREDIT_S: Final = 0.5
 
 
 class DecisionRow(msgspec.Struct, frozen=True):
@@ -58,20 +57,18 @@ class DecisionRow(msgspec.Struct, frozen=True):
     p99_us: float
 
 
-class StateRow(msgspec.Struct, frozen=True):
-    """Cost of holding and learning prefix state, of one instance."""
+class PlanRow(msgspec.Struct, frozen=True):
+    """Cost of a whole plan, which places what instances have credit for, over its jobs."""
 
+    window: Literal["new", "known"]
+    """Whether the plan before saw these jobs wait; but for those that it placed."""
+    jobs: int
+    prompt_tokens: int
+    instances: int
     cached_blocks: int
-    bytes_per_block: float
-    """In prompts of 512 blocks."""
-    bytes_per_block_branching: float
-    """In a tree that branches every 16 blocks."""
-    events_stored_per_s: int
-    """Blocks stored, told in event batches of 16 blocks."""
-    events_removed_per_s: int
-    """Blocks removed, told likewise, deepest first."""
-    blocks_loaded_per_s: int
-    """Blocks of one instance's snapshot."""
+    hit_share: float
+    p50_us_per_job: float
+    p99_us_per_job: float
 
 
 class GrowthRow(msgspec.Struct, frozen=True):
@@ -87,18 +84,21 @@ class DecisionFigures(msgspec.Struct, frozen=True):
     """All rows of one run."""
 
     python: str
+    policy: PolicyName
     decisions: tuple[DecisionRow, ...]
+    plans: tuple[PlanRow, ...]
     growth: tuple[GrowthRow, ...]
     states: tuple[StateRow, ...]
 
 
 def run(
-    *, prompt_tokens: Sequence[int], instances: Sequence[int], blocks: Sequence[int],
-    say: Callable[[str], None],
+    *, policy: PolicyName, prompt_tokens: Sequence[int], instances: Sequence[int],
+    blocks: Sequence[int], say: Callable[[str], None],
 ) -> DecisionFigures:  # fmt: skip
-    """Measure every combination.
+    """Measure every combination; plans, over the most blocks.
 
     Args:
+        policy: Which decides.
         prompt_tokens: Prompt lengths.
         instances: Numbers of instances.
         blocks: Numbers of cached blocks.
@@ -108,13 +108,16 @@ def run(
     decisions: list[DecisionRow] = []
     for cached in blocks:
         say(f"state of {cached} blocks")
-        states.append(_measure_state(cached))
+        states.append(measure_state(cached))
         for number in instances:
             say(f"decisions over {cached} blocks on {number} instances")
-            decisions += _measure_decisions(cached, number, prompt_tokens)
+            decisions += _measure_decisions(policy, cached, number, prompt_tokens)
+    say(f"plans of {PLANNED_JOBS} jobs on {PLANNED_INSTANCES} instances")
+    plans = tuple(_measure_plans(policy, max(blocks), max(prompt_tokens)))
     return DecisionFigures(
-        platform.python_version(), tuple(decisions), tuple(growth_of(decisions)), tuple(states)
-    )
+        platform.python_version(), policy, tuple(decisions), plans, tuple(growth_of(decisions)),
+        tuple(states),
+    )  # fmt: skip
 
 
 def growth_of(rows: Sequence[DecisionRow]) -> Iterator[GrowthRow]:
@@ -146,11 +149,11 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def _measure_decisions(
-    cached: int, number: int, prompt_tokens: Sequence[int]
+    policy: PolicyName, cached: int, number: int, prompt_tokens: Sequence[int]
 ) -> Iterator[DecisionRow]:
     chance = random.Random(cached)  # noqa: S311  # the same keys in each run
-    prompts = [_keys(chance, PROMPT_BLOCKS) for _ in range(max(1, cached // PROMPT_BLOCKS))]
-    scheduler = _loaded(prompts, number)
+    prompts = _cached_prompts(chance, cached)
+    scheduler = loaded_scheduler(policy, prompts, number)
     tree = PrefixTree()
     tree.add_holder(number - 1)
     for index, keys in enumerate(prompts):
@@ -174,109 +177,42 @@ def _time_assignments(
     return time_each(assign, undo=[partial(scheduler.forget, job.job_id) for job in jobs])
 
 
-def _measure_state(cached: int) -> StateRow:
-    chance = random.Random(cached)  # noqa: S311
-    long, short = _chains(chance, cached, PROMPT_BLOCKS), _branches(chance, cached)
-    stored_s, removed_s = _fold_s(long)
-    return StateRow(
-        cached_blocks=cached,
-        bytes_per_block=round(_bytes_per_block(long), 1),
-        bytes_per_block_branching=round(_bytes_per_block(short), 1),
-        events_stored_per_s=round(cached / stored_s),
-        events_removed_per_s=round(cached / removed_s),
-        blocks_loaded_per_s=round(cached / _load_s(long)),
-    )
-
-
-def _chains(chance: random.Random, cached: int, blocks: int) -> list[BlocksStored]:
-    """So many blocks, in prompts of so many that share nothing."""
-    return [
-        BlocksStored(pack_keys(_keys(chance, min(blocks, cached - start))))
-        for start in range(0, cached, blocks)
-    ]
-
-
-def _branches(chance: random.Random, cached: int) -> list[BlocksStored]:
-    """So many blocks, in runs of 16 of which each two follow the same one."""
-    runs: list[list[int]] = []
-    stored: list[BlocksStored] = []
-    for number in range(max(1, cached // EVENTS_IN_BATCH)):
-        keys = _keys(chance, EVENTS_IN_BATCH)
-        parent_key = runs[(number - 1) // 2][-1] if runs else None
-        runs.append(keys)
-        stored.append(BlocksStored(pack_keys(keys), parent_key))
-    return stored
-
-
-def _bytes_per_block(runs: Sequence[BlocksStored]) -> float:
-    """Memory that a tree allocates, its own copies of the keys included."""
-    gc.collect()
-    tracemalloc.start()
-    tree = PrefixTree()
-    tree.add_holder(0)
-    for run in runs:
-        tree.store(unpack_keys(run.block_keys), 0, parent_key=run.parent_key)
-    gc.collect()
-    allocated_bytes, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return allocated_bytes / len(tree)
-
-
-def _fold_s(prompts: Sequence[BlocksStored]) -> tuple[float, float]:
-    """Seconds to fold batches that store everything, and then batches that remove it."""
-    scheduler, seq = _empty(1), count(1)
-    stored = [_batch(next(seq), event) for run in prompts for event in _cut(run)]
-    removed = [
-        _batch(next(seq), BlocksRemoved(pack_keys(reversed(unpack_keys(event.block_keys)))))
-        for run in prompts
-        for event in reversed(_cut(run))
-    ]
-    return _time_s(scheduler, stored), _time_s(scheduler, removed)
-
-
-def _time_s(scheduler: Scheduler, batches: Sequence[EventBatch]) -> float:
-    started_s = time.perf_counter()
-    for batch in batches:
-        scheduler.fold(batch)
-    return time.perf_counter() - started_s
-
-
-def _cut(run: BlocksStored) -> list[BlocksStored]:
-    keys = unpack_keys(run.block_keys)
-    return [
-        BlocksStored(
-            pack_keys(keys[start : start + EVENTS_IN_BATCH]), keys[start - 1] if start else None
+def _measure_plans(policy: PolicyName, cached: int, tokens: int) -> Iterator[PlanRow]:
+    chance = random.Random(cached)  # noqa: S311  # the same keys in each run
+    prompts = _cached_prompts(chance, cached)
+    for hit_share in (0.9, 0.0):
+        windows = [
+            [_job(chance, prompts, tokens, hit_share) for _ in range(PLANNED_JOBS)]
+            for _ in range(PLANS)
+        ]
+        case = (PLANNED_JOBS, tokens, PLANNED_INSTANCES, cached, hit_share)
+        new = _time_plans(loaded_scheduler(policy, prompts, PLANNED_INSTANCES), windows)
+        known = _time_plans(
+            loaded_scheduler(policy, prompts, PLANNED_INSTANCES), windows[:1] * PLANS
         )
-        for start in range(0, len(keys), EVENTS_IN_BATCH)
+        yield PlanRow("new", *case, *_per_job(new))
+        yield PlanRow("known", *case, *_per_job(known))
+
+
+def _per_job(took: Timing) -> tuple[float, float]:
+    return round(took.p50_us / PLANNED_JOBS, 1), round(took.p99_us / PLANNED_JOBS, 1)
+
+
+def _time_plans(scheduler: Scheduler, windows: Sequence[Sequence[WaitingJob]]) -> Timing:
+    seconds = count(step=2 * HISTORY_S)
+    plan = [
+        partial(scheduler.plan, jobs, credit_s=CREDIT_S, now_s=next(seconds)) for jobs in windows
     ]
+    return time_each(plan, undo=[partial(_forget_all, scheduler, jobs) for jobs in windows])
 
 
-def _batch(seq: int, event: BlocksStored | BlocksRemoved) -> EventBatch:
-    return EventBatch(InstanceId("gpu000"), "e", seq, (event,))
+def _forget_all(scheduler: Scheduler, jobs: Sequence[WaitingJob]) -> None:
+    for job in jobs:
+        scheduler.forget(job.job_id)
 
 
-def _load_s(runs: Sequence[BlocksStored]) -> float:
-    scheduler = _empty(1)
-    snapshot = Snapshot(InstanceId("gpu000"), "e", 1, tuple(runs))
-    started_s = time.perf_counter()
-    scheduler.load_snapshot(snapshot)
-    return time.perf_counter() - started_s
-
-
-def _empty(number: int) -> Scheduler:
-    scheduler = Scheduler(create_policy("e2"), block_size=BLOCK_SIZE, history_s=HISTORY_S)
-    for index in range(number):
-        instance_id = InstanceId(f"gpu{index:03}")
-        scheduler.join(InstanceRecord(instance_id, "e", "noop", 256, 1_000_000, COST_MODEL))
-    return scheduler
-
-
-def _loaded(prompts: Sequence[list[int]], number: int) -> Scheduler:
-    scheduler = _empty(number)
-    for index in range(number):
-        runs = tuple(BlocksStored(pack_keys(keys)) for keys in prompts[index::number])
-        scheduler.load_snapshot(Snapshot(InstanceId(f"gpu{index:03}"), "e", 1, runs))
-    return scheduler
+def _cached_prompts(chance: random.Random, cached: int) -> list[list[int]]:
+    return [random_keys(chance, PROMPT_BLOCKS) for _ in range(max(1, cached // PROMPT_BLOCKS))]
 
 
 def _job(
@@ -285,10 +221,6 @@ def _job(
     """A prompt that begins like a cached one as far as `hit_share` of its blocks."""
     blocks = tokens // BLOCK_SIZE
     held = int(blocks * hit_share)
-    keys = chance.choice(prompts)[:held] + _keys(chance, blocks - held)
+    keys = chance.choice(prompts)[:held] + random_keys(chance, blocks - held)
     spec = JobSpec(tokens, SamplingParams())
     return WaitingJob(JobId(f"{chance.getrandbits(64):x}"), "ingress", spec, pack_keys(keys))
-
-
-def _keys(chance: random.Random, number: int) -> list[int]:
-    return [chance.getrandbits(64) for _ in range(number)]

@@ -16,6 +16,7 @@ import msgspec
 
 from preble.bench.cpu import cpu_us_by_kind
 from preble.bench.load import Reply, Target, get, send_all
+from preble.bench.pool_totals import totals_of
 from preble.config import Settings
 from preble.quantiles import quantile
 from preble.serve.private import PrivateStack, private_stack
@@ -152,12 +153,7 @@ class _Bench:
 
     async def _ended(self) -> int:
         page = await get(Target(self._stack.url, "/metrics"))
-        ended = 0
-        for line in page.decode().splitlines():
-            name, _, value = line.rpartition(" ")
-            if name in {"preble_pool_jobs_completed_total", "preble_pool_jobs_failed_total"}:
-                ended += int(float(value))
-        return ended
+        return totals_of(page.decode()).ended
 
     async def _latency(self, jobs: int) -> LatencyRow:
         self._say("one job at a time")

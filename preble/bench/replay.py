@@ -2,21 +2,23 @@
 
 The dispatcher is a whole private stack with the engine that the settings name; requests are
 submitted at their times of arrival, with prompts that share exactly the blocks that the
-trace's prompts share. The simulator replays the same trace with the same policy and cost
-model. What differs is what the simulator does not know.
+trace's prompts share. The simulator replays the same trace with the same policy, binding and
+cost model. What differs is what the simulator does not know. With several policies, each on a
+stack of its own, the question is whether both sides rank them alike.
 """
 
-import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
+from preble.bench.cpu import CpuFigures, CpuMeter
+from preble.bench.prompts import job_fields, prompt_ids, random_ids
+from preble.bench.ranking import Ranking, rank
 from preble.client import Job, JobFields, PrebleClient
-from preble.config import Settings
+from preble.config import Binding, PolicyName, Settings
 from preble.errors import ConfigError, PrebleError
-from preble.messages import unpack_keys
 from preble.quantiles import quantile
 from preble.serve.plan import worker_settings
 from preble.serve.private import private_stack
@@ -24,11 +26,6 @@ from preble.simulator.outcome import PoolSettings, Served
 from preble.simulator.replay import replay
 from preble.simulator.run import EngineSettings, StepKind
 from preble.simulator.workload import TimedRequest, Workload
-
-_FIRST_ID, _LAST_ID = 1_000, 15_000
-"""Ordinary words in any vocabulary we serve."""
-
-WARM_UP: Final = "warm-up"
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -41,34 +38,50 @@ class Figures(msgspec.Struct, frozen=True):
     hit_rate: float
 
 
-class ReplayFigures(msgspec.Struct, frozen=True):
-    """Both, and how far the simulator is off: simulated over real."""
+class ReplayRow(msgspec.Struct, frozen=True):
+    """One policy on both sides, and how far the simulator is off: simulated over real."""
 
-    engine: str
-    cost_model: str
-    steps: StepKind
-    instances: int
-    policy: str
-    requests: int
+    policy: PolicyName
+    binding: Binding
     real: Figures
     simulated: Figures
     mean_ratio: float
     p99_ratio: float
     same_instance: float
     """Share of the requests that both placed on the same instance."""
+    cpu: CpuFigures | None = None
+    """Of the real side."""
+
+
+class ReplayFigures(msgspec.Struct, frozen=True):
+    """All policies."""
+
+    workload: str
+    engine: str
+    cost_model: str
+    speed: float
+    """Of emulated engines, on both sides."""
+    steps: StepKind
+    instances: int
+    requests: int
+    rows: tuple[ReplayRow, ...]
+    ranking: Ranking
 
 
 class ReplayFailed(PrebleError):
     """A job of the benchmark did not complete."""
 
 
-def run(settings: Settings, workload: Workload, say: Callable[[str], None]) -> ReplayFigures:
-    """Run the workload on a stack of its own, and in the simulator.
+def run(
+    settings: Settings, workload: Workload, policies: Sequence[PolicyName],
+    say: Callable[[str], None],
+) -> ReplayFigures:  # fmt: skip
+    """Run the workload with each policy on a stack of its own, and in the simulator.
 
     Raises:
         ConfigError: If the workload's blocks are not the pool's.
         ReplayFailed: If a job fails.
-        PrebleError: If the stack cannot be run.
+        PrebleError: If a stack cannot be run.
     """
     if workload.block_size != settings.block_size:
         msg = (
@@ -77,60 +90,76 @@ def run(settings: Settings, workload: Workload, say: Callable[[str], None]) -> R
         )
         raise ConfigError(msg)
     steps: StepKind = "prefill_first" if settings.engine == "sglang" else "mixed"
-    say(f"simulating {len(workload.requests)} requests")
+    rows = [_row(replace(settings, policy=policy), workload, steps, say) for policy in policies]
+    return ReplayFigures(
+        workload=workload.name, engine=settings.engine, cost_model=settings.cost_model,
+        speed=_speed(settings), steps=steps, instances=settings.workers,
+        requests=len(workload.requests), rows=tuple(rows), ranking=_ranking(rows),
+    )  # fmt: skip
+
+
+def _row(
+    settings: Settings, workload: Workload, steps: StepKind, say: Callable[[str], None]
+) -> ReplayRow:
+    say(f"simulating {len(workload.requests)} requests, {settings.policy}")
     served = simulated(settings, workload, steps)
     say(f"{settings.workers} instances of engine {settings.engine}: starting")
-    jobs = _run_real(settings, workload, say)
-    return compare(settings, steps, served, jobs)
+    jobs, cpu = _run_real(settings, workload, say)
+    return replace(compare(settings, served, jobs), cpu=cpu)
+
+
+def _ranking(rows: Sequence[ReplayRow]) -> Ranking:
+    return rank(
+        {row.policy: row.real.mean_latency_s for row in rows},
+        {row.policy: row.simulated.mean_latency_s for row in rows},
+    )
 
 
 def simulated(settings: Settings, workload: Workload, steps: StepKind) -> Sequence[Served]:
     """The simulator's answer under the same settings."""
+    return replay(workload, pool_of(settings, steps)).served
+
+
+def pool_of(settings: Settings, steps: StepKind) -> PoolSettings:
+    """What the settings say of a stack, said to the simulator."""
     engine = EngineSettings(
         cost_model=settings.cost_model, kv_capacity_tokens=settings.kv_capacity_tokens,
         chunk_tokens=settings.chunk_tokens, slots=settings.slots, steps=steps,
         wait_order=settings.wait_order,
     )  # fmt: skip
-    speeds = (settings.emulated_speed if settings.engine == "emulated" else 1.0,)
-    pool = PoolSettings(
-        policy=settings.policy, engine=engine, speeds=speeds * settings.workers,
-        history_s=settings.history_s,
+    return PoolSettings(
+        policy=settings.policy, engine=engine, speeds=(_speed(settings),) * settings.workers,
+        history_s=settings.history_s, binding=_binding(settings), credit_s=settings.credit_s,
+        window_jobs=settings.window_jobs, batch_window_jobs=settings.batch_window_jobs,
     )  # fmt: skip
-    return replay(workload, pool).served
 
 
-def prompt_ids(request: TimedRequest, number: int, block_size: int) -> list[int]:
-    """Token ids of a prompt: the same block key gives the same block, the rest is its own."""
-    ids: list[int] = []
-    for key in unpack_keys(request.block_keys):
-        ids += _ids(random.Random(key), block_size)  # noqa: S311 - data, not secrets
-    return ids + _ids(random.Random(-number - 1), request.prompt_tokens - len(ids))  # noqa: S311 - data
+def _speed(settings: Settings) -> float:
+    return settings.emulated_speed if settings.engine == "emulated" else 1.0
 
 
-def compare(
-    settings: Settings, steps: StepKind, served: Sequence[Served], jobs: Sequence[Job]
-) -> ReplayFigures:
+def _binding(settings: Settings) -> Binding:
+    return "late" if settings.is_late else "eager"
+
+
+def compare(settings: Settings, served: Sequence[Served], jobs: Sequence[Job]) -> ReplayRow:
     """Both sides' figures; `served` and `jobs` are in the workload's order."""
     real, simulated_ = _figures_of_jobs(jobs), _figures_of_served(served)
     names = sorted(worker.instance for worker in worker_settings(settings))
     same = [job.instance == names[each.instance] for job, each in zip(jobs, served, strict=True)]
-    return ReplayFigures(
-        engine=settings.engine, cost_model=settings.cost_model, steps=steps,
-        instances=settings.workers, policy=settings.policy, requests=len(jobs),
-        real=real, simulated=simulated_,
+    return ReplayRow(
+        policy=settings.policy, binding=_binding(settings), real=real, simulated=simulated_,
         mean_ratio=round(simulated_.mean_latency_s / real.mean_latency_s, 3),
         p99_ratio=round(simulated_.p99_latency_s / real.p99_latency_s, 3),
         same_instance=round(sum(same) / len(same), 3),
     )  # fmt: skip
 
 
-def _ids(chance: random.Random, number: int) -> list[int]:
-    return [chance.randint(_FIRST_ID, _LAST_ID) for _ in range(number)]
-
-
-def _run_real(settings: Settings, workload: Workload, say: Callable[[str], None]) -> Sequence[Job]:
+def _run_real(
+    settings: Settings, workload: Workload, say: Callable[[str], None]
+) -> tuple[Sequence[Job], CpuFigures]:
     prompts = [
-        _fields(request, prompt_ids(request, number, workload.block_size))
+        job_fields(prompt_ids(request, number, workload.block_size), request.output_tokens)
         for number, request in enumerate(workload.requests)
     ]
     with (
@@ -139,17 +168,15 @@ def _run_real(settings: Settings, workload: Workload, say: Callable[[str], None]
     ):
         _warm_up(client, settings)
         say(f"{len(prompts)} jobs in {workload.requests[-1].at_s:.0f} s")
-        return _submit_in_time(client, workload.requests, prompts)
+        meter = CpuMeter(stack.pid)
+        jobs = _submit_in_time(client, workload.requests, prompts)
+        return jobs, meter.figures()
 
 
 def _warm_up(client: PrebleClient, settings: Settings) -> None:
     """The first step of an engine takes longer: every instance makes one before."""
-    chance = random.Random(WARM_UP)  # noqa: S311 - data, not secrets
-    jobs = client.submit([_body(_ids(chance, 8), 2) for _ in range(4 * settings.workers)])
-    with client.watch() as watch:
-        watch.add(jobs)
-        while watch.num_open:
-            watch.look()
+    numbers = range(-4 * settings.workers, 0)
+    client.wait(client.submit([job_fields(random_ids(number, 8), 2) for number in numbers]))
 
 
 def _submit_in_time(
@@ -168,15 +195,6 @@ def _submit_in_time(
         while len(ended) < len(order):
             ended.update((job.id, job) for job in watch.look())
     return [ended[job_id] for job_id in order]
-
-
-def _fields(request: TimedRequest, ids: list[int]) -> JobFields:
-    return _body(ids, request.output_tokens)
-
-
-def _body(ids: list[int], output_tokens: int) -> JobFields:
-    sampling = {"max_new_tokens": output_tokens, "temperature": 0.0, "ignore_eos": True}
-    return {"input_ids": ids, "sampling_params": sampling}
 
 
 def _figures_of_served(served: Sequence[Served]) -> Figures:

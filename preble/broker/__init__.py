@@ -49,6 +49,11 @@ ATTEMPTS_USED_UP: Final = JobFailure(
 """How a job ends that no worker survived long enough to finish."""
 
 
+PEEKED_JOBS: Final = 4_096
+"""Most jobs that one `peek` brings, of all queues together: what a plan can weigh, and Redis
+can list, without holding everybody else up."""
+
+
 class Cursor(msgspec.Struct, frozen=True):
     """How far a reader has followed the pool's signals and each instance's block events."""
 
@@ -105,7 +110,8 @@ class Broker(Protocol):
             One entry for each batch: None if accepted, QueueFull or BrokerUnavailable
             where refused. Admitting the same job ids again changes nothing.
 
-        Changes: jobs become waiting, at the end of their ingress queue, in order.
+        Changes: jobs become waiting, in order, each at the end of the ingress queue of its
+        priority and tenant.
         """
         ...
 
@@ -138,8 +144,20 @@ class Broker(Protocol):
         """What happened since the cursor; waits up to the timeout for something to happen."""
         ...
 
-    async def peek(self, window_jobs: int) -> list[WaitingJob]:
-        """The first jobs of each ingress queue, in order. Changes: nothing."""
+    async def peek(
+        self, window_jobs: int, *, batch_window_jobs: int | None = None
+    ) -> list[WaitingJob]:
+        """The first jobs of each ingress queue, in order; the queues by name.
+
+        Of very many queues fewer jobs each, so that all together are at most `PEEKED_JOBS`,
+        or one of each queue.
+
+        Args:
+            window_jobs: Most jobs of each queue.
+            batch_window_jobs: Most jobs of each queue of priority `batch`; None for as many.
+
+        Changes: nothing.
+        """
         ...
 
     async def route(

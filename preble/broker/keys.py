@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from preble.config import Priority
+
 
 class Key(msgspec.Struct, frozen=True):
     """One row of the table. Placeholders in the template are the key's arguments."""
@@ -28,9 +30,9 @@ KEYS: Final = (
     # Ours.
     Key("pool", "preble:{pool}:pool", "string", "join", "join", "never"),
     Key("weights", "preble:{pool}:weights", "string", "join", "join", "never"),
-    Key("ingresses", "preble:{pool}:ingresses", "set", "ADMIT", "PEEK, stats", "never; bounded"),
+    Key("ingresses", "preble:{pool}:ingresses", "set", "ADMIT, REAP", "PEEK, stats", "ROUTE, PEEK"),
     Key("prompt", "preble:{pool}:prompt:{job}", "string", "stage, ADMIT", "CLAIM", "DONE, REAP"),
-    Key("block_keys", "preble:{pool}:blocks:{job}", "string", "ADMIT", "PEEK", "DONE, REAP"),
+    Key("block_keys", "preble:{pool}:blocks:{job}", "string", "ADMIT", "DESCRIBE", "DONE, REAP"),
     Key("decision", "preble:{pool}:decision:{job}", "string", "ROUTE", "VIEW", "with the job"),
     Key("counts", "preble:{pool}:counts", "hash", "ADMIT, DONE, REAP", "ADMIT, stats", "never"),
     Key("totals", "preble:{pool}:totals", "hash", "DONE, REAP", "stats", "never"),
@@ -44,7 +46,7 @@ KEYS: Final = (
     Key("snapshot", "preble:{pool}:snapshot:{instance}", "string", "publish", "follow", "REAP"),
     Key("doorbell", "preble:{pool}:doorbell:{instance}", "stream", "ROUTE", "worker", "REAP"),
     # RQ's.
-    Key("queues", "rq:queues", "set", "ADMIT, REGISTER", "RQ", "never; bounded"),
+    Key("queues", "rq:queues", "set", "ADMIT, REGISTER, REAP", "RQ", "ROUTE, PEEK, REAP"),
     Key("queue", "rq:queue:{queue}", "list", "ADMIT, ROUTE, CLAIM, REAP", "PEEK, RQ", "emptied"),
     Key("job", "rq:job:{job}", "hash", "all scripts", "VIEW, RQ", "result_ttl_s after its end"),
     Key("results", "rq:results:{job}", "stream", "DONE, REAP", "VIEW, RQ", "with the job"),
@@ -71,9 +73,9 @@ class PoolKeys:
         """The key `name` of the table, its placeholders filled in."""
         return _TEMPLATES[name].format(pool=self.pool, **arguments)
 
-    def ingress_queue(self) -> str:
-        """RQ queue that new jobs enter; one for each priority class and tenant."""
-        return f"{self.pool}.ingress.normal.default"
+    def ingress_queue(self, priority: Priority, tenant: str) -> str:
+        """RQ queue that new jobs of one priority and tenant enter."""
+        return f"{self.pool}.ingress.{priority}.{tenant}"
 
     def instance_queue(self, instance: str) -> str:
         """RQ queue of the jobs assigned to an instance; also the name of its RQ worker."""

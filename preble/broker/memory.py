@@ -7,11 +7,14 @@ plain Python: read this file to learn what the scripts do. Nothing survives the 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from preble.broker import ATTEMPTS_USED_UP, Cursor, News, PoolView, Refusal
 from preble.broker.agreement import require_same_pool, require_same_weights
+from preble.broker.bounds import Bounds
+from preble.broker.keys import PoolKeys
+from preble.broker.memory_ingresses import Ingresses
+from preble.broker.memory_records import Instance, Job
 from preble.clock import Clock, SystemClock
 from preble.errors import InstanceFenced, InvariantError, NotLeader, QueueFull
 from preble.messages import (
@@ -28,7 +31,6 @@ from preble.messages import (
     JobId,
     JobResult,
     JobsAdmitted,
-    JobSpec,
     JobState,
     JobView,
     LeaderToken,
@@ -45,36 +47,7 @@ from preble.messages import (
     WaitingJob,
 )
 
-_INGRESS: Final = "normal.default"
-
-
-@dataclass(slots=True)
-class _Job:
-    spec: JobSpec
-    prompt: Tokens
-    block_keys: BlockKeys
-    submitted_at_s: float
-    order: int
-    state: JobState = JobState.WAITING
-    attempt: int = 0
-    instance_id: InstanceId | None = None
-    execution_id: ExecutionId | None = None
-    started_at_s: float | None = None
-    ended_at_s: float | None = None
-    assignment: Assignment | None = None
-    result: JobResult | None = None
-    failure: JobFailure | None = None
-
-
-@dataclass(slots=True)
-class _Instance:
-    record: InstanceRecord
-    expires_at_s: float
-    queue: deque[JobId] = field(default_factory=deque[JobId])
-    claim_id: str = ""
-    claimed: list[ClaimedJob] = field(default_factory=list[ClaimedJob])
-    batches: list[EventBatch] = field(default_factory=list[EventBatch])
-    snapshot: tuple[Snapshot, int] | None = None
+_POOL: Final = "memory"
 
 
 class MemoryBroker:
@@ -82,17 +55,16 @@ class MemoryBroker:
 
     def __init__(
         self, *, clock: Clock | None = None, max_jobs: int = 100_000,
-        max_prompt_bytes: int = 1 << 30, max_attempts: int = 3,
+        max_prompt_bytes: int = 1 << 30, max_ingresses: int = 1_000, max_attempts: int = 3,
     ) -> None:  # fmt: skip
         self._clock = clock or SystemClock()
-        self._max_jobs = max_jobs
-        self._max_prompt_bytes = max_prompt_bytes
+        self._bounds = Bounds(max_jobs, max_prompt_bytes, max_ingresses)
         self._max_attempts = max_attempts
         self._pool: PoolRecord | None = None
         self._weights = ""
-        self._jobs: dict[JobId, _Job] = {}
-        self._ingress: deque[JobId] = deque()
-        self._instances: dict[InstanceId, _Instance] = {}
+        self._jobs: dict[JobId, Job] = {}
+        self._ingresses = Ingresses(PoolKeys(_POOL))
+        self._instances: dict[InstanceId, Instance] = {}
         self._leases: dict[Lease, float] = {}
         self._leader: tuple[LeaderToken, float] | None = None
         self._leader_epoch = 0
@@ -107,12 +79,12 @@ class MemoryBroker:
     async def join_pool(self, record: PoolRecord) -> None:
         """Found the pool, or agree with it. Raises: PoolMismatch."""
         self._pool = self._pool or record
-        require_same_pool("memory", self._pool, record)
+        require_same_pool(_POOL, self._pool, record)
 
     async def agree_on_weights(self, fingerprint: str) -> None:
         """Set the pool's weights, or agree with them. Raises: PoolMismatch."""
         self._weights = self._weights or fingerprint
-        require_same_weights("memory", self._weights, fingerprint)
+        require_same_weights(_POOL, self._weights, fingerprint)
 
     # The api's calls.
 
@@ -123,20 +95,12 @@ class MemoryBroker:
     async def view(self, job_id: JobId) -> JobView | None:
         """A job as it stands."""
         job = self._jobs.get(job_id)
-        if job is None:
-            return None
-        return JobView(
-            job_id=job_id, state=job.state, spec=job.spec, attempt=job.attempt,
-            submitted_at_s=job.submitted_at_s, position=self._position(job_id, job),
-            instance_id=job.instance_id, started_at_s=job.started_at_s,
-            ended_at_s=job.ended_at_s, assignment=job.assignment, result=job.result,
-            failure=job.failure,
-        )  # fmt: skip
+        return job.view(job_id, self._position(job_id, job)) if job else None
 
     async def stats(self) -> PoolStats:
         """Counts of the pool."""
         return PoolStats(
-            waiting=len(self._ingress),
+            waiting=self._ingresses.num_jobs,
             assigned=sum(len(instance.queue) for instance in self._instances.values()),
             running=len(self._leases),
             prompt_bytes=self._prompt_bytes(),
@@ -184,18 +148,21 @@ class MemoryBroker:
             news = self._news(cursor)
         return news
 
-    async def peek(self, window_jobs: int) -> list[WaitingJob]:
-        """The first jobs of the ingress queue."""
-        ids = list(self._ingress)[:window_jobs]
-        jobs = ((job_id, self._jobs[job_id]) for job_id in ids)
-        return [WaitingJob(job_id, _INGRESS, job.spec, job.block_keys) for job_id, job in jobs]
+    async def peek(
+        self, window_jobs: int, *, batch_window_jobs: int | None = None
+    ) -> list[WaitingJob]:
+        """The first jobs of each ingress queue."""
+        heads = self._ingresses.heads(
+            window_jobs, window_jobs if batch_window_jobs is None else batch_window_jobs
+        )
+        return [self._waiting(ingress, job_id) for ingress, job_id in heads]
 
     async def route(
         self, token: LeaderToken, assignments: Sequence[tuple[str, Assignment]]
     ) -> list[bool]:
         """Move waiting jobs to their instances' queues. Raises: NotLeader."""
         self._require_leader(token)
-        moved = [self._move(assignment) for _, assignment in assignments]
+        moved = [self._move(*each) for each in assignments]
         self._ring()
         return moved
 
@@ -227,7 +194,7 @@ class MemoryBroker:
             if self._jobs[lease.job_id].instance_id == record.instance_id:
                 self._leases[lease] = 0
         queue = earlier.queue if earlier else deque[JobId]()
-        self._instances[record.instance_id] = _Instance(record, expires_at_s, queue)
+        self._instances[record.instance_id] = Instance(record, expires_at_s, queue)
         self._signal(InstanceJoined(record))
 
     async def claim(
@@ -303,28 +270,36 @@ class MemoryBroker:
 
     def _admit_batch(self, batch: Sequence[Submission]) -> QueueFull | None:
         new = [job for job in batch if job.job_id not in self._jobs]
-        unfinished = sum(not job.state.is_terminal for job in self._jobs.values())
-        if unfinished + len(new) > self._max_jobs:
-            return QueueFull(f"the pool holds its {self._max_jobs} jobs", retry_after_s=1)
-        if self._prompt_bytes() + sum(len(job.prompt) for job in new) > self._max_prompt_bytes:
-            message = f"the pool holds its {self._max_prompt_bytes} prompt bytes"
-            return QueueFull(message, retry_after_s=1)
+        if refusal := self._refusal(new):
+            return refusal
         now_s = self._clock.now_s()
         for job in new:
-            self._jobs[job.job_id] = _Job(
+            self._jobs[job.job_id] = Job(
                 job.spec, job.prompt, job.block_keys, now_s, order=len(self._jobs)
             )  # fmt: skip
-            self._ingress.append(job.job_id)
+            self._ingresses.append(job.job_id, job.spec)
         if new:
             self._signal(JobsAdmitted(len(new)))
+        return None
+
+    def _refusal(self, new: Sequence[Submission]) -> QueueFull | None:
+        bounds = self._bounds
+        unfinished = sum(not job.state.is_terminal for job in self._jobs.values())
+        prompt_bytes = self._prompt_bytes() + sum(len(job.prompt) for job in new)
+        if unfinished + len(new) > bounds.max_jobs:
+            return bounds.refusal("jobs")
+        if prompt_bytes > bounds.max_prompt_bytes:
+            return bounds.refusal("prompt bytes")
+        if not self._ingresses.has_room(new, bounds.max_ingresses):
+            return bounds.refusal("ingress queues")
         return None
 
     def _prompt_bytes(self) -> int:
         return sum(len(job.prompt) for job in self._jobs.values())
 
-    def _position(self, job_id: JobId, job: _Job) -> int | None:
+    def _position(self, job_id: JobId, job: Job) -> int | None:
         if job.state is JobState.WAITING:
-            return self._ingress.index(job_id)
+            return self._ingresses.position(job_id, job.spec)
         if job.state is JobState.ASSIGNED and job.instance_id:
             return self._instances[job.instance_id].queue.index(job_id)
         return None
@@ -346,14 +321,21 @@ class MemoryBroker:
                 events[instance_id] = str(len(instance.batches))
         return News(Cursor(str(len(self._signals)), events), signals, tuple(batches))
 
-    def _move(self, assignment: Assignment) -> bool:
+    def _waiting(self, ingress: str, job_id: JobId) -> WaitingJob:
+        job = self._jobs[job_id]
+        waited_s = self._clock.now_s() - job.submitted_at_s
+        return WaitingJob(job_id, ingress, job.spec, job.block_keys, waited_s)
+
+    def _move(self, ingress: str, assignment: Assignment) -> bool:
         instance = self._instances.get(assignment.instance_id)
         job = self._jobs.get(assignment.job_id)
         if not (instance and job) or instance.expires_at_s <= self._clock.now_s():
             return False
         if job.state is not JobState.WAITING:
             return job.state is JobState.ASSIGNED and job.instance_id == assignment.instance_id
-        self._ingress.remove(assignment.job_id)
+        if self._ingresses.name(job.spec) != ingress:
+            return False
+        self._ingresses.remove(assignment.job_id, job.spec)
         instance.queue.append(assignment.job_id)
         job.state, job.instance_id = JobState.ASSIGNED, assignment.instance_id
         job.assignment = assignment
@@ -396,10 +378,10 @@ class MemoryBroker:
                 gone.append(instance_id)
         return recalled, gone
 
-    def _make_waiting(self, job_id: JobId, job: _Job) -> None:
+    def _make_waiting(self, job_id: JobId, job: Job) -> None:
         job.state, job.instance_id, job.execution_id = JobState.WAITING, None, None
         job.assignment, job.started_at_s = None, None
-        self._ingress.appendleft(job_id)
+        self._ingresses.put_first(job_id, job.spec)
 
     def _lease(self, job_id: JobId, execution_id: ExecutionId, lease_s: float) -> ClaimedJob:
         now_s = self._clock.now_s()
@@ -426,7 +408,7 @@ class MemoryBroker:
         return True
 
     def _conclude(
-        self, job_id: JobId, job: _Job, *, result: JobResult | None = None,
+        self, job_id: JobId, job: Job, *, result: JobResult | None = None,
         failure: JobFailure | None = None,
     ) -> None:  # fmt: skip
         job.state = JobState.COMPLETED if result else JobState.FAILED
@@ -452,7 +434,7 @@ class MemoryBroker:
             msg = "another scheduler leads this pool"
             raise NotLeader(msg)
 
-    def _require_epoch(self, record: InstanceRecord) -> _Instance:
+    def _require_epoch(self, record: InstanceRecord) -> Instance:
         instance = self._instances.get(record.instance_id)
         if instance is None or instance.record.epoch != record.epoch:
             msg = f"instance {record.instance_id} was taken over, or its lease ran out"

@@ -6,9 +6,7 @@ when a connection breaks before the reply. Only this package imports redis and r
 """
 
 import asyncio
-import base64
 import logging
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
@@ -16,8 +14,12 @@ import msgspec
 
 from preble.broker import ATTEMPTS_USED_UP, Cursor, News, PoolView, Refusal
 from preble.broker.agreement import require_same_pool, require_same_weights
+from preble.broker.bounds import Bounds
 from preble.broker.keys import PoolKeys
+from preble.broker.redis_admission import RedisAdmission
 from preble.broker.redis_client import SOCKET_TIMEOUT_S, Argument, connect, translated
+from preble.broker.redis_outcomes import done_arguments, rq_failure_text
+from preble.broker.redis_peek import RedisPeek
 from preble.broker.redis_replies import (
     claimed_jobs,
     decode_placed,
@@ -25,19 +27,15 @@ from preble.broker.redis_replies import (
     job_view,
     leases_from,
     news,
-    waiting_jobs,
 )
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.rq_worker import RQ_WORKER_TTL_S, RqWorker
 from preble.broker.scripts import load_scripts
 from preble.config import Settings
 from preble.errors import (
-    BrokerError,
     BrokerUnavailable,
     InstanceFenced,
-    InvariantError,
     NotLeader,
-    QueueFull,
 )
 from preble.messages import (
     Assignment,
@@ -46,9 +44,7 @@ from preble.messages import (
     InstanceId,
     InstanceJoined,
     InstanceRecord,
-    JobFailure,
     JobId,
-    JobState,
     JobView,
     LeaderToken,
     Lease,
@@ -63,10 +59,6 @@ from preble.messages import (
     encode,
 )
 
-MAX_CALL_BYTES: Final = 1024 * 1024
-"""Prompts above this, together, are staged before ADMIT, so that no call blocks Redis long."""
-
-STAGED_TTL_S: Final = 60
 POSITION_DEPTH: Final = 10_000
 EVENTS_KEPT: Final = 4_096
 SIGNALS_READ: Final = 1_000
@@ -80,15 +72,16 @@ class RedisBroker:
     """The queue of one pool on one Redis primary. Implements `preble.broker.Broker`."""
 
     def __init__(
-        self, redis_url: str, pool: str, *, max_jobs: int, max_prompt_bytes: int,
-        max_attempts: int, result_ttl_s: int,
-    ) -> None:  # fmt: skip
+        self, redis_url: str, pool: str, *, bounds: Bounds, max_attempts: int, result_ttl_s: int
+    ) -> None:
         self._redis_url = redis_url
         self._keys = PoolKeys(pool)
         self._client = connect(redis_url)
         self._scripts = ScriptRunner(self._client, load_scripts(self._keys))
-        self._max_jobs = max_jobs
-        self._max_prompt_bytes = max_prompt_bytes
+        self._admission = RedisAdmission(
+            self._client, self._scripts, self._keys, bounds=bounds, result_ttl_s=result_ttl_s
+        )
+        self._peek = RedisPeek(self._scripts, self._keys)
         self._max_attempts = max_attempts
         self._result_ttl_s = result_ttl_s
         self._doorbells: dict[InstanceId, str] = {}
@@ -97,10 +90,10 @@ class RedisBroker:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """The broker that the settings name. Connects on its first call."""
+        bounds = Bounds(settings.max_jobs, settings.max_prompt_bytes, settings.max_ingresses)
         return cls(
-            settings.redis_url, settings.pool, max_jobs=settings.max_jobs,
-            max_prompt_bytes=settings.max_prompt_bytes, max_attempts=settings.max_attempts,
-            result_ttl_s=settings.result_ttl_s,
+            settings.redis_url, settings.pool, bounds=bounds,
+            max_attempts=settings.max_attempts, result_ttl_s=settings.result_ttl_s,
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -131,9 +124,7 @@ class RedisBroker:
 
     async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
         """Take new jobs, each batch whole or not at all."""
-        calls = [await self._admit_arguments(batch) for batch in batches]
-        replies = await self._scripts.run_each("admit", calls)
-        return [self._admitted(reply) for reply in replies]
+        return await self._admission.admit(batches)
 
     async def view(self, job_id: JobId) -> JobView | None:
         """A job as it stands."""
@@ -202,9 +193,13 @@ class RedisBroker:
             reply = await self._client.xread(streams, count=SIGNALS_READ, block=block_ms)
         return news(cursor, reply, keys)
 
-    async def peek(self, window_jobs: int) -> list[WaitingJob]:
+    async def peek(
+        self, window_jobs: int, *, batch_window_jobs: int | None = None
+    ) -> list[WaitingJob]:
         """The first jobs of each ingress queue."""
-        return waiting_jobs(await self._scripts.run("peek", window_jobs))
+        return await self._peek(
+            window_jobs, window_jobs if batch_window_jobs is None else batch_window_jobs
+        )
 
     async def route(
         self, token: LeaderToken, assignments: Sequence[tuple[str, Assignment]]
@@ -222,7 +217,7 @@ class RedisBroker:
         """Take back what the dead hold. Raises: NotLeader."""
         reply = await self._scripts.run(
             "reap", token, limit, self._max_attempts, self._result_ttl_s,
-            msgspec.json.encode(ATTEMPTS_USED_UP), _rq_failure_text(ATTEMPTS_USED_UP),
+            msgspec.json.encode(ATTEMPTS_USED_UP), rq_failure_text(ATTEMPTS_USED_UP),
         )  # fmt: skip
         requeued, failed, gone = _led(reply)
         return Reaped(
@@ -286,7 +281,7 @@ class RedisBroker:
         """Record how executions ended; the fence refuses lost leases."""
         arguments: list[Argument] = [record.instance_id, self._result_ttl_s]
         for outcome in outcomes:
-            arguments += _done_arguments(outcome)
+            arguments += done_arguments(outcome)
         return [bool(ok) for ok in await self._scripts.run("done", *arguments)]
 
     async def publish(self, batches: Sequence[EventBatch]) -> None:
@@ -330,41 +325,6 @@ class RedisBroker:
         except BrokerUnavailable as error:  # a full Redis: jobs run on without this record
             _log.warning("RQ's record of %s was not written: %s", queue, error)
 
-    async def _admit_arguments(self, batch: Sequence[Submission]) -> list[Argument]:
-        is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES
-        if is_staged:
-            await self._stage(batch)
-        arguments: list[Argument] = [
-            self._keys.ingress_queue(), self._max_jobs, self._max_prompt_bytes, self._result_ttl_s,
-        ]  # fmt: skip
-        for job in batch:
-            arguments += (
-                job.job_id, encode(job.spec), job.spec.total_tokens, job.block_keys,
-                len(job.prompt), b"" if is_staged else job.prompt,
-            )  # fmt: skip
-        return arguments
-
-    async def _stage(self, batch: Sequence[Submission]) -> None:
-        """Write prompts ahead of ADMIT, one by one; they expire if it never comes."""
-        with translated():
-            for job in batch:
-                key = self._keys("prompt", job=job.job_id)
-                await self._client.set(key, job.prompt, ex=STAGED_TTL_S, nx=True)
-
-    def _admitted(self, reply: Any) -> Refusal | None:  # noqa: ANN401  # a Lua reply or error
-        if isinstance(reply, BrokerError):
-            return reply
-        status, *details = (part.decode() for part in reply)
-        match status:
-            case "ok":
-                return None
-            case "full":
-                bound = self._max_jobs if details == ["jobs"] else self._max_prompt_bytes
-                message = f"the pool holds its {bound} {details[0]}; submit again later"
-                return QueueFull(message, retry_after_s=1)
-            case _:
-                return BrokerError(f"prompt of {details[0]} expired before it was admitted")
-
     async def _instance_records(self) -> tuple[InstanceRecord, ...]:
         instances = await self._client.zrange(self._keys("instances"), 0, -1)
         async with self._client.pipeline(transaction=False) as pipeline:
@@ -405,26 +365,3 @@ def _unfenced(reply: Any, record: InstanceRecord) -> Any:  # noqa: ANN401  # a L
         msg = f"instance {record.instance_id} was taken over, or its lease ran out"
         raise InstanceFenced(msg)
     return reply
-
-
-def _done_arguments(outcome: Outcome) -> Sequence[Argument]:
-    lease = outcome.lease
-    if result := outcome.result:
-        text = base64.b64encode(msgspec.json.encode(result))
-        return (
-            lease.job_id, lease.execution_id, JobState.COMPLETED, text, b"",
-            result.prompt_tokens, result.completion_tokens,
-            result.prediction.hit_tokens, result.cached_tokens, result.decode_s,
-        )  # fmt: skip
-    if failure := outcome.failure:
-        return (
-            lease.job_id, lease.execution_id, JobState.FAILED, _rq_failure_text(failure),
-            msgspec.json.encode(failure), 0, 0, 0, 0, 0,
-        )  # fmt: skip
-    msg = f"outcome of {lease.job_id} is neither a result nor a failure"
-    raise InvariantError(msg)
-
-
-def _rq_failure_text(failure: JobFailure) -> bytes:
-    """A failure as RQ keeps exceptions."""
-    return base64.b64encode(zlib.compress(f"{failure.code}: {failure.message}".encode()))

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -27,7 +27,6 @@ from preble.messages import (
     PlacedJob,
     Signal,
     Tokens,
-    WaitingJob,
 )
 
 _decode_spec: Final = msgspec.msgpack.Decoder(JobSpec).decode
@@ -39,12 +38,27 @@ _decode_failure: Final = msgspec.json.Decoder(JobFailure).decode
 decode_record: Final = msgspec.msgpack.Decoder(InstanceRecord).decode
 
 
-def waiting_jobs(reply: Sequence[bytes]) -> list[WaitingJob]:
-    """PEEK's flat reply."""
-    return [
-        WaitingJob(JobId(job.decode()), ingress.decode(), _decode_spec(spec), BlockKeys(keys))
-        for job, ingress, spec, keys in _rows(reply, 4)
-    ]
+class DescribedJob(NamedTuple):
+    """What never changes of a waiting job."""
+
+    spec: JobSpec
+    block_keys: BlockKeys
+    submitted_ms: int
+
+
+def peeked_ids(reply: Sequence[Any]) -> tuple[int, list[tuple[str, JobId]]]:
+    """PEEK's reply: now in ms, and (ingress queue, job) in order, queues by name."""
+    now_ms, *queues = reply
+    named = sorted((ingress.decode(), jobs) for ingress, jobs in _rows(queues, 2))
+    return now_ms, [(ingress, JobId(job.decode())) for ingress, jobs in named for job in jobs]
+
+
+def described_jobs(reply: Sequence[Any]) -> dict[JobId, DescribedJob]:
+    """DESCRIBE's flat reply."""
+    return {
+        JobId(job.decode()): DescribedJob(_decode_spec(spec), BlockKeys(keys), submitted_ms)
+        for job, spec, keys, submitted_ms in _rows(reply, 4)
+    }
 
 
 def claimed_jobs(reply: Sequence[Any]) -> list[ClaimedJob]:

@@ -1,20 +1,27 @@
 """`preble bench`: figures of decisions, the dispatch path and predictions, as JSON."""
 
+import math
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 import typer
+from msgspec.structs import replace
 
+from preble.bench import batch as batch_bench
 from preble.bench import decision as decision_bench
 from preble.bench import dispatch as dispatch_bench
 from preble.bench import hits as hits_bench
 from preble.bench import replay as replay_bench
 from preble.bench import restart as restart_bench
+from preble.bench import tenants as tenants_bench
+from preble.bench.prompts import longest, repeated
 from preble.cli import options
-from preble.config import load_settings
+from preble.config import PolicyName, Priority, load_settings
+from preble.errors import ConfigError
+from preble.simulator.source import DEFAULT_RPS, Source
 from preble.simulator.workload import head, load_trace
 
 app = typer.Typer(
@@ -25,12 +32,18 @@ PROMPT_TOKENS: Final = (1_024, 8_192, 32_768)
 INSTANCES: Final = (4, 16, 64, 256)
 CACHED_BLOCKS: Final = (10_000, 100_000, 1_000_000)
 
+BLOCK_SIZE: Final = 64
+"""Of emulated engines under load, their pages too: smaller ones only cost CPU."""
+
+_Name = TypeVar("_Name", bound=str)
+
 Json = Annotated[bool, typer.Option("--json", help="Bare JSON on one line, for programs.")]
 
 
 @app.command()
 def decision(
     *,
+    policy: Annotated[PolicyName, typer.Option(help="Which decides.")] = "preble",
     tokens: Annotated[list[int] | None, typer.Option(help="Prompt lengths.")] = None,
     instances: Annotated[list[int] | None, typer.Option(help="Numbers of instances.")] = None,
     blocks: Annotated[list[int] | None, typer.Option(help="Numbers of cached blocks.")] = None,
@@ -38,6 +51,7 @@ def decision(
 ) -> None:
     """What one decision costs, and the prefix state it stands on."""
     figures = decision_bench.run(
+        policy=policy,
         prompt_tokens=tokens or PROMPT_TOKENS,
         instances=instances or INSTANCES,
         blocks=blocks or CACHED_BLOCKS,
@@ -82,10 +96,14 @@ def replay(
     *,
     engine: options.Engine = None,
     workers: options.Workers = None,
-    policy: options.Policy = None,
+    policy: Annotated[
+        str | None, typer.Option(help="One or more, with commas: ranked on both sides.")
+    ] = None,
+    binding: options.Binding = None,
     cost_model: Annotated[
         str | None, typer.Option(help="Of the simulator, and of emulated engines.")
     ] = None,
+    speed: Annotated[float | None, typer.Option(help="Of emulated engines.")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
     rps: Annotated[float | None, typer.Option(help="Requests a second, on average.")] = None,
     seed: Annotated[int, typer.Option(help="For what the trace leaves open.")] = 1,
@@ -93,12 +111,16 @@ def replay(
 ) -> None:
     """A trace through a private stack, and beside it through the simulator."""
     settings = load_settings(
-        os.environ, engine=engine, workers=workers, policy=policy, cost_model=cost_model
-    )
+        os.environ, engine=engine, workers=workers, binding=binding, cost_model=cost_model,
+        emulated_speed=speed,
+    )  # fmt: skip
     workload = load_trace(trace, seed=seed, rps=rps, block_size=settings.block_size)
     if requests:
         workload = head(workload, requests)
-    _show(replay_bench.run(settings, workload, _say), is_bare=as_json)
+    policies = _listed(policy or settings.policy, list[PolicyName])
+    if settings.engine == "emulated":
+        settings = replace(settings, context_length=max(longest(workload), settings.context_length))
+    _show(replay_bench.run(settings, workload, policies, _say), is_bare=as_json)
 
 
 @app.command()
@@ -126,6 +148,71 @@ def hits(
         concurrency=concurrency, seed=seed,
     )  # fmt: skip
     _show(hits_bench.run(settings, workload, _say), is_bare=as_json)
+
+
+@app.command()
+def batch(
+    *,
+    trace: Annotated[
+        Path | None, typer.Option(help="Its requests, asked anew until there are enough.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Prompts in the batch.")] = 20_000,
+    workers: Annotated[int, typer.Option(help="Emulated engines.")] = 8,
+    speed: Annotated[float, typer.Option(help="How many times faster than real they run.")] = 4.0,
+    cost_model: Annotated[str | None, typer.Option(help="Of the engines.")] = None,
+    ways: Annotated[
+        str, typer.Option(help=f"Through the dispatcher, of {', '.join(batch_bench.WAYS)}.")
+    ] = "preble,least_outstanding",
+    patience: Annotated[
+        float, typer.Option(help="Give a way up after so many times the makespan of the first.")
+    ] = math.inf,
+    as_json: Json = False,
+) -> None:
+    """Makespan of an offline batch, on private stacks and without a dispatcher."""
+    source = Source(
+        workload=None if trace else "loogle", trace=str(trace) if trace else None,
+        num_requests=None if trace else jobs, block_size=BLOCK_SIZE,
+    )  # fmt: skip
+    workload = repeated(source.load(seed=1, rps=DEFAULT_RPS), jobs)
+    settings = load_settings(
+        os.environ, engine="emulated", workers=workers, emulated_speed=speed,
+        cost_model=cost_model, block_size=BLOCK_SIZE, page_size=BLOCK_SIZE,
+        context_length=longest(workload), log_level="warning",
+    )  # fmt: skip
+    figures = batch_bench.run(
+        settings, workload, ways=_listed(ways, list[batch_bench.WayName]), patience=patience,
+        say=_say,
+    )  # fmt: skip
+    _show(figures, is_bare=as_json)
+
+
+@app.command()
+def tenants(
+    *,
+    jobs: Annotated[int, typer.Option(min=1, help="Of the flood.")] = 100_000,
+    priority: Annotated[Priority, typer.Option(help="Of the flood.")] = "normal",
+    seconds: Annotated[float, typer.Option(help="Length of each phase.")] = 60.0,
+    rate: Annotated[float, typer.Option(help="Interactive jobs a second.")] = 4.0,
+    workers: Annotated[int, typer.Option(help="Emulated engines.")] = 4,
+    speed: Annotated[float, typer.Option(help="How many times faster than real they run.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """How long one tenant waits while another floods the queue, on a private stack."""
+    settings = load_settings(
+        os.environ, engine="emulated", workers=workers, emulated_speed=speed,
+        block_size=BLOCK_SIZE, page_size=BLOCK_SIZE, max_jobs=2 * jobs, log_level="warning",
+    )  # fmt: skip
+    plan = tenants_bench.Plan(flood_jobs=jobs, flood_priority=priority, seconds=seconds, rate=rate)
+    _show(tenants_bench.run(settings, plan, _say), is_bare=as_json)
+
+
+def _listed(text: str, kind: type[list[_Name]]) -> list[_Name]:
+    """Names between commas. Raises: ConfigError if one is unknown."""
+    try:
+        return msgspec.convert(text.split(","), kind)
+    except msgspec.ValidationError as error:
+        msg = f"`{text}`: {error}"
+        raise ConfigError(msg) from None
 
 
 def _show(figures: msgspec.Struct, *, is_bare: bool) -> None:

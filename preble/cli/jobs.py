@@ -7,7 +7,7 @@ Ids and results go to stdout, everything else to stderr, so that commands can be
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 from preble.cli import options
-from preble.client import Job, JobFields, PrebleClient, Usage, calls
-from preble.config import load_settings
+from preble.client import Job, JobFields, PrebleClient, Usage, calls, in_prefix_order
+from preble.config import Priority, load_settings
 from preble.errors import ConfigError
 
 app = typer.Typer(
@@ -45,6 +45,11 @@ def submit(
     ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest output, for PROMPT.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy, for PROMPT.")] = None,
+    priority: Annotated[
+        Priority | None,
+        typer.Option(help="Of jobs that name none; `batch` ones are sorted by prefix."),
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Of jobs that name none.")] = None,
     output: options.Output = "text",
     url: options.Url = None,
 ) -> None:
@@ -56,10 +61,52 @@ def submit(
     if file is not None and given:
         raise typer.BadParameter("a file's jobs carry their own sampling_params")
     jobs = read_jobs(file) if file is not None else [prompt_job(prompt or "", given)]
+    queue = {"priority": priority, "tenant": tenant}
+    defaults = {name: value for name, value in queue.items() if value is not None}
+
+    def tell(job_id: str) -> None:
+        print_line(job_id if output == "text" else msgspec.json.encode({"id": job_id}))
+
     with connected(url) as client:
-        for call in calls(jobs):
-            for job_id in client.submit(call):
-                print_line(job_id if output == "text" else msgspec.json.encode({"id": job_id}))
+        submit_all(client, [{**defaults, **job} for job in jobs], tell)
+
+
+def submit_all(
+    client: PrebleClient, jobs: Sequence[JobFields], tell: Callable[[str], None]
+) -> None:
+    """Submit any number of jobs, those of priority `batch` last and sorted by prefix.
+
+    Args:
+        client: To submit with.
+        jobs: As the api takes them.
+        tell: Told the ids in the order of the jobs, each as soon as all before it are known;
+            if a call fails, those of all jobs that were accepted.
+
+    Raises:
+        PrebleError: As `PrebleClient.submit`.
+    """
+    order = _best_order(jobs)
+    places = iter(order)
+    accepted: dict[int, str] = {}
+    next_place = 0
+    try:
+        for call in calls(jobs[place] for place in order):
+            # The ids go first, and end: a place more would be lost to the next call.
+            accepted |= {
+                place: job_id for job_id, place in zip(client.submit(call), places, strict=False)
+            }
+            while next_place in accepted:
+                tell(accepted.pop(next_place))
+                next_place += 1
+    finally:
+        for _, job_id in sorted(accepted.items()):
+            tell(job_id)
+
+
+def _best_order(jobs: Sequence[JobFields]) -> list[int]:
+    batch = [place for place, job in enumerate(jobs) if job.get("priority") == "batch"]
+    others = [place for place, job in enumerate(jobs) if job.get("priority") != "batch"]
+    return others + [batch[at] for at in in_prefix_order([jobs[place] for place in batch])]
 
 
 @app.command()
@@ -165,6 +212,8 @@ def describe(job: Job) -> str:
     facts = {
         "id": job.id,
         "status": job.status.value,
+        "priority": job.priority,
+        "tenant": job.tenant,
         "position": job.position,
         "instance": job.instance,
         "reason": job.assignment and f"{job.assignment.policy}: {job.assignment.reason}",

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, TypeVar, get_args
@@ -14,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from preble.config import Binding, PolicyName, WaitOrder
 from preble.errors import ConfigError
+from preble.simulator.changes import parse_changes
 from preble.simulator.matrix import Plan, Report
 from preble.simulator.matrix import simulate as run_plan
 from preble.simulator.outcome import PoolSettings
 from preble.simulator.run import EngineSettings, StepKind
-from preble.simulator.source import Source
-from preble.simulator.tables import table, to_csv
+from preble.simulator.source import Offline, Source, parse_burst
+from preble.simulator.tables import table, tenants_table, to_csv
 
 _WIDE: Final = 160
 """Columns of a table that is not shown on a terminal."""
@@ -42,6 +43,14 @@ def simulate(
     ] = 0,
     block_size: Annotated[
         int | None, typer.Option(min=1, help="Tokens in a block (64, or the trace's own).")
+    ] = None,
+    offline: Annotated[
+        Offline | None,
+        typer.Option(help="All requests at once: in random order, or sorted by prefix."),
+    ] = None,
+    burst: Annotated[
+        str | None,
+        typer.Option(help="Faster for a while: second, duration and factor, such as `300,60,2.5`."),
     ] = None,
     gpu: Annotated[str, typer.Option(help="GPU of the cost model.")] = "a6000",
     model: Annotated[str, typer.Option(help="Model of the cost model.")] = "mistral_7b",
@@ -85,17 +94,28 @@ def simulate(
         ),
     ] = 1.0,
     binding: Annotated[
-        Binding, typer.Option(help="Assign requests as they come, or late, planned.")
+        str, typer.Option(help="Assign requests as they come, `late`, planned, or `eager,late`.")
     ] = "eager",
     credit: Annotated[
         float, typer.Option(min=0.001, help="Seconds of prefill that `late` gives ahead.")
     ] = 0.5,
     window: Annotated[
-        int, typer.Option(min=1, help="Requests that `late` plans at once.")
+        int, typer.Option(min=1, help="Requests of each class and tenant `late` plans at once.")
     ] = 64,
+    batch_window: Annotated[
+        int, typer.Option(min=1, help="The same of priority `batch`.")
+    ] = 256,
     wait_queue: Annotated[
         WaitOrder, typer.Option(help="Order of what waits in front of an engine.")
     ] = "fcfs",
+    changes: Annotated[
+        str, typer.Option(
+            help="Instances that turn slow, die or join, such as `slow@60:0x2,die@90:1,join@300:1`."
+        ),
+    ] = "",
+    detect: Annotated[
+        float, typer.Option(min=0, help="Seconds until a death is noticed: the lease.")
+    ] = 10.0,
     event_delay: Annotated[
         float, typer.Option(min=0, help="Seconds until the scheduler hears of a step.")
     ] = 0.005,
@@ -122,20 +142,30 @@ def simulate(
         raise ConfigError("give either --workload or --trace")
     if rps and load:
         raise ConfigError("give --rps or --load, not both")
+    if offline and (rps or load):
+        raise ConfigError("requests that come all at once (--offline) have no --rps and no --load")
     engine = EngineSettings(
         cost_model=cost_model or f"{model}_{gpu}", kv_capacity_tokens=kv_capacity_tokens,
         chunk_tokens=chunk, slots=running, steps=steps, wait_order=wait_queue,
         output_reserve=output_reserve,
     )  # fmt: skip
-    policies: tuple[PolicyName, ...] = tuple(_policy(name) for name in policy.split(","))
+    policies: tuple[PolicyName, ...] = tuple(
+        _named("policy", name, get_args(PolicyName)) for name in policy.split(",")
+    )
+    bindings: tuple[Binding, ...] = tuple(
+        _named("binding", name, get_args(Binding)) for name in binding.split(",")
+    )
     pool = PoolSettings(
         policy=policies[0], engine=engine, speeds=_speeds(speeds, instances),
-        event_delay_s=event_delay, history_s=history, binding=binding, credit_s=credit,
-        window_jobs=window,
+        event_delay_s=event_delay, history_s=history, credit_s=credit, window_jobs=window,
+        batch_window_jobs=batch_window, changes=parse_changes(changes), detect_s=detect,
     )  # fmt: skip
     plan = Plan(
-        source=Source(workload, str(trace) if trace else None, requests, skip, block_size),
-        pool=pool, policies=policies, rates_rps=_positives("--rps", rps),
+        source=Source(
+            workload, str(trace) if trace else None, requests, skip, block_size, offline,
+            parse_burst(burst) if burst else None,
+        ),
+        pool=pool, policies=policies, bindings=bindings, rates_rps=_positives("--rps", rps),
         loads=_positives("--load", load), seeds=tuple(range(seed, seed + seeds)),
         warm_up=warm_up, timeline_s=timeline,
     )  # fmt: skip
@@ -156,15 +186,19 @@ def _write(report: Report, json: str | None, csv: Path | None) -> None:
     if json == "-":
         sys.stdout.write(document.decode())
     else:
-        console = Console()
-        (console if console.is_terminal else Console(width=_WIDE)).print(table(report))
+        terminal = Console()
+        console = terminal if terminal.is_terminal else Console(width=_WIDE)
+        console.print(table(report))
+        if any(run.tenants for run in report.runs):
+            console.print(tenants_table(report))
 
 
-def _policy(name: str) -> PolicyName:
-    known: dict[str, PolicyName] = {policy: policy for policy in get_args(PolicyName)}
-    if name.strip() not in known:
-        raise ConfigError(f"no policy is named {name!r}; there are: {', '.join(known)}")
-    return known[name.strip()]
+def _named(kind: str, text: str, known: Sequence[T]) -> T:
+    """The name of a kind that the text is. Raises: ConfigError."""
+    for name in known:
+        if name == text.strip():
+            return name
+    raise ConfigError(f"no {kind} is named {text!r}; there are: {', '.join(map(str, known))}")
 
 
 def _speeds(text: str | None, instances: int) -> tuple[float, ...]:

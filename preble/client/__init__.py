@@ -19,6 +19,7 @@ from preble.client.errors import (
     WaitTimeout,
 )
 from preble.client.http import JobFields, PrebleClient, calls
+from preble.client.prefix_order import in_prefix_order
 from preble.client.replies import Failure, HitPrediction, Job, Placement, Result, Usage
 from preble.client.watch import JobWatch
 
@@ -39,4 +40,5 @@ __all__ = [
     "Usage",
     "WaitTimeout",
     "calls",
+    "in_prefix_order",
 ]

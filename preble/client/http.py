@@ -25,7 +25,8 @@ from preble.clock import Clock, SystemClock
 from preble.errors import ConfigError, PrebleError
 
 JobFields = Mapping[str, object]
-"""A job as the api takes it: `prompt`, `messages` or `input_ids`; `sampling_params`; `model`."""
+"""A job as the api takes it: `prompt`, `messages` or `input_ids`; `sampling_params`, `model`,
+`priority`, `tenant`."""
 
 MAX_JOBS_PER_CALL: Final = 1_000
 MAX_BYTES_PER_CALL: Final = 8 * 1024 * 1024
@@ -112,7 +113,8 @@ class PrebleClient:
         """Submit jobs in one call: all are accepted, or none.
 
         Args:
-            jobs: At most `MAX_JOBS_PER_CALL`; `calls` cuts longer lists.
+            jobs: At most `MAX_JOBS_PER_CALL`; `calls` cuts longer lists, those of priority
+                `batch` best after `in_prefix_order`.
 
         Returns:
             Their ids, in the same order.

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from preble.messages import JobState
+from preble.messages import DEFAULT_TENANT, JobState
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -66,6 +66,8 @@ class Job(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     attempt: int = 0
     prompt_tokens: int = 0
+    priority: str = "normal"
+    tenant: str = DEFAULT_TENANT
     position: int | None = None
     instance: str | None = None
     assignment: Placement | None = None

@@ -94,6 +94,14 @@ class CostModel:
         """Decoding `output_tokens` one by one, alone, over a context of that size."""
         return output_tokens * self.totals_s(1, context_tokens, 1)
 
+    def decode_line(self, num_requests: int, context_tokens: int) -> Line:
+        """Seconds of a decode step of so many requests, as a line in their context tokens.
+
+        It is that around `context_tokens`. Cost: O(1).
+        """
+        line = self._attention_s(num_requests).line_at(context_tokens)
+        return Line(line.start, self._linear_s.at(num_requests) + line.constant, line.slope)
+
     def decode_run_s(self, num_requests: int, context_tokens: int, num_steps: int) -> float:
         """Successive steps in which the same requests decode, and nothing else happens.
 

@@ -30,6 +30,12 @@ class PiecewiseLinear:
         number = bisect_right(self._ends, x)
         return self._constants[number] + self._slopes[number] * x
 
+    def line_at(self, x: int) -> Line:
+        """The line that `x` lies on, >= 0."""
+        number = bisect_right(self._ends, x)
+        start = self._ends[number - 1] if number else 0
+        return Line(start, self._constants[number], self._slopes[number])
+
     def sum_of(self, first: int, stride: int, count: int) -> float:
         """The sum of the values at `count` points from `first` on, `stride` > 0 apart.
 

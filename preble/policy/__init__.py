@@ -15,10 +15,12 @@ from preble.policy.aibrix_preble import aibrix_preble
 from preble.policy.choice import Choice, Options, Policy
 from preble.policy.consistent_hash import consistent_hash
 from preble.policy.e2 import E2
+from preble.policy.preble import least_delay
 
 __all__ = ["Choice", "Options", "Policy", "create_policy"]
 
 _POLICIES: Final[dict[PolicyName, Callable[[int], Policy]]] = {
+    "preble": lambda _: least_delay(),
     "e2": lambda _: E2(),
     "round_robin": lambda _: baselines.round_robin(),
     "random": baselines.random,

@@ -69,10 +69,9 @@ def sglang_cache_aware() -> Rule:
     3. Else the fewest jobs.
 
     Source: sglang-router 0.3.2, `cache_aware`. Differs: it matches characters in a tree of the
-    prompts it routed, evicted by size; here what is held and under way is known. Which instance
-    it takes on a miss is not established for that version (reports say the smallest tree, which
-    kept on filling one instance): 3 is the corrected rule. Of several that hold most it
-    names one without looking at load, and so does this: the lowest id.
+    prompts it routed, evicted by size; here what is held and under way is known. What
+    it takes on a miss was seen on the real one (docs/explanation/peers.md). Of several that
+    hold most it names one without looking at load, and so does this: the lowest id.
     """
 
     def choose(options: Options) -> Choice:
@@ -91,7 +90,7 @@ def smg() -> Rule:
     """The longest match, unless *that* instance has far more jobs than the mean.
 
     1. held <= 0.3 of the prompt everywhere: the least expected wait.
-    2. The instance that holds most, of equals the one with the fewest jobs, is taken if
+    2. The instance that holds most, of equals one by the prompt's end, is taken if
        jobs <= 1.5 * mean or jobs <= mean + margin.
     3. Else it spills: the least expected wait.
 
@@ -110,7 +109,7 @@ def smg() -> Rule:
     def choose(options: Options) -> Choice:
         if not _is_match(options):
             return _least_wait(options, "least_wait")
-        row = cheapest(options.miss_tokens, options.outstanding)
+        row = _any_of_the_best(options)
         if _is_above_mean(options.outstanding, row):
             return _least_wait(options, "spill")
         return Choice(row, "longest_prefix")
@@ -121,25 +120,33 @@ def smg() -> Rule:
 def dynamo_kv() -> Rule:
     """Blocks to prefill, with those queued there, plus blocks that decode reads there.
 
-    cost = 1.0 * (backlog + prompt - hit tokens) / block + (context + prompt) / block
+    cost = 1.0 * (backlog + prompt - hit tokens) / block + active blocks
 
-    Backlog and hits are tokens there, context is the prompts of the outstanding jobs.
+    Backlog and hits are tokens there. Active blocks are the distinct blocks of the jobs there
+    and of this one.
 
     Source: Dynamo's KV router with its defaults: device credit 1.0 without decay, temperature
-    0, no weight on active requests. Differs: it counts a block that several active requests
-    share once, here each counts its whole prompt, so jobs of one prefix weigh more. Blocks are
-    fractions, and nobody holds more than the prompt, so that its max(0, ...) is not needed.
-    There are no host and disk tiers.
+    0, no weight on active requests. Differs: blocks to prefill are fractions, and nobody holds
+    more than the prompt, so that its max(0, ...) is not needed. There are no host and disk
+    tiers.
     """
 
     def choose(options: Options) -> Choice:
         fleet = options.fleet
         prefill_tokens = fleet.backlog_tokens + options.miss_tokens
-        decode_tokens = fleet.context_tokens + options.prompt_tokens
-        cost = (DYNAMO_PREFILL_LOAD_SCALE * prefill_tokens + decode_tokens) / fleet.block_size
+        active_tokens = fleet.pinned_tokens + fleet.unshared_tokens(
+            options.match, options.prompt_tokens
+        )
+        cost = (DYNAMO_PREFILL_LOAD_SCALE * prefill_tokens + active_tokens) / fleet.block_size
         return Choice(cheapest(cost, options.outstanding), "least_blocks", cost)
 
     return Rule("dynamo_kv", choose)
+
+
+def _any_of_the_best(options: Options) -> int:
+    """One of those that hold most, whatever their load; the same for the same prompt."""
+    (rows,) = (options.hit_tokens == max(options.hits)).nonzero()
+    return int(rows[(options.keys[-1] if options.keys else 0) % len(rows)])
 
 
 def _is_match(options: Options) -> bool:

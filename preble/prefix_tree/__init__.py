@@ -1,8 +1,11 @@
 """Which instance holds how much of a prompt: the tree of all cached prefixes.
 
-tree        folds what happens           key_table   finds the node of a block
-node        one run of blocks            matching    who holds how much of a prompt
-drawing     for people and programs      invariants  what must hold of each node
+tree        what requests want           node        one run of blocks
+held_runs   what instances hold          key_table   finds the node of a block
+runs        the shape of the tree        matching    who holds how much of a prompt
+drawing     for people and programs      invariants  what must hold between calls
+
+`PrefixTree` is a `HeldRuns` is a `Runs`: each layer knows only those below it.
 """
 
 from preble.prefix_tree.drawing import Drawing, DrawnNode, draw, render

@@ -1,13 +1,33 @@
-"""What must hold of each node of a prefix tree between calls."""
+"""What must hold of a prefix tree between calls."""
 
 from collections.abc import Iterator
 
 from preble.prefix_tree.matching import holders_of
 from preble.prefix_tree.node import Node
+from preble.prefix_tree.runs import Runs
 
 
-def violations_of(node: Node) -> Iterator[str]:
-    """What is wrong with a node, in words."""
+def violations_in(runs: Runs) -> Iterator[str]:
+    """What is wrong with a tree, in words. Cost: O(tree)."""
+    num_keys = 0
+    held, hot, pinned = ([0] * len(runs.held_blocks) for _ in range(3))
+    for node in runs.nodes():
+        num_keys += len(node.keys)
+        yield from _violations_of(node)
+        if any(runs.keys.find(key) is not node for key in node.keys):
+            yield "a key leads to another node"
+        for holder in holders_of(node.holders):
+            held[holder] += node.held_blocks(holder)
+            hot[holder] += node.held_blocks(holder) if holder in node.hits else 0
+        for holder in node.pins:
+            pinned[holder] += len(node.keys)
+    if num_keys != len(runs):
+        yield "the table of keys and the runs differ"
+    if (held, hot, pinned) != (runs.held_blocks, runs.hot_blocks, runs.pinned_blocks):
+        yield "blocks held, hot or pinned are counted wrongly"
+
+
+def _violations_of(node: Node) -> Iterator[str]:
     parent = node.parent
     if parent is None or parent.children.get(node.keys[0]) is not node:
         yield "a node is not its parent's child"
@@ -18,7 +38,8 @@ def violations_of(node: Node) -> Iterator[str]:
         yield from _violations_between(parent, node)
     if not all(0 < held < len(node.keys) for held in node.part.values()):
         yield "a part is none or all"
-    if not all(count > 0 for counts in (node.hits, node.expected) for count in counts.values()):
+    counted = (node.hits, node.pins, node.expected)
+    if node.waiting < 0 or not all(count > 0 for counts in counted for count in counts.values()):
         yield "a count of zero was kept"
     if set(holders_of(node.expecting)) != set(node.expected):
         yield "the mask of who expects and the counts differ"

@@ -22,7 +22,8 @@ class Node:
     """A run of blocks. `PrefixTree` alone changes it."""
 
     __slots__ = (
-        "children", "expected", "expecting", "hits", "holders", "keys", "parent", "part", "start",
+        "children", "expected", "expecting", "hits", "holders", "keys", "parent", "part", "pins",
+        "start", "waiting",
     )  # fmt: skip
 
     def __init__(self, parent: "Node | None", start: int, keys: Keys) -> None:
@@ -41,6 +42,10 @@ class Node:
         """Mask of the instances where some job will compute the whole run."""
         self.expected = NONE
         """Such jobs, for each instance."""
+        self.pins = NONE
+        """Jobs through this node that are on an instance, for each: it cannot evict the run."""
+        self.waiting = 0
+        """Jobs whose prompt ends here and that are on no instance yet."""
         self.hits = NONE
         """Requests through this node in the window, for each instance they were placed on."""
 
@@ -60,13 +65,14 @@ class Node:
     @property
     def is_wanted(self) -> bool:
         """Whether anything but residency keeps it: a request, a job, or what follows it."""
-        return bool(self.hits or self.expected or self.children)
+        return bool(self.hits or self.pins or self.expected or self.children or self.waiting)
 
 
 def share_out(upper: Node, lower: Node, at: int) -> None:
     """What was said of a run, now `lower`, said of its halves."""
     part = lower.part
     upper.expecting, upper.expected = lower.expecting, dict(lower.expected) or NONE
+    upper.pins = dict(lower.pins) or NONE
     upper.holders, upper.hits = lower.holders, dict(lower.hits) or NONE
     if part:
         upper.part = {each: held for each, held in part.items() if held < at} or NONE

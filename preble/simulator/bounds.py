@@ -67,6 +67,24 @@ def bounds(workload: Workload, settings: PoolSettings, *, skip: int) -> Bounds:
     )
 
 
+def works_s(workload: Workload, settings: PoolSettings) -> list[tuple[float, float]]:
+    """The least work of each request, in seconds of all instances together.
+
+    Returns:
+        For each, with its hits from the infinite cache, and without any.
+
+    Raises:
+        ConfigError: If there is no such cost model.
+
+    Cost: O(blocks).
+    """
+    pooled_s = _LeastSeconds(settings).pooled_s
+    return [
+        (pooled_s(request, missed), pooled_s(request, request.prompt_tokens))
+        for request, missed in zip(workload.requests, _missed_tokens(workload), strict=True)
+    ]
+
+
 # Hits.
 
 

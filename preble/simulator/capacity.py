@@ -3,8 +3,8 @@
 Where requests come faster than they are served, each waits longer than the one before: in every
 second latency grows by (rate / capacity - 1) seconds. So a rate is sustained if latency grows by
 at most 3 % of the time that passes, from the first to the last third of the measured requests.
-The policy is `least_outstanding`, whatever policies are compared: it is blind to caches, so a
-load means the same for all.
+The policy is the *yardstick*, whatever policies are compared: one that is blind to caches, with
+eager binding and a pool that does not change, so a load means the same for all.
 """
 
 from statistics import fmean
@@ -17,32 +17,36 @@ from preble.simulator.outcome import PoolSettings, Replayed
 from preble.simulator.replay import replay
 from preble.simulator.source import DEFAULT_RPS, Source
 
-YARDSTICK: Final[PolicyName] = "least_outstanding"
 MOST_GROWTH: Final = 0.03
 PRECISION: Final = 0.02
 """The bisection stops when the rates differ by this share."""
 
 
-def sustained_rps(source: Source, settings: PoolSettings, *, seed: int, warm_up: float) -> float:
+def sustained_rps(
+    source: Source, settings: PoolSettings, *, seed: int, warm_up: float,
+    yardstick: PolicyName = "least_outstanding",
+) -> float:  # fmt: skip
     """The greatest rate that is sustained, to `PRECISION`; the same in every process.
 
     Doubles or halves from `DEFAULT_RPS` until one of two rates is sustained, then bisects.
 
     Args:
-        source: Of the requests.
-        settings: Of the pool; its policy does not matter.
+        source: Of the requests; its burst does not count.
+        settings: Of the pool; policy, binding and changes do not count.
         seed: Of the requests.
         warm_up: Share of the requests that are not measured.
+        yardstick: The policy.
 
     Raises:
         ConfigError: If source or settings are wrong.
 
     Cost: about ten replays.
     """
-    measured = replace(settings, policy=YARDSTICK)
+    measured = replace(settings, policy=yardstick, binding="eager", changes=())
+    steady = replace(source, burst=None)
 
     def is_sustained(rps: float) -> bool:
-        workload = source.load(seed=seed, rps=rps)
+        workload = steady.load(seed=seed, rps=rps)
         skip = int(warm_up * len(workload.requests))
         return _is_sustained(replay(workload, measured), skip)
 

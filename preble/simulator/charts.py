@@ -136,8 +136,8 @@ def _scale(axes: "Axes", values: list[float]) -> None:
 
 
 def _by_policy(report: Report) -> list[tuple[str, list[Figures]]]:
-    policies = dict.fromkeys(run.policy for run in report.runs)
-    return [(policy, [run for run in report.runs if run.policy == policy]) for policy in policies]
+    names = dict.fromkeys(run.name for run in report.runs)
+    return [(name, [run for run in report.runs if run.name == name]) for name in names]
 
 
 def _by_load(runs: Iterable[Figures]) -> dict[float, list[Figures]]:
@@ -171,7 +171,7 @@ def _timeline(figure: "Figure", report: Report) -> None:
         times_s = [sample.at_s for sample in run.timeline]
         _instances(waiting, times_s, [sample.waiting for sample in run.timeline])
         _instances(running, times_s, [sample.running for sample in run.timeline])
-        waiting.set_ylabel(run.policy)
+        waiting.set_ylabel(run.name)
     for axes in grid[-1]:  # its scales are those of the column
         axes.set_xlabel("seconds")
         axes.set_xlim(left=0)

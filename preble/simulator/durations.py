@@ -11,18 +11,18 @@ class Durations:
     """Seconds on one instance, `speed` times faster than predicted."""
 
     def __init__(self, cost_model: CostModel, *, speed: float) -> None:
+        self.speed = speed
         self._cost_model = cost_model
-        self._speed = speed
 
     def decodes_s(self, decodes: Decodes, num_steps: int) -> float:
         """So many decode steps, the first of which has begun."""
         run_s = self._cost_model.decode_run_s(decodes.num, decodes.context_tokens, num_steps)
-        return run_s / self._speed
+        return run_s / self.speed
 
     def decode_steps_within(self, decodes: Decodes, seconds: float) -> int:
         """Whole decode steps that end within a time, from the one that has begun on."""
         return self._cost_model.decode_steps_within(
-            decodes.num, decodes.context_tokens, seconds * self._speed
+            decodes.num, decodes.context_tokens, seconds * self.speed
         )
 
     def step_s(self, shares: Sequence[tuple[Run, int]], decodes: Decodes | None) -> float:
@@ -36,4 +36,4 @@ class Durations:
             context_tokens += context
             long_ms += self._cost_model.long_request_ms(tokens, context)
         step_s = self._cost_model.totals_s(new_tokens, context_tokens, num + len(shares), long_ms)
-        return step_s / self._speed
+        return step_s / self.speed

@@ -27,13 +27,11 @@ import math
 from itertools import count
 
 from preble.cost_model import CostModel
-from preble.errors import ConfigError
 from preble.messages import BlockEvent
 from preble.simulator.decodes import Decodes
 from preble.simulator.durations import Durations
 from preble.simulator.kv_blocks import KvBlocks
 from preble.simulator.run import EngineSettings, Run
-from preble.simulator.workload.request import TimedRequest
 from preble.wait_queue import WaitQueue
 
 
@@ -60,14 +58,14 @@ class InstanceModel:
         self.retractions = 0
         self._settings = settings
         self._durations = Durations(cost_model, speed=speed)
+        self._next_speed = speed
         self._waiting: WaitQueue[Run] = WaitQueue(settings.wait_order, self._hit_tokens)
         # Dicts as ordered sets: the last admitted stands last.
         self._running: dict[Run, None] = {}
         self._prefilling: dict[Run, None] = {}
         self._decodes = Decodes()
         self._admissions = count(1)
-        self._decode_tokens = 0
-        """Sum of `decode_tokens` of what prefills."""
+        self._decode_tokens = 0  # of what prefills
         self._start_s = 0.0
         self._num_steps = 0
         self._shares: list[tuple[Run, int]] = []
@@ -86,14 +84,6 @@ class InstanceModel:
     def num_running(self) -> int:
         """Requests in the engine's batch."""
         return len(self._running)
-
-    def check_fits(self, request: TimedRequest) -> None:
-        """Refuse what can never run. Raises: ConfigError."""
-        total_tokens = request.prompt_tokens + request.output_tokens
-        if total_tokens > self.kv.capacity_tokens:
-            msg = f"a request of {total_tokens} tokens exceeds the KV cache of "
-            msg += f"{self.kv.capacity_tokens}: give the instances more, or shorten the workload"
-            raise ConfigError(msg)
 
     def submit(self, run: Run, now_s: float) -> None:
         """Let a run wait, one that fits; it is looked at when the step of now has ended."""
@@ -124,13 +114,26 @@ class InstanceModel:
             self._waiting.cache_changed()
         return events
 
+    def busy_until(self, now_s: float) -> float:
+        """Seconds it has been busy, with those of the present stretch."""
+        return self.busy_s if self.is_idle else self.busy_s + now_s - self._start_s
+
+    def change_speed(self, speed: float, now_s: float) -> None:
+        """Be so many times faster than predicted, from the end of the present step on."""
+        if self._num_steps > 1:
+            self._cut(now_s)
+        self._next_speed = speed
+
+    def die(self, now_s: float) -> list[Run]:
+        """Stop for ever. Returns: what ran, in the order of admission, then what waited."""
+        self.busy_s = self.busy_until(now_s)
+        self.end_s = math.inf
+        return [*self._running, *self._waiting]
+
     # A stretch ends.
 
     def _may_cut(self) -> bool:
-        """Whether a run that has just come in a stretch of decodes could start with its next step.
-
-        If others wait they are blocked, and stay so until the stretch ends.
-        """
+        """Whether the run that has just come could start earlier; others that wait could not."""
         return len(self._waiting) == 1 and len(self._running) < self._settings.slots
 
     def _cut(self, now_s: float) -> None:
@@ -190,6 +193,7 @@ class InstanceModel:
 
     def _begin(self, now_s: float) -> None:
         self._start_s = now_s
+        self._durations.speed = self._next_speed
         has_decodes = self._take_step()
         while not (has_decodes or self._shares) and self._running:
             self._retract()  # prefills block each other
@@ -280,8 +284,6 @@ class InstanceModel:
         self._release(run)
         self._waiting.push_front(run)
         self.retractions += 1
-
-    # How long, and how much.
 
     def _steps_until_change(self) -> int:
         """Decode steps, with the one begun, until a run ends or memory must be evicted."""

@@ -3,6 +3,7 @@
 import msgspec
 
 from preble.config import Binding, PolicyName
+from preble.simulator.changes import Change
 from preble.simulator.run import EngineSettings
 from preble.simulator.workload.request import TimedRequest
 
@@ -18,7 +19,10 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
         history_s: The window H.
         binding: When a request is bound to its instance.
         credit_s: Seconds of prefill that late binding gives an instance ahead.
-        window_jobs: Requests that late binding plans at once.
+        window_jobs: Requests of each class and tenant that late binding plans at once.
+        batch_window_jobs: The same of priority `batch`.
+        changes: What happens to instances meanwhile.
+        detect_s: From an engine's death until its requests come back: the lease.
     """
 
     policy: PolicyName
@@ -29,6 +33,9 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     binding: Binding = "eager"
     credit_s: float = 0.5
     window_jobs: int = 64
+    batch_window_jobs: int = 256
+    changes: tuple[Change, ...] = ()
+    detect_s: float = 10.0
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -64,6 +71,11 @@ class Served(msgspec.Struct, frozen=True):
         return self.admitted_at_s - self.request.at_s
 
     @property
+    def prefilled_tokens(self) -> int:
+        """Computed in prefill, recomputed ones too."""
+        return self.request.prompt_tokens - self.hit_tokens + self.recomputed_tokens
+
+    @property
     def tpot_s(self) -> float:
         """Mean time between its tokens after the first; 0 if there is only one."""
         gaps = self.request.output_tokens - 1
@@ -71,12 +83,16 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class InstanceTotals(msgspec.Struct, frozen=True):
-    """What one instance did in a whole replay."""
+    """What one instance did in a whole replay, in all its lives."""
 
     busy_s: float
     prefilled_tokens: int
     evicted_blocks: int
     retractions: int
+    measured_busy_s: float = 0.0
+    """Of `busy_s`, from the arrival of the first measured request on."""
+    lost_tokens: int = 0
+    """Of `prefilled_tokens`, those of requests that died with the engine."""
 
 
 class TimelineSample(msgspec.Struct, frozen=True, array_like=True):

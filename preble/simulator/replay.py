@@ -1,17 +1,19 @@
 """A workload replayed on virtual time: the production Scheduler before simulated engines.
 
-    arrivals ──▶ Scheduler.assign ──▶ InstanceModel.submit ─┐
-                     ▲                                      ▼
-                     └── block events, ends ◀── InstanceModel.advance
-                         after `event_delay_s`
+    arrivals ──▶ Ingress ──▶ Scheduler ──▶ SimulatedInstance.submit ──┐
+                     ▲           ▲                                    ▼
+                     │           └── block events, ends ◀── InstanceModel.advance
+                     │               after `event_delay_s`            │
+                     └── what was in an engine that died ◀────────────┘
+                         after `detect_s`
 
-A heap holds what is due. Of what is due at the same time, first the scheduler hears, then
-requests arrive, then engines go on: so requests that arrive together are there when the next
-step is planned. Nothing depends on chance or on the order of a hash: the same workload and
-settings give the same decisions in every process.
+A heap holds what is due. Of what is due at the same time, first instances change, then the
+scheduler hears, then requests arrive, then engines go on: so requests that arrive together are
+there when the next step is planned. Nothing depends on chance or on the order of a hash: the same
+workload and settings give the same decisions in every process.
 
-Requests wait in an ingress queue until the scheduler assigns them. It is asked whenever a
-request has come or a message was heard; with late binding it leaves waiting what no instance
+Requests wait in an ingress queue until the scheduler assigns them. It is asked once for all that
+came into a window or was heard at one time; with late binding it leaves waiting what no instance
 has credit for.
 """
 
@@ -19,42 +21,24 @@ from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
 from heapq import heappop, heappush
-from itertools import count, islice
-from typing import Final
+from itertools import count
+from math import inf
 
-from preble.cost_model import load_cost_model
 from preble.errors import InvariantError
-from preble.messages import (
-    Assignment,
-    BlockEvent,
-    EventBatch,
-    InstanceId,
-    InstanceRecord,
-    JobEnded,
-    JobId,
-    JobSpec,
-    SamplingParams,
-    WaitingJob,
-    unpack_keys,
-)
+from preble.messages import Assignment, EventBatch, JobEnded, JobId
 from preble.policy import create_policy
 from preble.scheduler import Scheduler
-from preble.simulator.instance_model import InstanceModel
-from preble.simulator.outcome import (
-    InstanceTotals,
-    PoolSettings,
-    Replayed,
-    Served,
-    TimelineSample,
-)
+from preble.simulator.changes import Change, first_instances
+from preble.simulator.ingress import Ingress
+from preble.simulator.outcome import PoolSettings, Replayed, Served
 from preble.simulator.run import Run
+from preble.simulator.simulated_instance import index_of, instance_id, simulated_instances
+from preble.simulator.timeline import Timeline
 from preble.simulator.workload.request import Workload
-
-_NAME: Final = "simulated"
 
 
 def replay(
-    workload: Workload, settings: PoolSettings, *, timeline_s: float | None = None
+    workload: Workload, settings: PoolSettings, *, timeline_s: float | None = None, skip: int = 0
 ) -> Replayed:
     """Run a workload through a pool.
 
@@ -62,30 +46,36 @@ def replay(
         workload: Any; it may be empty.
         settings: Of the pool.
         timeline_s: Seconds between the samples of the timeline; None for no timeline.
+        skip: How many requests, the first, are warm-up: what instances are busy with until the
+            next one arrives is not measured.
 
     Raises:
-        ConfigError: If a request can never fit an instance, or the cost model is unknown.
+        ConfigError: If a request can never fit an instance, the cost model is unknown, or the
+            changes of the pool make no sense.
         InvariantError: If a request was lost, or its tokens do not add up: a bug.
 
     Cost: some 20 µs for each step with prefill and for each stretch of decode steps, and what
-    the scheduler takes for each request.
+    the scheduler takes for each request; with late binding, for each plan.
     """
-    return _Replay(workload, settings, timeline_s).run()
+    return _Replay(workload, settings, timeline_s, skip).run()
 
 
 class _Rank(IntEnum):
     """Of what is due at one time, the lower comes first."""
 
-    MESSAGE = 0
-    ARRIVAL = 1
-    ENGINE = 2
+    CHANGE = 0
+    MESSAGE = 1
+    ARRIVAL = 2
+    ENGINE = 3
 
 
 class _Replay:
     def __init__(
-        self, workload: Workload, settings: PoolSettings, timeline_s: float | None
+        self, workload: Workload, settings: PoolSettings, timeline_s: float | None, skip: int
     ) -> None:
         self._requests = workload.requests
+        self._settings = settings
+        self._skip = skip
         self._now_s = 0.0
         self._due: list[tuple[float, int, int, Callable[[], object]]] = []
         self._serials = count()
@@ -94,22 +84,16 @@ class _Replay:
             block_size=workload.block_size,
             history_s=settings.history_s,
         )
-        self._engines = _engines(settings, workload.block_size)
-        self._records = _records(settings)
-        self._event_seqs = [0] * len(self._engines)
-        self._sampling = SamplingParams(max_new_tokens=_longest_output(workload))
-        self._settings = settings
-        self._ingress: dict[JobId, WaitingJob] = {}
+        self._instances = simulated_instances(settings, workload.block_size)
+        self._expected_end_s = [inf] * len(self._instances)
+        self._ingress = Ingress(settings, max_new_tokens=_longest_output(workload))
+        self._has_news = False
         self._assignments: dict[int, Assignment] = {}
         self._served: dict[int, Served] = {}
-        self._timeline = _Timeline(self._engines, timeline_s)
+        self._timeline = Timeline(self._instances, timeline_s)
 
     def run(self) -> Replayed:
-        for request in self._requests:
-            self._engines[0].check_fits(request)
-        for record in self._records:
-            self._scheduler.join(record)
-        self._expect_arrival(0)
+        self._begin()
         while self._due:
             at_s, _, _, action = heappop(self._due)
             if at_s < self._now_s:
@@ -118,10 +102,23 @@ class _Replay:
             self._timeline.sample_until(at_s)
             self._now_s = at_s
             action()
+            if self._has_news and not self._is_more_to_hear():
+                self._has_news = False
+                self._assign()
         self._check()
         served = tuple(self._served[number] for number in range(len(self._requests)))
-        instances = tuple(_totals(engine) for engine in self._engines)
-        return Replayed(served, instances, tuple(self._timeline.samples))
+        totals = tuple(instance.totals() for instance in self._instances)
+        return Replayed(served, totals, tuple(self._timeline.samples))
+
+    def _begin(self) -> None:
+        changes = self._settings.changes
+        for request in self._requests:
+            self._settings.engine.check_fits(request)
+        for index in first_instances(changes, len(self._instances)):
+            self._join(index)
+        for change in changes:
+            self._at(change.at_s, _Rank.CHANGE, partial(self._change, change))
+        self._expect_arrival(0)
 
     def _at(self, at_s: float, rank: _Rank, action: Callable[[], object]) -> None:
         heappush(self._due, (at_s, rank, next(self._serials), action))
@@ -134,63 +131,67 @@ class _Replay:
             self._at(self._requests[number].at_s, _Rank.ARRIVAL, action)
 
     def _arrive(self, number: int) -> None:
-        request = self._requests[number]
-        spec = JobSpec(request.prompt_tokens, self._sampling)
-        job = WaitingJob(JobId(str(number)), _NAME, spec, request.block_keys)
-        self._ingress[job.job_id] = job
-        self._assign()
+        if number == self._skip:
+            for instance in self._instances:
+                instance.end_warm_up(self._now_s)
+        if self._ingress.add(number, self._requests[number]):
+            self._has_news = True
         self._expect_arrival(number + 1)
+
+    def _is_more_to_hear(self) -> bool:
+        """Whether anything else comes before engines go on at this time."""
+        due = self._due
+        return bool(due) and due[0][0] == self._now_s and due[0][1] < _Rank.ENGINE
 
     def _assign(self) -> None:
         """Assign what waits, or as much of it as the instances have credit for."""
-        waiting = islice(self._ingress.values(), self._settings.window_jobs)
-        if self._settings.binding == "late":
-            if not self._ingress:
-                return
-            planned = self._scheduler.plan(
-                list(waiting), credit_s=self._settings.credit_s, now_s=self._now_s
-            )
-        else:
-            decided = (self._scheduler.assign(job, now_s=self._now_s) for job in waiting)
-            planned = [assignment for assignment in decided if assignment]
-        for assignment in planned:
-            del self._ingress[assignment.job_id]
-            self._submit(assignment)
+        if self._ingress:
+            late = self._settings.binding == "late"
+            for assignment in self._planned() if late else self._assigned():
+                self._submit(assignment)
+
+    def _planned(self) -> list[Assignment]:
+        credit_s = self._settings.credit_s
+        if not self._scheduler.has_credit(credit_s):
+            return []
+        jobs = self._ingress.windows(self._now_s)
+        return self._scheduler.plan(jobs, credit_s=credit_s, now_s=self._now_s)
+
+    def _assigned(self) -> list[Assignment]:
+        decided = (self._scheduler.assign(job, now_s=self._now_s) for job in self._ingress)
+        return [assignment for assignment in decided if assignment]
 
     def _submit(self, assignment: Assignment) -> None:
         number = int(assignment.job_id)
-        self._assignments[number] = assignment
         request = self._requests[number]
-        index = _index_of(assignment.instance_id)
-        engine = self._engines[index]
-        expected_s = engine.end_s
-        engine.submit(Run(number, request, unpack_keys(request.block_keys)), self._now_s)
-        if engine.end_s != expected_s:
-            self._expect_end(index)
+        self._ingress.remove(number, request)
+        self._assignments[number] = assignment
+        index = index_of(assignment.instance_id)
+        run = Run(number, request)
+        self._instances[index].submit(run, self._now_s)
+        self._follow(index)
 
     # Engines go on, and the scheduler hears of it.
 
-    def _expect_end(self, index: int) -> None:
-        end_s = self._engines[index].end_s
-        self._at(end_s, _Rank.ENGINE, partial(self._go_on, index))
+    def _follow(self, index: int) -> None:
+        """Go on with an engine when its stretch ends, wherever that end is now."""
+        engine = self._instances[index].engine
+        end_s = engine.end_s if engine else inf
+        if end_s not in {self._expected_end_s[index], inf}:
+            self._at(end_s, _Rank.ENGINE, partial(self._go_on, index))
+        self._expected_end_s[index] = end_s
 
     def _go_on(self, index: int) -> None:
-        engine = self._engines[index]
-        if engine.end_s != self._now_s:
-            return  # its stretch was cut short meanwhile
+        instance = self._instances[index]
+        engine = instance.engine
+        if engine is None or engine.end_s != self._now_s:
+            return  # it died, or its stretch was cut short meanwhile
         ended = engine.advance()
         if events := engine.take_events():
-            self._tell_events(index, events)
+            self._tell(partial(self._hear_events, instance.batch_of(events)))
         for run in ended:
             self._tell_end(index, run)
-        if not engine.is_idle:
-            self._expect_end(index)
-
-    def _tell_events(self, index: int, events: tuple[BlockEvent, ...]) -> None:
-        self._event_seqs[index] += 1
-        record = self._records[index]
-        batch = EventBatch(record.instance_id, record.epoch, self._event_seqs[index], events)
-        self._tell(partial(self._hear_events, batch))
+        self._follow(index)
 
     def _tell_end(self, index: int, run: Run) -> None:
         if run.number in self._served:
@@ -209,68 +210,59 @@ class _Replay:
 
     def _hear_events(self, batch: EventBatch) -> None:
         self._scheduler.fold(batch)
-        self._assign()
+        self._has_news = True
 
     def _hear_end(self, end: JobEnded) -> None:
         self._scheduler.ended(end, now_s=self._now_s)
-        self._assign()
+        self._has_news = True
+
+    # Instances change.
+
+    def _change(self, change: Change) -> None:
+        index, instance = change.instance, self._instances[change.instance]
+        match change.kind:
+            case "slow":
+                instance.slow_down(change.factor, self._now_s)
+            case "join":
+                self._join(index)
+            case "die":
+                lost = instance.end_life(self._now_s)
+                notice = partial(self._notice, index, instance.lives, lost)
+                self._at(self._now_s + self._settings.detect_s, _Rank.MESSAGE, notice)
+        self._follow(index)
+
+    def _join(self, index: int) -> None:
+        instance = self._instances[index]
+        instance.begin_life(self._now_s)
+        self._scheduler.join(instance.record)
+        self._has_news = True
+
+    def _notice(self, index: int, life: int, lost: list[Run]) -> None:
+        """The lease of a dead life has ended: its requests wait again, as they came.
+
+        If the next life has begun, the scheduler has heard of the instance anew and knows only
+        that these requests are not there.
+        """
+        instance = self._instances[index]
+        if instance.engine or instance.lives != life:
+            for run in lost:
+                self._scheduler.forget(JobId(str(run.number)))
+        else:
+            self._scheduler.leave(instance_id(index))
+            lost = [*lost, *instance.take_queue()]
+        for run in sorted(lost, key=lambda run: run.number, reverse=True):
+            self._ingress.put_back(run.number, run.request)
+        self._has_news = True
 
     def _check(self) -> None:
         """That no request and no token was lost. Raises: InvariantError."""
-        lost = len(self._requests) - len(self._served)
-        asked = sum(
-            served.request.prompt_tokens - served.hit_tokens + served.recomputed_tokens
-            for served in self._served.values()
-        )
-        computed = sum(engine.prefilled_tokens for engine in self._engines)
-        if lost or asked != computed:
-            msg = f"{lost} requests lost; {computed} tokens computed instead of {asked}"
+        missing = len(self._requests) - len(self._served)
+        asked = sum(served.prefilled_tokens for served in self._served.values())
+        totals = [instance.totals() for instance in self._instances]
+        computed = sum(each.prefilled_tokens - each.lost_tokens for each in totals)
+        if missing or asked != computed:
+            msg = f"{missing} requests lost; {computed} tokens computed instead of {asked}"
             raise InvariantError(msg)
-
-
-class _Timeline:
-    """Looks at the engines in regular intervals, if at all."""
-
-    def __init__(self, engines: list[InstanceModel], interval_s: float | None) -> None:
-        self.samples: list[TimelineSample] = []
-        self._engines = engines
-        self._interval_s = interval_s
-
-    def sample_until(self, at_s: float) -> None:
-        """Take the samples that were due before; nothing has changed since the last."""
-        while self._interval_s and len(self.samples) * self._interval_s < at_s:
-            waiting = tuple(engine.num_waiting for engine in self._engines)
-            running = tuple(engine.num_running for engine in self._engines)
-            due_s = len(self.samples) * self._interval_s
-            self.samples.append(TimelineSample(due_s, waiting, running))
-
-
-def _engines(settings: PoolSettings, block_size: int) -> list[InstanceModel]:
-    cost_model = load_cost_model(settings.engine.cost_model)
-    return [
-        InstanceModel(settings.engine, cost_model, block_size=block_size, speed=speed)
-        for speed in settings.speeds
-    ]
-
-
-def _records(settings: PoolSettings) -> list[InstanceRecord]:
-    engine = settings.engine
-    return [
-        InstanceRecord(
-            _instance_id(index), _NAME, _NAME, slots=engine.slots,
-            kv_capacity_tokens=engine.kv_capacity_tokens, cost_model=engine.cost_model,
-        )
-        for index in range(len(settings.speeds))
-    ]  # fmt: skip
-
-
-def _instance_id(index: int) -> InstanceId:
-    """In the order of the numbers, for a thousand instances."""
-    return InstanceId(f"gpu{index:03}")
-
-
-def _index_of(instance_id: InstanceId) -> int:
-    return int(instance_id.removeprefix("gpu"))
 
 
 def _longest_output(workload: Workload) -> int:
@@ -289,13 +281,4 @@ def _served(run: Run, index: int, assignment: Assignment) -> Served:
         predicted_hit_tokens=assignment.predicted_hit_tokens,
         hit_tokens=run.hit_tokens,
         recomputed_tokens=run.recomputed_tokens,
-    )
-
-
-def _totals(engine: InstanceModel) -> InstanceTotals:
-    return InstanceTotals(
-        busy_s=engine.busy_s,
-        prefilled_tokens=engine.prefilled_tokens,
-        evicted_blocks=engine.kv.evicted_blocks,
-        retractions=engine.retractions,
     )

@@ -6,7 +6,8 @@ from typing import Literal
 import msgspec
 
 from preble.config import WaitOrder
-from preble.errors import InvariantError
+from preble.errors import ConfigError, InvariantError
+from preble.messages import unpack_keys
 from preble.simulator.workload.request import TimedRequest
 
 StepKind = Literal["mixed", "prefill_first"]
@@ -36,6 +37,14 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     wait_order: WaitOrder = "fcfs"
     output_reserve: float = 1.0
 
+    def check_fits(self, request: TimedRequest) -> None:
+        """Refuse what can never run. Raises: ConfigError."""
+        total_tokens = request.prompt_tokens + request.output_tokens
+        if total_tokens > self.kv_capacity_tokens:
+            msg = f"a request of {total_tokens} tokens exceeds the KV cache of "
+            msg += f"{self.kv_capacity_tokens}: give the instances more, or shorten the workload"
+            raise ConfigError(msg)
+
 
 @dataclass(slots=True, eq=False)
 class Run:
@@ -48,7 +57,6 @@ class Run:
     number: int
     """Its place in the workload."""
     request: TimedRequest
-    keys: list[int]
     admission: int = 0
     """Number of the admission it runs by; 0 while it waits."""
     held_blocks: int = 0
@@ -69,10 +77,18 @@ class Run:
     admitted_at_s: float = 0.0
     first_token_at_s: float = 0.0
     ended_at_s: float = 0.0
+    _keys: list[int] | None = None
 
     def __post_init__(self) -> None:
         """At first, the prompt is what is to be computed."""
         self.prefill_end = self.request.prompt_tokens
+
+    @property
+    def keys(self) -> list[int]:
+        """Of its blocks, unpacked when first asked for: most of a batch waits for long."""
+        if self._keys is None:
+            self._keys = unpack_keys(self.request.block_keys)
+        return self._keys
 
     @property
     def missing_tokens(self) -> int:

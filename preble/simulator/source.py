@@ -2,17 +2,58 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from preble.errors import ConfigError
-from preble.simulator.workload import Workload, create_workload, load_trace, with_load
+from preble.simulator.workload import (
+    Workload,
+    as_batch,
+    by_prefix_order,
+    create_workload,
+    load_trace,
+    with_burst,
+    with_load,
+)
 
 DEFAULT_REQUESTS: Final = 1_000
 DEFAULT_BLOCK_SIZE: Final = 64
 DEFAULT_RPS: Final = 1.0
+
+Offline = Literal["random", "sorted"]
+"""All requests at once, in random order or in that of their prefixes."""
+
+
+class Burst(msgspec.Struct, frozen=True):
+    """For a while, requests come faster.
+
+    Args:
+        start_s: When, in seconds from the workload's start.
+        duration_s: For how long.
+        factor: How many times the rate before.
+    """
+
+    start_s: float
+    duration_s: float
+    factor: float
+
+    @property
+    def end_s(self) -> float:
+        """When the old rate is back."""
+        return self.start_s + self.duration_s
+
+
+def parse_burst(text: str) -> Burst:
+    """A burst from `300,60,2.5`: second, duration, factor. Raises: ConfigError."""
+    try:
+        start_s, duration_s, factor = map(float, text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is no burst: write its second, its duration and its factor, as in 300,60,2.5"
+        ) from None
+    return Burst(start_s, duration_s, factor)
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -25,6 +66,8 @@ class Source(msgspec.Struct, frozen=True):
             `DEFAULT_REQUESTS`, or for the whole trace.
         skip_requests: How many at the trace's beginning are left out, with their time.
         block_size: Tokens in a block; None for `DEFAULT_BLOCK_SIZE`, or for the trace's own.
+        offline: All requests at once, in this order; None for their arrivals.
+        burst: When they come faster; None for never.
     """
 
     workload: str | None = None
@@ -32,6 +75,8 @@ class Source(msgspec.Struct, frozen=True):
     num_requests: int | None = None
     skip_requests: int = 0
     block_size: int | None = None
+    offline: Offline | None = None
+    burst: Burst | None = None
 
     def load(self, *, seed: int, rps: float | None) -> Workload:
         """Its requests; the same seed and rate give the same.
@@ -43,6 +88,22 @@ class Source(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: If there is no such workload or trace, or the rate does not fit it.
         """
+        if self.offline:
+            return self._batch(seed, rps)
+        workload = self._timed(seed, rps)
+        if burst := self.burst:
+            return with_burst(
+                workload, start_s=burst.start_s, duration_s=burst.duration_s, factor=burst.factor
+            )
+        return workload
+
+    def _batch(self, seed: int, rps: float | None) -> Workload:
+        if rps is not None or self.burst:
+            raise ConfigError("requests that come all at once have neither a rate nor a burst")
+        batch = as_batch(self._timed(seed, DEFAULT_RPS), seed=seed)
+        return by_prefix_order(batch) if self.offline == "sorted" else batch
+
+    def _timed(self, seed: int, rps: float | None) -> Workload:
         if self.trace is None:
             return self._generated(seed, rps or DEFAULT_RPS)
         if rps is None:

@@ -1,9 +1,10 @@
 """A report as a table for people, and as CSV for programs."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from math import inf
 from statistics import fmean
 from typing import Final
 
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from preble.simulator.matrix import Report
 from preble.simulator.report import Figures
+from preble.simulator.tenants import TenantFigures
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,69 @@ _COLUMNS: Final[tuple[_Column, ...]] = (
     _Column("retracted", lambda run: run.retractions, ",.0f"),
 )
 
+_OFFLINE: Final[tuple[_Column, ...]] = (
+    _Column("makespan s", lambda run: run.makespan_s, ".1f"),
+    _Column("of sorted", lambda run: run.makespan_s / (run.makespan_reference_s or 1), ".2f"),
+)
+"""Of requests that come all at once; the second as a multiple of the reference."""
+
+
+def _drain_s(run: Figures) -> float:
+    return inf if run.drain is None or run.drain.drain_s is None else run.drain.drain_s
+
+
+_BURST: Final = (_Column("drain s", _drain_s, ".0f"),)
+
 
 def table(report: Report) -> Table:
     """A line for each policy and load: means over the seeds."""
+    source = report.plan.source
+    columns = _COLUMNS + (_OFFLINE if source.offline else ()) + (_BURST if source.burst else ())
     shown = Table(title=title(report), title_justify="left")
     shown.add_column("policy")
     shown.add_column("load", justify="right")
-    for column in _COLUMNS:
+    for column in columns:
         shown.add_column(column.title, justify="right")
+    for runs in _lines(report):
+        shown.add_row(runs[0].name, _share(runs[0]), *_cells(runs, columns))
+    return shown
+
+
+def tenants_table(report: Report) -> Table:
+    """A line for each policy, load and tenant: means over the seeds; no line for one tenant."""
+    shown = Table("policy", title="tenants", title_justify="left")
+    titles = ("load", "tenant", "mean s", "p99 s", "wait s", "wait p50", "wait p99", "contended")
+    for name in titles:
+        shown.add_column(name, justify="left" if name == "tenant" else "right")
+    for runs in _lines(report):
+        for tenant in runs[0].tenants:
+            each = [run.tenants[tenant] for run in runs]
+            shown.add_row(runs[0].name, _share(runs[0]), tenant, *_tenant_cells(each))
+    return shown
+
+
+def _tenant_cells(each: Sequence[TenantFigures]) -> Iterator[str]:
+    for seconds in (
+        [one.latency_s.mean for one in each],
+        [one.latency_s.p99 for one in each],
+        [one.wait_s.mean for one in each],
+        [one.wait_s.p50 for one in each],
+        [one.wait_s.p99 for one in each],
+    ):
+        yield f"{fmean(seconds):.2f}"
+    shares = [one.contended_share for one in each if one.contended_share is not None]
+    yield f"{fmean(shares):.0%}" if shares else "-"
+
+
+def _lines(report: Report) -> Iterator[Sequence[Figures]]:
+    """The runs that differ by their seed only."""
     seeds = len(report.plan.seeds)
     for first in range(0, len(report.runs), seeds):
-        runs = report.runs[first : first + seeds]
-        share = "" if runs[0].load is None else f"{runs[0].load:.0%}"
-        shown.add_row(runs[0].policy, share, *_cells(runs))
-    return shown
+        yield report.runs[first : first + seeds]
+
+
+def _share(run: Figures) -> str:
+    return "" if run.load is None else f"{run.load:.0%}"
 
 
 def to_csv(report: Report) -> str:
@@ -64,8 +115,8 @@ def to_csv(report: Report) -> str:
     return text.getvalue()
 
 
-def _cells(runs: Sequence[Figures]) -> list[str]:
-    return [format(fmean(map(column.value, runs)), column.form) for column in _COLUMNS]
+def _cells(runs: Sequence[Figures], columns: Sequence[_Column]) -> list[str]:
+    return [format(fmean(map(column.value, runs)), column.form) for column in columns]
 
 
 def title(report: Report) -> str:
@@ -84,6 +135,6 @@ def _flat(run: Figures) -> dict[str, object]:
     for name, value in asdict(run).items():
         if isinstance(value, msgspec.Struct):
             flat |= {f"{name}_{part}": number for part, number in asdict(value).items()}
-        elif not isinstance(value, tuple):
+        elif not isinstance(value, tuple | dict):
             flat[name] = value
     return flat

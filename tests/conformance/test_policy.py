@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from policies import POLICIES, Pool, replay
 
 from preble.config import PolicyName
+from preble.decision import MAX_CANDIDATES
 from preble.messages import Assignment
 from preble.policy import Policy, create_policy
 from preble.prefix_tree import Node
-from preble.scheduler import MAX_CANDIDATES
 
 every_policy = pytest.mark.parametrize("policy", POLICIES)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from hypothesis import settings
@@ -15,29 +14,26 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from naive_prefix_tree import (
+    ASKED,
+    HOLDERS,
+    PROMPTS,
+    NaiveTree,
+    Prompt,
+    Request,
+    Waiting,
+    deepest,
+    key_of,
+    keys_of,
+    prefixes_of,
+)
 
-from preble.prefix_tree import Node, PrefixTree, holders_of
+from preble.prefix_tree import Match, Node, PrefixTree, holders_of
 
-HOLDERS = 3
 EVERYBODY = (1 << HOLDERS) - 1
 STEPS = 10_000
 LIVES = 260
 STEPS_IN_A_LIFE = 50
-
-Prompt = tuple[int, ...]
-"""Blocks by what is in them; a block is named by all up to its end."""
-
-STEMS: tuple[Prompt, ...] = (
-    (0, 0, 0, 0, 0, 0, 0, 0),
-    (0, 0, 0, 0, 1, 1, 1, 1),
-    (0, 0, 0, 0, 1, 1, 2, 2),
-    (0, 0, 3, 3, 3, 3),
-    (0, 0, 3, 3, 4, 4),
-    (5, 5, 5),
-)
-PROMPTS = sorted({stem[:end] for stem in STEMS for end in range(1, len(stem) + 1)})
-ASKED = sorted({stem[:end] for stem in STEMS for end in (4, len(stem))})
-"""What requests ask for: few ends, or the tree would soon be all nodes of one block."""
 
 UNKNOWN_KEY = 1
 
@@ -45,79 +41,6 @@ holders = st.integers(0, HOLDERS - 1)
 prompts = st.sampled_from(PROMPTS)
 cuts = st.integers(0, 7)
 picks = st.integers(0, 63)
-
-
-def prefixes_of(prompt: Prompt) -> list[Prompt]:
-    return [prompt[:end] for end in range(1, len(prompt) + 1)]
-
-
-def key_of(prefix: Prompt) -> int:
-    return hash(prefix) & (2**64 - 1)
-
-
-def keys_of(prompt: Prompt) -> list[int]:
-    return [key_of(prefix) for prefix in prefixes_of(prompt)]
-
-
-@dataclass(eq=False)
-class Request:
-    """A prompt placed on an instance, and where the tree says that it ends."""
-
-    prompt: Prompt
-    holder: int
-    leaf: Node
-
-
-@dataclass
-class NaiveTree:
-    """Every block by itself: slow, and right by looking at it."""
-
-    held: list[set[Prompt]] = field(default_factory=lambda: [set() for _ in range(HOLDERS)])
-    window: list[Request] = field(default_factory=list[Request])
-    computing: list[Request] = field(default_factory=list[Request])
-
-    def kept(self) -> set[Prompt]:
-        wanted = [prefixes_of(each.prompt) for each in self.window + self.computing]
-        return set[Prompt]().union(*self.held, *wanted)
-
-    def expected(self, holder: int) -> set[Prompt]:
-        return {
-            prefix
-            for each in self.computing
-            if each.holder == holder
-            for prefix in prefixes_of(each.prompt)
-        }
-
-    def hot(self, holder: int) -> set[Prompt]:
-        return {
-            prefix
-            for each in self.requests(holder)
-            for prefix in prefixes_of(each.prompt)
-            if prefix in self.held[holder]
-        }
-
-    def requests(self, holder: int) -> list[Request]:
-        return [each for each in self.window if each.holder == holder]
-
-    def drop(self, prefix: Prompt, holder: int) -> None:
-        self.held[holder] -= {each for each in self.held[holder] if each[: len(prefix)] == prefix}
-
-    def victims(self, holder: int) -> list[tuple[Prompt, int]]:
-        """Hot blocks, least recently used first, leaves first; with the requests through them."""
-        used_by = {
-            prefix: [
-                at
-                for at, each in enumerate(self.requests(holder))
-                if each.prompt[: len(prefix)] == prefix
-            ]
-            for prefix in self.hot(holder)
-        }
-        in_order = sorted(used_by, key=lambda prefix: (used_by[prefix][-1], -len(prefix)))
-        return [(prefix, len(used_by[prefix])) for prefix in in_order]
-
-
-def deepest(prompt: Prompt, among: set[Prompt]) -> int:
-    return max((len(prefix) for prefix in prefixes_of(prompt) if prefix in among), default=0)
 
 
 def victims_of(tree: PrefixTree, requests: Sequence[Request], holder: int) -> list[tuple[int, int]]:
@@ -192,14 +115,11 @@ class PrefixTreeMachine(RuleBasedStateMachine):
 
     @rule(prompt=st.sampled_from(ASKED), holder=holders, is_computed=st.booleans())
     def place(self, prompt: Prompt, holder: int, *, is_computed: bool) -> None:
-        keys = keys_of(prompt)
-        leaf = self.tree.insert(keys, self.tree.match(keys, EVERYBODY))
-        assert leaf
-        request = Request(prompt, holder, leaf)
-        self.tree.hit(leaf, holder)
+        request = Request(prompt, holder, self.leaf_of(prompt))
+        self.tree.hit(request.leaf, holder)
         self.naive.window.append(request)
         if not is_computed:
-            self.tree.expect(leaf, holder)
+            self.tree.expect(request.leaf, holder)
             self.naive.computing.append(request)
 
     @precondition(lambda self: self.naive.computing)
@@ -214,9 +134,37 @@ class PrefixTreeMachine(RuleBasedStateMachine):
         request = self.naive.window.pop(pick % len(self.naive.window))
         self.tree.unhit(request.leaf, request.holder)
 
+    @rule(prompt=st.sampled_from(ASKED), holder=holders)
+    def begin_a_job(self, prompt: Prompt, holder: int) -> None:
+        request = Request(prompt, holder, self.leaf_of(prompt))
+        self.tree.pin(request.leaf, holder)
+        self.naive.on_instances.append(request)
+
+    @precondition(lambda self: self.naive.on_instances)
+    @rule(pick=picks)
+    def end_a_job(self, pick: int) -> None:
+        request = self.naive.on_instances.pop(pick % len(self.naive.on_instances))
+        self.tree.unpin(request.leaf, request.holder)
+
+    @rule(prompt=st.sampled_from(ASKED))
+    def wait(self, prompt: Prompt) -> None:
+        waiting = Waiting(prompt, self.leaf_of(prompt))
+        self.tree.wait(waiting.leaf)
+        self.naive.waiting.append(waiting)
+
+    @precondition(lambda self: self.naive.waiting)
+    @rule(pick=picks)
+    def wait_no_more(self, pick: int) -> None:
+        waiting = self.naive.waiting.pop(pick % len(self.naive.waiting))
+        self.tree.unwait(waiting.leaf)
+
     @rule()
     def lull(self) -> None:
         """All that was asked for is computed and forgotten."""
+        while self.naive.waiting:
+            self.wait_no_more(0)
+        while self.naive.on_instances:
+            self.end_a_job(0)
         while self.naive.computing:
             self.compute(0)
         while self.naive.window:
@@ -243,6 +191,14 @@ class PrefixTreeMachine(RuleBasedStateMachine):
         for holder in range(HOLDERS):
             assert self.tree.held_blocks[holder] == len(self.naive.held[holder])
             assert self.tree.hot_blocks[holder] == len(self.naive.hot(holder))
+            assert self.tree.pinned_blocks[holder] == len(self.naive.pinned(holder))
+
+    @invariant()
+    def finds_what_waits_without_its_keys(self) -> None:
+        for each in self.naive.waiting:
+            assert each.leaf.keys[-1] == key_of(each.prompt)
+            match = self.tree.match_at(each.leaf, EVERYBODY)
+            self.check(match, self.tree, each.prompt, EVERYBODY)
 
     @invariant()
     def evicts_the_least_recently_used_leaf(self) -> None:
@@ -254,8 +210,16 @@ class PrefixTreeMachine(RuleBasedStateMachine):
             assert victims == self.victims[holder] or changes != self.changes[holder]
             self.victims[holder], self.changes[holder] = victims, changes
 
+    def leaf_of(self, prompt: Prompt) -> Node:
+        keys = keys_of(prompt)
+        leaf = self.tree.insert(keys, self.tree.match(keys, EVERYBODY))
+        assert leaf
+        return leaf
+
     def check_match(self, tree: PrefixTree, prompt: Prompt, mask: int) -> None:
-        match = tree.match(keys_of(prompt), mask)
+        self.check(tree.match(keys_of(prompt), mask), tree, prompt, mask)
+
+    def check(self, match: Match, tree: PrefixTree, prompt: Prompt, mask: int) -> None:
         assert match.depth == deepest(prompt, self.naive.kept())
         depths = [depth for depth, _ in match.held]
         assert depths == sorted(depths, reverse=True)
@@ -265,6 +229,10 @@ class PrefixTreeMachine(RuleBasedStateMachine):
         for holder in range(HOLDERS):
             resident = deepest(prompt, self.naive.held[holder])
             assert tree.resident_depth(match, holder) == resident
+        pinned = {each: deepest(prompt, self.naive.pinned(each)) for each in range(HOLDERS)}
+        assert tree.pinned_depths(match) == {
+            each: blocks for each, blocks in pinned.items() if blocks
+        }
 
     def depth(self, prompt: Prompt, holder: int) -> int:
         return deepest(prompt, self.naive.held[holder] | self.naive.expected(holder))

@@ -7,7 +7,7 @@ between any two calls). After each, every admitted job is in exactly one place.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -23,8 +23,10 @@ from msgspec.structs import replace
 from redis import Redis
 from support import assignment, completed, record, redis_broker, submission
 
-from preble.broker import Broker
+from preble.broker import Broker, Refusal
+from preble.broker.keys import PoolKeys
 from preble.broker.memory import MemoryBroker
+from preble.config import Priority
 from preble.errors import PrebleError
 from preble.messages import (
     ClaimedJob,
@@ -41,6 +43,12 @@ from preble.messages import (
 T = TypeVar("T")
 
 NAMES = [f"job{number}" for number in range(12)]
+QUEUES = st.tuples(st.sampled_from(get_args(Priority)), st.sampled_from(["a", "b"]))
+"""One more than the brokers here take."""
+
+POOL = "memory"
+"""As the memory broker calls its own, so that queues have the same names in both."""
+
 LEASES_S = st.sampled_from([60.0, 60.0, 60.0, 0.0])
 INSTANCES = st.sampled_from(["gpu0", "gpu1"])
 
@@ -52,16 +60,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        with Redis.from_url(self.redis_url) as client:
-            client.flushall()
+        self.client = Redis.from_url(self.redis_url)
+        self.client.flushall()
         self.runner = asyncio.Runner()
-        self.redis = redis_broker(self.redis_url)
-        self.memory = MemoryBroker(max_jobs=100, max_prompt_bytes=10_000, max_attempts=3)
+        self.redis = redis_broker(self.redis_url, POOL)
+        self.memory = MemoryBroker(
+            max_jobs=100, max_prompt_bytes=10_000, max_ingresses=5, max_attempts=3
+        )
         self.tokens: list[LeaderToken] = [LeaderToken("0-nobody")]
         self.lives: list[InstanceRecord] = []
         self.leases: list[tuple[InstanceRecord, Lease]] = []
         self.waiting: list[WaitingJob] = []
-        self.ingress = ""
         self.results: dict[JobId, JobResult | None] = {}
         self.claims = 0
         self.lead("one", 60.0)
@@ -71,6 +80,7 @@ class QueueMachine(RuleBasedStateMachine):
         if hasattr(self, "runner"):
             self.runner.run(self.redis.close())
             self.runner.close()
+            self.client.close()
 
     def both(self, call: Callable[[Broker], Awaitable[T]]) -> T | None:
         """Make a call on both brokers: same answer, or the same error. None for an error."""
@@ -78,12 +88,20 @@ class QueueMachine(RuleBasedStateMachine):
         assert answers[0] == answers[1]
         return None if isinstance(answers[0], Failure) else answers[0]
 
-    @rule(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
-    def admit(self, names: list[str]) -> None:
-        batch = [submission(name) for name in names]
-        assert self.both(lambda broker: broker.admit([batch])) == [None]
-        for name in names:
-            self.results.setdefault(JobId(name), None)
+    @rule(jobs=st.dictionaries(st.sampled_from(NAMES), QUEUES, min_size=1, max_size=3))
+    def admit(self, jobs: dict[str, tuple[Priority, str]]) -> None:
+        """Also under other queues than before, which changes nothing."""
+        batch = [
+            submission(name, priority=priority, tenant=tenant)
+            for name, (priority, tenant) in jobs.items()
+        ]
+
+        async def call(broker: Broker) -> list[str]:
+            return [_told(outcome) for outcome in await broker.admit([batch])]
+
+        if self.both(call) == [""]:
+            for name in jobs:
+                self.results.setdefault(JobId(name), None)
 
     @rule(data=st.data())
     def disturb(self, data: st.DataObject) -> None:
@@ -114,16 +132,18 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         data=st.data(),
-        names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),
+        jobs=st.dictionaries(st.sampled_from(NAMES), QUEUES, min_size=1, max_size=3),
         lease_s=LEASES_S,
     )
-    def run_some(self, data: st.DataObject, names: list[str], lease_s: float) -> None:
+    def run_some(
+        self, data: st.DataObject, jobs: dict[str, tuple[Priority, str]], lease_s: float
+    ) -> None:
         """The whole way at once, so that most sequences have jobs in every state."""
-        self.admit(names)
+        self.admit(jobs)
         self.lead("two", 60.0)
         life = mostly_last(data, self.lives)
         self.register(life.instance_id, life.epoch, 60.0)
-        self.peek(6)
+        self.peek(6, 6)
         self.route(data)
         self.claim(data, 4, lease_s, is_repeated=False)
 
@@ -132,16 +152,17 @@ class QueueMachine(RuleBasedStateMachine):
         """Also what was seen long ago, as a late or repeating scheduler does."""
         instance = mostly_last(data, self.lives).instance_id
         token = mostly_last(data, self.tokens)
-        decided = [(self.ingress, assignment(job, instance)) for job in self.waiting]
+        decided = [(job.ingress, assignment(job, instance)) for job in self.waiting]
         if decided:
             self.both(lambda broker: broker.route(token, decided))
 
-    def peek(self, window: int) -> None:
-        real = self.runner.run(self.redis.peek(window))
-        self.ingress = real[0].ingress if real else ""
-        self.waiting = [replace(job, ingress="") for job in real]
-        reference = self.runner.run(self.memory.peek(window))
-        assert [replace(job, ingress="") for job in reference] == self.waiting
+    @rule(window=st.integers(1, 3), batch_window=st.integers(1, 3))
+    def peek(self, window: int, batch_window: int) -> None:
+        async def call(broker: Broker) -> list[WaitingJob]:
+            waiting = await broker.peek(window, batch_window_jobs=batch_window)
+            return [replace(job, waited_s=0) for job in waiting]
+
+        self.waiting = self.both(call) or []
 
     def register(self, instance: str, epoch: str, lease_s: float) -> None:
         life = record(instance, epoch)
@@ -194,7 +215,9 @@ class QueueMachine(RuleBasedStateMachine):
     def every_job_is_in_one_place_and_keeps_its_result(self) -> None:
         if not hasattr(self, "runner"):
             return
-        states = [self.check_job(job_id) for job_id in self.results]
+        views = [self.check_job(job_id) for job_id in self.results]
+        self.check_ingresses(views)
+        states = [view.state for view in views]
         stats = self.both(lambda broker: broker.stats())
         assert stats
         assert stats.waiting == states.count(JobState.WAITING)
@@ -203,13 +226,27 @@ class QueueMachine(RuleBasedStateMachine):
         unfinished = [state for state in states if not state.is_terminal]
         assert stats.prompt_bytes == 40 * len(unfinished)
 
-    def check_job(self, job_id: JobId) -> JobState:
+    def check_ingresses(self, views: list[JobView]) -> None:
+        """Ours and RQ's are those in which a job waits, no more and no fewer."""
+        keys = PoolKeys(POOL)
+        waiting = {
+            keys.ingress_queue(view.spec.priority, view.spec.tenant).encode()
+            for view in views
+            if view.state is JobState.WAITING
+        }
+        assert self.client.smembers(keys("ingresses")) == waiting
+        known_to_rq = self.client.smembers(keys("queues"))
+        ours = {b"rq:queue:" + queue for queue in waiting}
+        others = {b"rq:queue:memory.instance.gpu0", b"rq:queue:memory.instance.gpu1"}
+        assert ours <= known_to_rq <= ours | others
+
+    def check_job(self, job_id: JobId) -> JobView:
         view = self.both(lambda broker: _timeless(broker, job_id))
         assert view, f"{job_id} was accepted and is lost"
         known = self.results[job_id]
         assert known is None or view.result == known, f"{job_id} got a second result"
         self.results[job_id] = view.result
-        return view.state
+        return view
 
 
 def mostly_last(data: st.DataObject, items: Sequence[T]) -> T:
@@ -229,6 +266,10 @@ async def _answer(call: Callable[[Broker], Awaitable[T]], broker: Broker) -> T |
         return await call(broker)
     except PrebleError as error:
         return Failure(type(error).__name__)
+
+
+def _told(refusal: Refusal | None) -> str:
+    return str(refusal) if refusal else ""
 
 
 async def _timeless(broker: Broker, job_id: JobId) -> JobView | None:

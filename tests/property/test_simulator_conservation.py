@@ -6,9 +6,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preble.config import PolicyName, WaitOrder
+from preble.config import Binding, PolicyName, Priority, WaitOrder
+from preble.errors import ConfigError
 from preble.messages import pack_keys
 from preble.simulator.bounds import bounds
+from preble.simulator.changes import Change, first_instances
 from preble.simulator.outcome import PoolSettings
 from preble.simulator.replay import replay
 from preble.simulator.run import EngineSettings
@@ -37,6 +39,34 @@ pools = st.builds(
 )
 
 
+def _makes_sense(changes: tuple[Change, ...]) -> bool:
+    try:
+        return bool(first_instances(changes, 3))
+    except ConfigError:
+        return False
+
+
+changes = st.lists(
+    st.sampled_from([
+        Change(0.0, 1, "join"), Change(0.02, 0, "die"), Change(0.02, 0, "slow", 3.0),
+        Change(0.3, 0, "join"), Change(0.3, 2, "die"), Change(1.0, 0, "die"),
+        Change(2.0, 0, "join"), Change(2.0, 2, "join"),
+    ]), unique=True,
+).map(tuple).filter(_makes_sense)  # fmt: skip
+late_or_changing_pools = st.builds(
+    PoolSettings,
+    policy=st.sampled_from(get_args(PolicyName)),
+    engine=engines,
+    speeds=st.just((1.0, 0.5, 2.0)),
+    event_delay_s=st.sampled_from([0.0, 0.005, 3.0]),
+    binding=st.sampled_from(get_args(Binding)),
+    credit_s=st.sampled_from([0.001, 0.5]),
+    window_jobs=st.sampled_from([1, 64]),
+    changes=changes,
+    detect_s=st.sampled_from([0.0, 0.1, 10.0]),
+)
+
+
 @st.composite
 def workloads(draw: st.DrawFn) -> Workload:
     """Prompts of a few blocks, many of which begin alike; some come at once."""
@@ -46,14 +76,19 @@ def workloads(draw: st.DrawFn) -> Workload:
         path = draw(st.lists(st.integers(0, 1), max_size=5))
         keys = [int("1" + "".join(map(str, path[:end])), 2) for end in range(1, len(path) + 1)]
         prompt_tokens = max(1, len(path) * BLOCK + draw(st.integers(0, BLOCK - 1)))
+        output_tokens, tenant = draw(st.integers(1, 20)), draw(st.sampled_from(["", "a"]))
+        priority = draw(st.sampled_from(get_args(Priority)))
+        keys_of = pack_keys(keys)
         requests.append(
-            TimedRequest(at_s, prompt_tokens, draw(st.integers(1, 20)), pack_keys(keys))
+            TimedRequest(
+                at_s, prompt_tokens, output_tokens, keys_of, tenant=tenant, priority=priority
+            )
         )
     return Workload("drawn", BLOCK, tuple(requests))
 
 
-@given(workloads(), pools)
-@settings(max_examples=150, deadline=None)
+@given(workloads(), pools | late_or_changing_pools)
+@settings(max_examples=200, deadline=None)
 def test_every_request_ends_once_with_all_its_tokens(
     workload: Workload, pool: PoolSettings
 ) -> None:
@@ -84,7 +119,7 @@ def test_no_placement_beats_the_bounds(workload: Workload, pool: PoolSettings, s
         assert mean_s >= limits.mean_latency_s - EPSILON_S
 
 
-@given(workloads(), pools)
+@given(workloads(), pools | late_or_changing_pools)
 @settings(max_examples=50, deadline=None)
 def test_the_same_replay_gives_the_same_bytes(workload: Workload, pool: PoolSettings) -> None:
     first, second = (replay(workload, pool, timeline_s=0.5) for _ in range(2))

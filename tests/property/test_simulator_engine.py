@@ -214,7 +214,7 @@ def in_stretches(requests: list[TimedRequest], rules: EngineSettings) -> tuple[l
     for number, request in enumerate(requests):
         while engine.end_s < request.at_s:
             ended += advance(engine, told)
-        engine.submit(Run(number, request, unpack_keys(request.block_keys)), request.at_s)
+        engine.submit(Run(number, request), request.at_s)
     while not engine.is_idle:
         ended += advance(engine, told)
     assert engine.num_waiting == engine.num_running == 0

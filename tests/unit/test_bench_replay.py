@@ -1,11 +1,14 @@
-"""A trace for the dispatcher: prompts that share what the trace's prompts share."""
+"""A trace through both, side by side; the stack that one side runs on has other tests."""
+
+from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 
-from preble.bench.replay import compare, prompt_ids, run, simulated
+from preble.bench.replay import compare, pool_of, run, simulated
 from preble.client import Job
 from preble.client.replies import Result, Usage
-from preble.config import Settings
+from preble.config import PolicyName, Settings
 from preble.errors import ConfigError
 from preble.messages import JobState, pack_keys
 from preble.simulator.workload import TimedRequest, Workload
@@ -17,19 +20,9 @@ def request(at_s: float, *keys: int, rest: int = 10) -> TimedRequest:
     return TimedRequest(at_s, 64 * len(keys) + rest, 4, pack_keys(keys))
 
 
-def test_prompts_share_the_blocks_that_the_trace_shares_and_nothing_else() -> None:
-    first = prompt_ids(request(0, 1, 2), 0, 64)
-    second = prompt_ids(request(1, 1, 3), 1, 64)
-    assert len(first) == 138
-    assert first[:64] == second[:64]
-    assert first[64:128] != second[64:128]
-    assert first[128:] != second[128:]
-    assert first == prompt_ids(request(0, 1, 2), 0, 64)
-
-
 def test_a_workload_of_other_blocks_is_refused() -> None:
     with pytest.raises(ConfigError, match="blocks of 16 tokens, the pool of 64"):
-        run(SETTINGS, Workload("small", 16, (request(0, 1),)), print)
+        run(SETTINGS, Workload("small", 16, (request(0, 1),)), ["e2"], print)
 
 
 def test_both_sides_are_compared_request_by_request() -> None:
@@ -41,11 +34,27 @@ def test_both_sides_are_compared_request_by_request() -> None:
         job(2 * each.latency_s, each.hit_tokens, names[each.instance if number == 0 else 1])
         for number, each in enumerate(served)
     ]
-    figures = compare(SETTINGS, "mixed", served, jobs)
+    figures = compare(SETTINGS, served, jobs)
     assert figures.mean_ratio == pytest.approx(0.5, abs=0.01)
     assert figures.p99_ratio == pytest.approx(0.5, abs=0.01)
     assert figures.same_instance == 0.5
     assert figures.real.hit_rate == figures.simulated.hit_rate == round(64 / 148, 4)
+
+
+@pytest.mark.parametrize(
+    ("policy", "binding", "expected"),
+    [("preble", "auto", "late"), ("e2", "auto", "eager"), ("e2", "late", "late")],
+)
+def test_both_sides_bind_alike(
+    policy: PolicyName, binding: Literal["auto", "late"], expected: str
+) -> None:
+    settings = replace(
+        SETTINGS, policy=policy, binding=binding, credit_s=0.25, window_jobs=7, emulated_speed=3.0
+    )
+    pool = pool_of(settings, "mixed")
+    assert (pool.policy, pool.binding) == (policy, expected)
+    assert (pool.credit_s, pool.window_jobs, pool.batch_window_jobs) == (0.25, 7, 256)
+    assert pool.speeds == (3.0, 3.0)
 
 
 def job(latency_s: float, hit_tokens: int, instance: str) -> Job:

@@ -50,8 +50,8 @@ def test_load_is_prefill_plus_decode_of_the_average_output() -> None:
     history, _, (account,) = history_of(1)
     place(history, account, prefill_s=1.0, token_decode_s=0.1)
     place(history, account, prefill_s=2.0, token_decode_s=0.2, now_s=1)
-    history.observe_output(account, 10, now_s=2)
-    history.observe_output(account, 30, now_s=3)
+    history.observe_output(account, 10, stay_s=1, now_s=2)
+    history.observe_output(account, 30, stay_s=1, now_s=3)
     assert history.load_s[0] == pytest.approx(9.0)
 
 
@@ -66,11 +66,11 @@ def test_an_instances_own_mean_counts_once_enough_outputs_were_observed_there() 
     history, _, accounts = history_of(2)
     for account in accounts:
         place(history, account, token_decode_s=1.0)
-    history.observe_output(accounts[1], 110, now_s=0)
+    history.observe_output(accounts[1], 110, stay_s=1, now_s=0)
     for _ in range(MIN_OUTPUTS - 1):
-        history.observe_output(accounts[0], 10, now_s=0)
+        history.observe_output(accounts[0], 10, stay_s=1, now_s=0)
     assert history.load_s.tolist() == [20.0, 20.0]
-    history.observe_output(accounts[0], 10, now_s=1)
+    history.observe_output(accounts[0], 10, stay_s=1, now_s=1)
     assert history.load_s.tolist() == pytest.approx([10.0, 210 / 11])
     history.expire(WINDOW_S)
     place(history, accounts[1], token_decode_s=1.0, now_s=WINDOW_S)
@@ -90,7 +90,7 @@ def test_instances_are_told_apart() -> None:
 def test_requests_and_outputs_leave_the_window() -> None:
     history, _, (account,) = history_of(1)
     place(history, account, prefill_s=1.0, token_decode_s=0.1, now_s=0)
-    history.observe_output(account, 10, now_s=0)
+    history.observe_output(account, 10, stay_s=1, now_s=0)
     place(history, account, prefill_s=2.0, token_decode_s=0.2, now_s=100)
     history.expire(179.9)
     assert history.load_s[0] == pytest.approx(1.0 + 2.0 + 0.3 * 10)
@@ -134,7 +134,7 @@ def test_what_is_forgotten_of_one_account_stays_of_the_others() -> None:
     history, tree, accounts = history_of(2)
     for account in accounts:
         place(history, account, leaf=leaf_of(tree), prefill_s=1.0, is_exploit=True)
-        history.observe_output(account, 10, now_s=0)
+        history.observe_output(account, 10, stay_s=1, now_s=0)
     history.forget(accounts[0])
     assert history.load_s.tolist() == [0.0, 1.0]
     assert history.exploits.tolist() == [0.0, 1.0]
@@ -215,7 +215,7 @@ def follow(event: Event, history: History, account: Account, naive: Naive, now_s
         )  # fmt: skip
     elif kind == "output":
         naive.outputs.append((number, now_s, amount))
-        history.observe_output(account, amount, now_s=now_s)
+        history.observe_output(account, amount, stay_s=1, now_s=now_s)
     elif kind == "forget":
         naive.forget(number)
         history.forget(account)

@@ -162,24 +162,23 @@ def test_smg_margin_is_at_least_4_jobs() -> None:
     assert decision(pool.assign(*blocks(10))) == ("b", "spill")
 
 
-def test_smg_spreads_a_hot_prefix_over_two_thirds_of_the_fleet() -> None:
-    """k of n instances with all the jobs have n/k times the mean: from 1.5 on none of them spills.
-
-    So one is left idle, of 3 as of 4.
-    """
-    for instances, holders in (("abc", 2), ("abcd", 3)):
+def test_smg_spreads_a_hot_prefix_over_the_whole_fleet() -> None:
+    """A holder is taken whatever its load, so some run ahead of the mean, and what they spill
+    makes the next holder, until there is none left."""
+    for instances in ("abc", "abcd"):
         pool = Pool("smg", instances)
         taken = Counter(pool.assign(*blocks(10), 100 + job).instance_id for job in range(120))
-        assert len(taken) == holders
-        assert max(taken.values()) - min(taken.values()) <= 1
+        assert len(taken) == len(instances)
+        assert max(taken.values()) <= 1.5 * 120 / len(instances) + 1
 
 
-def test_smg_prefers_the_holder_with_fewer_jobs() -> None:
+def test_smg_takes_one_of_the_holders_by_the_prompts_end_whatever_their_load() -> None:
     pool = Pool("smg", "abc")
     for name in "ac":
         pool.holds(name, *blocks(10))
     pool.load("a", 1)
-    assert decision(pool.assign(*blocks(10))) == ("c", "longest_prefix")
+    ends = {end: pool.assign(*blocks(10), end).instance_id for end in (1_000, 1_001)}
+    assert ends == {1_000: "a", 1_001: "c"}
 
 
 def test_smg_misses_go_by_expected_wait() -> None:
@@ -208,32 +207,37 @@ def test_smg_never_divides_by_a_full_cache() -> None:
 
 
 def test_dynamo_trades_hits_against_blocks_under_way() -> None:
-    """640 tokens, 320 of them on a: prefill 5 blocks and 10; decode 10 on both; so 15 and 20.
+    """640 tokens, 320 of them on a: prefill 5 blocks and 10; active 10 on both; so 15 and 20.
 
-    Then 3 jobs of 64 tokens, computed, on a: 3 blocks more of decode: 18. Another 3: 21.
+    Then 3 jobs of 64 tokens, computed, on a: 3 active blocks more: 18. Another 3: 21.
     """
     pool = Pool("dynamo_kv")
     pool.holds("a", *blocks(5))
+    others = iter(range(2_000, 3_000))
     for expected in ([15, 20], [18, 20], [21, 20]):
         decided = pool.assign(*blocks(10))
         assert costs(decided) == expected
         assert decision(decided) == ("a" if expected[0] < 20 else "b", "least_blocks")
         pool.end(decided)
-        pool.load("a", 3, tokens=BLOCK, keys=(1,))
-        pool.holds("a", *blocks(5))
+        for _ in range(3):
+            other = next(others)
+            pool.load("a", 1, tokens=BLOCK, keys=(other,))
+            pool.holds("a", other)
 
 
 def test_dynamo_counts_what_waits_to_be_computed_twice() -> None:
-    """A job of 640 tokens on a, not computed: 10 blocks of prefill and 10 of decode."""
+    """A job of 640 tokens on a, not computed: 10 blocks of prefill and 10 active ones."""
     pool = Pool("dynamo_kv")
-    pool.load("a", 1, tokens=640)
-    assert costs(pool.assign(*blocks(1))) == [22, 2]
+    pool.load("a", 1, tokens=640, keys=blocks(10))
+    assert costs(pool.assign(*blocks(1, branch=1))) == [22, 2]
 
 
-def test_dynamo_does_not_count_jobs() -> None:
-    """6 jobs of 10 tokens are less than one of 64: w, the weight of a request, is 0."""
+def test_dynamo_counts_blocks_that_jobs_share_once() -> None:
+    """6 jobs of the same 10 blocks, computed, on a; one of 11 on b; the prompt has one of the 10."""
     pool = Pool("dynamo_kv")
-    pool.load("a", 6)
-    pool.load("b", 1, tokens=BLOCK)
-    decided = pool.assign(*blocks(1))
-    assert (decided.instance_id, costs(decided)) == ("a", [2 + 2 * 60 / 64, 4])
+    pool.load("a", 6, tokens=640, keys=blocks(10))
+    pool.load("b", 1, tokens=704, keys=blocks(11, branch=1))
+    pool.holds("a", *blocks(10))
+    pool.holds("b", *blocks(11, branch=1))
+    decided = pool.assign(*blocks(2), tokens=2 * BLOCK)
+    assert (decided.instance_id, costs(decided)) == ("a", [10 + 1 / 64, 11 + 2 + 2])

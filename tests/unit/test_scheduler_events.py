@@ -3,6 +3,7 @@
 import pytest
 from scheduler_support import GPU0, GPU1, Stage, removed, stored, waiting
 
+from preble.decision import MAX_CANDIDATES
 from preble.messages import (
     AllBlocksCleared,
     BlockEvent,
@@ -13,7 +14,6 @@ from preble.messages import (
     Snapshot,
 )
 from preble.prefix_tree import render
-from preble.scheduler import MAX_CANDIDATES
 
 
 def batch(instance: InstanceId, seq: int, *told: BlockEvent, epoch: str = "e1") -> EventBatch:

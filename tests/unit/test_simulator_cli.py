@@ -10,7 +10,7 @@ from preble.cli import run
 
 SMALL = (
     "simulate", "--workload", "toolbench", "--requests", "24", "--instances", "2", "--jobs", "1",
-    "--kv-capacity-tokens", "20000",
+    "--kv-capacity-tokens", "50000",
 )  # fmt: skip
 PNG = b"\x89PNG"
 
@@ -65,6 +65,31 @@ def test_csv_is_written_beside_the_table(
     assert "e2" in capsys.readouterr().out
 
 
+def test_both_bindings_are_compared_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--policy", "e2", "--rps", "4", "--binding", "eager,late", "--batch-window", "9")
+    assert run([*SMALL, *flags]) == 0
+    assert "e2, late" in capsys.readouterr().out
+
+
+def test_a_batch_shows_its_makespan_beside_that_of_the_sorted_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run([*SMALL, "--policy", "e2", "--offline", "random", "--json", "-"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["runs"]
+    assert one["makespan_s"] > 0
+    assert one["makespan_reference_s"] > 0
+    assert run([*SMALL, "--policy", "e2", "--offline", "sorted"]) == 0
+    assert "makespan" in capsys.readouterr().out
+
+
+def test_tenants_and_drain_are_shown_where_they_apply(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--workload", "tenants", "--policy", "e2", "--rps", "4", "--burst", "2,1,2")
+    assert run([*SMALL, *flags]) == 0
+    out = capsys.readouterr().out
+    assert "interactive" in out
+    assert "drain s" in out
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -73,11 +98,16 @@ def test_csv_is_written_beside_the_table(
         (["--rps", "1,x"], "--rps takes numbers"),
         (["--load", "0"], "--load takes numbers above 0"),
         (["--rps", "nan"], "--rps takes numbers above 0"),
-        (["--policy", "e3"], "no policy is named 'e3'; there are: e2"),
+        (["--policy", "e3"], "no policy is named 'e3'; there are: preble, e2"),
         (["--gpu", "abacus"], "no cost model 'mistral_7b_abacus'"),
         (["--speeds", "1"], "--speeds has 1 numbers for 2 instances"),
         (["--kv-capacity-tokens", "10"], "exceeds the KV cache of 10"),
         (["--csv", "/nowhere/x.csv"], "cannot write /nowhere/x.csv"),
+        (["--binding", "later"], "no binding is named 'later'; there are: eager, late"),
+        (["--offline", "sorted", "--rps", "1"], "have no --rps and no --load"),
+        (["--burst", "1,2"], "'1,2' is no burst"),
+        (["--changes", "die"], "'die' is no change"),
+        (["--changes", "die@1:0,die@1:1"], "no instance is left"),
         (["--chunk", "0"], "Invalid value for '--chunk'"),
     ],
 )

@@ -31,7 +31,7 @@ class Bench:
         at_s: float = 0.0,
     ) -> Run:  # fmt: skip
         request = TimedRequest(at_s, prompt_tokens, output_tokens, pack_keys(keys))
-        run = Run(0, request, list(keys))
+        run = Run(0, request)
         self.engine.submit(run, at_s)
         return run
 
@@ -151,7 +151,7 @@ def test_what_a_retracted_request_finds_of_its_own_is_no_hit() -> None:
 
 
 def test_a_request_that_can_never_fit_is_refused() -> None:
-    engine = Bench(kv_capacity_tokens=99).engine
+    engine = EngineSettings(cost_model="mistral_7b_a6000", kv_capacity_tokens=99)
     engine.check_fits(TimedRequest(0.0, 90, 9, pack_keys(())))
     with pytest.raises(ConfigError, match="100 tokens exceeds the KV cache of 99"):
         engine.check_fits(TimedRequest(0.0, 90, 10, pack_keys(())))

@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 
 from preble.config import PolicyName
 from preble.errors import ConfigError
-from preble.messages import pack_keys
+from preble.messages import Assignment, WaitingJob, pack_keys
+from preble.scheduler import Scheduler
 from preble.simulator.outcome import PoolSettings, Replayed
 from preble.simulator.replay import replay
 from preble.simulator.run import EngineSettings
@@ -134,3 +136,40 @@ def test_late_binding_loses_no_request() -> None:
     requests = workload(*(request(n / 50, 1000 + n % 7, 2000 + n, 3000 + n) for n in range(199)))
     late = msgspec.structs.replace(pool(1.0, 0.5), binding="late", window_jobs=8)
     assert len(replay(requests, late).served) == 199
+
+
+def test_requests_that_come_together_are_planned_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[int] = []
+    plan = Scheduler.plan
+
+    def counted(
+        self: Scheduler, jobs: Sequence[WaitingJob], *, credit_s: float, now_s: float
+    ) -> list[Assignment]:
+        plans.append(len(jobs))
+        return plan(self, jobs, credit_s=credit_s, now_s=now_s)
+
+    monkeypatch.setattr(Scheduler, "plan", counted)
+    requests = workload(*(request(1, n, output_tokens=1) for n in range(20)))
+    replay(requests, msgspec.structs.replace(pool(), binding="late", credit_s=1000.0))
+    assert plans == [20]
+
+
+def test_a_flood_of_one_tenant_does_not_fill_the_window_of_another() -> None:
+    """The flood's window is full; the other tenant's request is planned as it comes."""
+    flood = [
+        msgspec.structs.replace(request(0, *range(100 * n, 100 * n + 60)), tenant="flood")
+        for n in range(1, 30)
+    ]
+    chat = msgspec.structs.replace(request(0.5, 7), tenant="chat")
+    late = msgspec.structs.replace(pool(1.0), binding="late", credit_s=0.2, window_jobs=4)
+    served = replay(workload(*flood, chat), late).served
+    waits_s = sorted(one.wait_s for one in served[:-1])
+    assert served[-1].wait_s < waits_s[len(waits_s) // 2]
+
+
+def test_what_instances_are_busy_with_after_the_warm_up_is_measured() -> None:
+    requests = workload(request(0, 1), request(9, 2))
+    one = replay(requests, pool(1.0)).served[1].latency_s
+    (totals,) = replay(requests, pool(1.0), skip=1).instances
+    assert totals.measured_busy_s == pytest.approx(one)
+    assert totals.busy_s == pytest.approx(2 * one)

@@ -248,7 +248,7 @@ def test_azure_prompts_have_times_and_lengths_and_share_nothing(write: Write) ->
 def test_own_format_with_block_ids(write: Write) -> None:
     path = write(
         HEADER,
-        own(2.0, 9, blocks=[1, 3], tenant="t"),
+        own(2.0, 9, blocks=[1, 3], tenant="t", priority="batch"),
         own(1.0, 8, blocks=[1, 2], group="g"),
     )
     workload = load_trace(path, seed=1)
@@ -256,8 +256,8 @@ def test_own_format_with_block_ids(write: Write) -> None:
     first, second = workload.requests
     assert workload.block_size == 4
     assert shared_blocks(workload) == 1
-    assert (first.at_s, first.group, first.tenant) == (1.0, "g", "")
-    assert (second.at_s, second.group, second.tenant) == (2.0, "", "t")
+    assert (first.at_s, first.group, first.tenant, first.priority) == (1.0, "g", "", "normal")
+    assert (second.at_s, second.group, second.tenant, second.priority) == (2.0, "", "t", "batch")
 
 
 def test_own_format_with_shared_tokens_of_a_group(write: Write) -> None:

@@ -1,7 +1,7 @@
 """Workloads: helpers that change them, prefixes that name them, statistics that describe them."""
 
 from collections import Counter
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 import numpy as np
 import pytest
@@ -13,10 +13,13 @@ from preble.messages import pack_keys, unpack_keys
 from preble.simulator.workload import (
     TimedRequest,
     Workload,
+    as_batch,
+    by_prefix_order,
     create_workload,
     describe,
     head,
     thin,
+    with_burst,
     with_load,
 )
 from preble.simulator.workload.arrivals import bursty, poisson
@@ -86,6 +89,51 @@ def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
 
 def test_head_takes_the_first_requests() -> None:
     assert head(_timed(1.0, 2.0, 3.0), 2) == _timed(1.0, 2.0)
+
+
+def test_a_batch_comes_at_once_in_another_order() -> None:
+    whole = create_workload("toolbench", seed=1, num_requests=100, rps=1.0)
+    batch = as_batch(whole, seed=1)
+
+    assert {(one.at_s, one.priority) for one in batch.requests} == {(0.0, "batch")}
+    keys = [one.block_keys for one in whole.requests]
+    assert sorted(one.block_keys for one in batch.requests) == sorted(keys)
+    assert [one.block_keys for one in batch.requests] != keys
+    assert batch == as_batch(whole, seed=1) != as_batch(whole, seed=2)
+
+
+def test_a_sorted_batch_has_what_begins_alike_in_a_row() -> None:
+    batch = as_batch(create_workload("video", seed=1, num_requests=100, rps=1.0), seed=1)
+    groups = [one.group for one in by_prefix_order(batch).requests]
+
+    changes = sum(one != other for one, other in pairwise(groups))
+    assert changes == len(set(groups)) - 1
+    assert Counter(groups) == Counter(one.group for one in batch.requests)
+
+
+def test_what_comes_one_by_one_keeps_its_order() -> None:
+    with pytest.raises(ConfigError, match="one by one"):
+        by_prefix_order(_timed(0.0, 1.0))
+
+
+def test_a_burst_is_denser_and_what_follows_comes_earlier() -> None:
+    """Twice the rate for 2 s from second 4 on: what was drawn for 4..8 comes in 4..6."""
+    burst = with_burst(_timed(*range(12)), start_s=4, duration_s=2, factor=2)
+
+    times = [one.at_s for one in burst.requests]
+    assert times == [0, 1, 2, 3, 4, 4.5, 5, 5.5, 6, 7, 8, 9]
+
+
+def test_a_lull_is_a_burst_below_1() -> None:
+    lull = with_burst(_timed(0, 1, 2, 3, 4), start_s=1, duration_s=4, factor=0.5)
+
+    assert [one.at_s for one in lull.requests] == [0, 1, 3, 5, 6]
+
+
+@pytest.mark.parametrize(("duration_s", "factor"), [(0, 2), (2, 0), (2, float("nan"))])
+def test_a_burst_of_no_length_or_rate_is_refused(duration_s: float, factor: float) -> None:
+    with pytest.raises(ConfigError, match="No burst"):
+        with_burst(_timed(0, 1), start_s=0, duration_s=duration_s, factor=factor)
 
 
 def test_a_prefix_has_a_key_for_each_full_block() -> None:

@@ -248,6 +248,84 @@ def test_shared_prefix_has_the_lengths_asked_for() -> None:
     assert (figures.prompt_tokens, figures.output_tokens) == (Spread(704, 0), Spread(7, 0))
 
 
+def test_a_hot_prefix_is_in_nine_of_ten_prompts() -> None:
+    workload = create_workload("hot_prefix", seed=1, num_requests=2_000, rps=10.0)
+
+    counts = Counter(one.group for one in workload.requests).most_common()
+    assert counts[0][1] == 1_800
+    assert {count for _, count in counts[1:]} == {20}
+    assert {one.prompt_tokens for one in workload.requests} == {4096 + 256}
+    hit_tokens = (2_000 - len(counts)) * 4096
+    assert describe(workload).hit_rate == pytest.approx(hit_tokens / (2_000 * (4096 + 256)))
+
+
+def test_a_moving_prefix_is_another_one_each_minute() -> None:
+    workload = create_workload("moving_prefix", seed=1, num_requests=3_000, rps=10.0)
+
+    minutes: dict[int, Counter[str]] = defaultdict(Counter)
+    for one in workload.requests:
+        minutes[int(one.at_s // 60)][one.group] += 1
+    hottest = [counts.most_common(1)[0] for counts in minutes.values()]
+    assert len(minutes) >= 5
+    assert len({group for group, _ in hottest}) == len(minutes)
+    for (_, count), counts in zip(hottest, minutes.values(), strict=True):
+        assert count / counts.total() == pytest.approx(0.9, abs=0.05)
+
+
+def test_of_few_prefixes_half_are_hot_in_turn() -> None:
+    workload = create_workload("moving_prefix", seed=1, num_requests=3_000, rps=10.0, num_groups=4)
+
+    counts = Counter(one.group for one in workload.requests)
+    assert [count > 1_000 for _, count in counts.most_common()] == [True, True, False, False]
+
+
+def test_a_batch_of_four_jobs_for_each_turn_of_a_chat_comes_at_one_moment() -> None:
+    workload = create_workload("tenants", seed=1, num_requests=1_000, rps=5.0)
+
+    by_tenant: dict[str, list[TimedRequest]] = defaultdict(list)
+    for one in workload.requests:
+        by_tenant[one.tenant].append(one)
+    chats, jobs = by_tenant["interactive"], by_tenant["batch"]
+    assert (len(chats), len(jobs)) == (200, 800)
+    assert {one.priority for one in chats} == {"normal"}
+    assert {one.priority for one in jobs} == {"batch"}
+    assert {one.at_s for one in jobs} == {chats[50].at_s}
+    changes = sum(one.group != other.group for one, other in pairwise(jobs))
+    assert changes == len({one.group for one in jobs}) - 1  # sorted by prefix
+
+
+def test_chats_go_on_about_every_minute_on_top_of_what_was_said() -> None:
+    workload = create_workload("tenants", seed=1, num_requests=10_000, rps=10.0)
+
+    sessions: dict[str, list[TimedRequest]] = defaultdict(list)
+    for one in workload.requests:
+        if one.tenant == "interactive":
+            sessions[one.group].append(one)
+    turns = [pair for session in sessions.values() for pair in pairwise(session)]
+    assert all(after.block_keys.startswith(before.block_keys) for before, after in turns)
+    assert len(sessions) == 400
+    pauses_s = [after.at_s - before.at_s for before, after in turns]
+    assert float(np.median(pauses_s)) == pytest.approx(60, rel=0.2)
+
+
+def test_tenants_of_one_class_differ_in_class_and_order_only() -> None:
+    batch, same = (
+        create_workload(name, seed=1, num_requests=500, rps=5.0)
+        for name in ("tenants", "tenants_same_class")
+    )
+
+    assert {one.priority for one in same.requests} == {"normal"}
+    assert sorted((one.at_s, one.block_keys) for one in same.requests) == sorted(
+        (one.at_s, one.block_keys) for one in batch.requests
+    )
+    assert same.requests != batch.requests
+
+
+def test_tenants_need_two_of_each() -> None:
+    with pytest.raises(ConfigError, match="at least 3 requests and 2 groups"):
+        create_workload("tenants", seed=1, num_requests=300, rps=1.0, num_groups=1)
+
+
 def test_an_unknown_workload_is_refused_with_the_names_known() -> None:
     with pytest.raises(ConfigError, match=r"'loggle'.*loogle"):
         create_workload("loggle", seed=1, num_requests=10, rps=1.0)

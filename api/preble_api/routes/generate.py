@@ -23,7 +23,7 @@ from preble.messages import JobFailure, JobId, JobResult, JobView, Submission
 from preble.metrics import ApiMetrics
 from preble_api.admission import Admission
 from preble_api.errors import HttpError, refusal
-from preble_api.generate_parsing import job_of, parse_generate
+from preble_api.generate_parsing import QUEUE_HEADERS, QueueChoice, job_of, parse_generate, queue_of
 from preble_api.generate_schemas import (
     FinishReason,
     GenerateReply,
@@ -33,7 +33,8 @@ from preble_api.generate_schemas import (
     StreamErrorEvent,
 )
 from preble_api.intake import Intake
-from preble_api.openapi import body_of, problems, response_of
+from preble_api.openapi import body_of, header_parameters, problems, response_of
+from preble_api.schemas import JobRequest
 from preble_api.submitting import JSON, admit_counted, require_json
 from preble_api.waits import Waits
 
@@ -77,7 +78,10 @@ class GenerateRoutes:
                 f"found at `/v1/jobs` under the id in the header `{JOB_HEADER}`. With `stream` "
                 "the answer is `text/event-stream`: one event with all of it, then `[DONE]`."
             ),
-            openapi_extra={"requestBody": body_of(GenerateRequest)},
+            openapi_extra={
+                "requestBody": body_of(GenerateRequest),
+                "parameters": header_parameters(QueueChoice, QUEUE_HEADERS),
+            },
             responses={
                 200: response_of("The answer.", GenerateReply, **{JOB_HEADER: "Id of the job."}),
                 **problems(
@@ -98,7 +102,7 @@ class GenerateRoutes:
         try:
             require_json(request, "prompt")
             asked = parse_generate(await request.body())
-            submission = await self._submit(asked)
+            submission = await self._submit(job_of(asked, queue_of(request.headers)))
         except PrebleError as error:
             self._metrics.jobs_rejected.labels(refusal(error).code).inc()
             raise
@@ -113,9 +117,9 @@ class GenerateRoutes:
         view = await self._waits.ended(job_id, is_gone=request.is_disconnected)
         return Response(_encode(_reply(view, asked.rid)), headers=headers, media_type=JSON)
 
-    async def _submit(self, asked: GenerateRequest) -> Submission:
+    async def _submit(self, job: JobRequest) -> Submission:
         try:
-            submission = await self._intake.one(job_of(asked))
+            submission = await self._intake.one(job)
         except InvalidJob as error:
             raise _in_our_names(error) from None
         await admit_counted(self._admission, self._metrics, [submission])

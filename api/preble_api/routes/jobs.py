@@ -51,7 +51,10 @@ class JobRoutes:
         app.add_api_route(
             JOBS_PATH, self.submit, methods=["POST"], status_code=HTTPStatus.ACCEPTED,
             summary="Submit one job, or a list of up to 1,000",
-            description="Answered once the jobs are in the queue, never before.",
+            description=(
+                "Answered once the jobs are in the queue, never before. Those of priority `batch` "
+                "are put in the order of their prefixes, the others stay in the order given."
+            ),
             openapi_extra={
                 "requestBody": body_of(JobRequest, JobListRequest, array_of=JobRequest)
             },

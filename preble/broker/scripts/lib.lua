@@ -30,6 +30,25 @@ local function signal(message)
   redis.call('XADD', k.signals(), 'MAXLEN', '~', 100000, '*', 'm', message)
 end
 
+-- An ingress queue is known, to us and to RQ, while jobs wait in it.
+local function open_ingress(ingress)
+  redis.call('SADD', k.ingresses(), ingress)
+  redis.call('SADD', k.queues(), k.queue(ingress))
+end
+
+local function close_if_empty(ingress)
+  if redis.call('EXISTS', k.queue(ingress)) == 1 then return end
+  redis.call('SREM', k.ingresses(), ingress)
+  redis.call('SREM', k.queues(), k.queue(ingress))
+end
+
+-- Takes a job out of its ingress queue. False if it was not in it.
+local function leave_ingress(ingress, job)
+  if redis.call('LREM', k.queue(ingress), 1, job) == 0 then return false end
+  close_if_empty(ingress)
+  return true
+end
+
 -- Ends one execution wherever it is known. False if its lease is gone: the fence.
 local function end_execution(job, execution, instance)
   local composite = job .. ':' .. execution
@@ -52,6 +71,7 @@ local function make_waiting(job)
   redis.call('HDEL', k.job(job), 'preble_instance', 'preble_execution', 'preble_started_ms',
     'worker_name', 'started_at')
   redis.call('DEL', k.decision(job))
+  open_ingress(ingress)
   redis.call('LPUSH', k.queue(ingress), job)
 end
 

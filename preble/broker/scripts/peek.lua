@@ -1,26 +1,25 @@
 #!lua flags=allow-oom
--- PEEK: the first jobs of each ingress queue, in order.
+-- PEEK: the ids of the first jobs of each ingress queue, in order.
 --
--- Keys:  ingresses, queue, job, block_keys
--- Args:  window: most jobs of each queue
--- Reply: flat: job, ingress, spec, block keys, for each job
--- Twice: reads only, but for ids whose job was deleted behind our back: those leave the queue.
+-- Keys:  ingresses, queues, queue
+-- Args:  most jobs of each queue, how the names of batch queues begin, most jobs of each of
+--        those, most jobs of all queues together, which long windows share evenly
+-- Reply: now ms, then for each queue: its name, {jobs}
+-- Twice: reads only, but for queues that were emptied behind our back: those are forgotten.
 
-local reply = {}
+local window, batch_window = tonumber(ARGV[1]), tonumber(ARGV[3])
 local ingresses = redis.call('SMEMBERS', k.ingresses())
-table.sort(ingresses)
+local share = math.max(1, math.floor(tonumber(ARGV[4]) / math.max(1, #ingresses)))
+local reply = {now_ms()}
 for _, ingress in ipairs(ingresses) do
-  for _, job in ipairs(redis.call('LRANGE', k.queue(ingress), 0, ARGV[1] - 1)) do
-    local spec = redis.call('HGET', k.job(job), 'preble_spec')
-    local block_keys = redis.call('GET', k.block_keys(job))
-    if spec and block_keys then
-      reply[#reply + 1] = job
-      reply[#reply + 1] = ingress
-      reply[#reply + 1] = spec
-      reply[#reply + 1] = block_keys
-    else
-      redis.call('LREM', k.queue(ingress), 1, job)
-    end
+  local is_batch = string.sub(ingress, 1, #ARGV[2]) == ARGV[2]
+  local most = math.min(is_batch and batch_window or window, share)
+  local jobs = redis.call('LRANGE', k.queue(ingress), 0, most - 1)
+  if #jobs == 0 then
+    close_if_empty(ingress)
+  else
+    reply[#reply + 1] = ingress
+    reply[#reply + 1] = jobs
   end
 end
 return reply

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- REAP: take back what the dead hold.
 --
--- Keys:  leader, leases, instances, instance, queue, queues, job, prompt, block_keys, results,
---        started, finished, failed, events, snapshot, doorbell, counts, totals, signals
+-- Keys:  leader, leases, instances, instance, ingresses, queue, queues, job, prompt, block_keys,
+--        results, started, finished, failed, events, snapshot, doorbell, counts, totals, signals
 -- Args:  leader token, most jobs, max_attempts, result_ttl_s, JobFailure, RQ result text
 -- Reply: false if the token is not the leader's; else {requeued jobs, failed jobs, gone
 --        instances}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- ROUTE: move waiting jobs to the queues of their instances, with the decisions.
 --
--- Keys:  leader, instances, queue, job, decision, doorbell
+-- Keys:  leader, instances, ingresses, queues, queue, job, decision, doorbell
 -- Args:  leader token, then for each job: ingress queue, job, instance, decision, hit tokens
 --        available on the best instance
 -- Reply: false if the token is not the leader's; else 1 or 0 for each job: moved or not
@@ -14,8 +14,9 @@ local function move(ingress, job, instance, decision, available)
   local expires = redis.call('ZSCORE', k.instances(), instance)
   if not expires or tonumber(expires) <= now then return 0 end
   local at = redis.call('HMGET', k.job(job), 'preble_state', 'preble_instance')
+  if not at[1] then leave_ingress(ingress, job) end -- deleted behind our back
   if at[1] ~= 'waiting' then return at[1] == 'assigned' and at[2] == instance and 1 or 0 end
-  if redis.call('LREM', k.queue(ingress), 1, job) == 0 then return 0 end
+  if not leave_ingress(ingress, job) then return 0 end
   local queue = instance_queue(instance)
   redis.call('HSET', k.job(job), 'origin', queue, 'preble_state', 'assigned',
     'preble_instance', instance, 'preble_available', available)

@@ -1,7 +1,16 @@
 """What the simulator replays: workloads drawn by generators or read from traces."""
 
 from preble.simulator.workload.generators import WORKLOADS, create_workload
-from preble.simulator.workload.request import TimedRequest, Workload, head, thin, with_load
+from preble.simulator.workload.request import (
+    TimedRequest,
+    Workload,
+    as_batch,
+    by_prefix_order,
+    head,
+    thin,
+    with_burst,
+    with_load,
+)
 from preble.simulator.workload.statistics import Spread, WorkloadStatistics, describe
 from preble.simulator.workload.traces import load_trace
 
@@ -11,10 +20,13 @@ __all__ = [
     "TimedRequest",
     "Workload",
     "WorkloadStatistics",
+    "as_batch",
+    "by_prefix_order",
     "create_workload",
     "describe",
     "head",
     "load_trace",
     "thin",
+    "with_burst",
     "with_load",
 ]

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from preble.config import Priority
 from preble.errors import ConfigError
 from preble.messages import BlockKeys
+from preble.prefix_order import by_prefix
 from preble.simulator.workload.arrivals import check_rate
 
 
@@ -23,6 +25,7 @@ class TimedRequest(msgspec.Struct, frozen=True):
         block_keys: One key for each full block of the prompt.
         group: Who shares with it: a session, a document, a tool. The unit of thinning.
         tenant: Whose request it is; empty if that is not known.
+        priority: Its class.
     """
 
     at_s: float
@@ -31,6 +34,7 @@ class TimedRequest(msgspec.Struct, frozen=True):
     block_keys: BlockKeys
     group: str = ""
     tenant: str = ""
+    priority: Priority = "normal"
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -91,6 +95,52 @@ def thin(workload: Workload, fraction: float, seed: int) -> Workload:
 def head(workload: Workload, n: int) -> Workload:
     """The first `n` requests."""
     return _with_requests(workload, workload.requests[:n])
+
+
+def as_batch(workload: Workload, *, seed: int) -> Workload:
+    """All requests at once, of priority `batch`, in random order."""
+    order: list[int] = np.random.default_rng(seed).permutation(len(workload.requests)).tolist()
+    return _with_requests(
+        workload,
+        (
+            msgspec.structs.replace(workload.requests[index], at_s=0.0, priority="batch")
+            for index in order
+        ),
+    )
+
+
+def by_prefix_order(workload: Workload) -> Workload:
+    """Requests that come at once, in the order of prefixes: as the api sorts a batch.
+
+    Raises:
+        ConfigError: If they come one by one.
+
+    Cost: see `by_prefix`.
+    """
+    if workload.rps:
+        raise ConfigError(f"The requests of {workload.name} come one by one: their order stays.")
+    order = by_prefix([one.block_keys for one in workload.requests])
+    return _with_requests(workload, (workload.requests[index] for index in order))
+
+
+def with_burst(workload: Workload, *, start_s: float, duration_s: float, factor: float) -> Workload:
+    """The same requests, but so many times faster for a while; the later ones come earlier.
+
+    Raises:
+        ConfigError: If the burst has no length, or its factor is not positive.
+    """
+    if not (start_s >= 0 and duration_s > 0 and factor > 0):
+        raise ConfigError(f"No burst is {duration_s} s long at {factor} times the rate.")
+    drawn_s = factor * duration_s
+
+    def moved_s(at_s: float) -> float:
+        past_s = max(0.0, at_s - start_s)
+        return at_s - min(past_s, drawn_s) * (1 - 1 / factor)
+
+    return _with_requests(
+        workload,
+        (msgspec.structs.replace(one, at_s=moved_s(one.at_s)) for one in workload.requests),
+    )
 
 
 def _groups(workload: Workload) -> list[str | int]:

@@ -1,4 +1,4 @@
-"""Generators: the workloads of the Preble paper, drawn to its Table 1, and a micro workload."""
+"""Generators: the workloads of the Preble paper, drawn to its Table 1, and some of our own."""
 
 from functools import partial
 from typing import Final, Protocol
@@ -6,9 +6,11 @@ from typing import Final, Protocol
 from preble.errors import ConfigError
 from preble.simulator.workload.generators.documents import loogle, video
 from preble.simulator.workload.generators.embodied import embodied
+from preble.simulator.workload.generators.hot_prefix import hot_prefix, moving_prefix
 from preble.simulator.workload.generators.mixed import mixed
 from preble.simulator.workload.generators.programming import programming
 from preble.simulator.workload.generators.shared_prefix import shared_prefix
+from preble.simulator.workload.generators.tenants import tenants
 from preble.simulator.workload.generators.toolbench import toolbench
 from preble.simulator.workload.request import Workload
 
@@ -53,6 +55,10 @@ _GENERATORS: Final[dict[str, Generator]] = {
     "loogle": loogle,
     "mixed": mixed,
     "shared_prefix": shared_prefix,
+    "hot_prefix": hot_prefix,
+    "moving_prefix": moving_prefix,
+    "tenants": tenants,
+    "tenants_same_class": partial(tenants, priority="normal"),
 }
 
 WORKLOADS: Final = tuple(_GENERATORS)

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from preble.simulator.workload.draw import Floats, Ints
+from preble.simulator.workload.draw import Floats, Ints, occurrence
 from preble.simulator.workload.prefix import Prefix
 from preble.simulator.workload.request import TimedRequest, Workload
 
@@ -51,6 +51,24 @@ def with_questions(
         for index, (group, tokens) in enumerate(zip(indexes, unique_tokens.tolist(), strict=True))
     )
     return to_workload(name, shared[0].block_size, prompts, groups, output_tokens, at_s)
+
+
+def conversations(openings: Sequence[Prefix], groups: Ints, added_tokens: Ints) -> list[Prefix]:
+    """The prompt of each turn: that of the turn before, and what was added since.
+
+    Args:
+        openings: The first prompt of each group.
+        groups: Whose turn each request is.
+        added_tokens: What each request adds to its group's next prompt.
+    """
+    latest = list(openings)
+    prompts: list[Prefix] = []
+    indexes: list[int] = groups.tolist()
+    turns = zip(indexes, occurrence(groups).tolist(), added_tokens.tolist(), strict=True)
+    for group, turn, added in turns:
+        prompts.append(latest[group])
+        latest[group] = latest[group].extend(f"turn/{group}/{turn}", added)
+    return prompts
 
 
 def to_workload(

@@ -6,15 +6,13 @@ import numpy as np
 
 from preble.simulator.workload.arrivals import poisson
 from preble.simulator.workload.draw import (
-    Ints,
     even_lengths,
     group_count,
     lengths,
-    occurrence,
     shuffled,
 )
-from preble.simulator.workload.generators.assemble import bodies, to_workload
-from preble.simulator.workload.prefix import Prefix, root
+from preble.simulator.workload.generators.assemble import bodies, conversations, to_workload
+from preble.simulator.workload.prefix import root
 from preble.simulator.workload.request import Workload
 
 _SCENE_TOKENS: Final = (1705.0, 320.0)
@@ -50,19 +48,6 @@ def embodied(
     turns = rng.permutation(even_lengths(rng, num_scenes, *_TURNS))
     groups = shuffled(rng, turns, num_requests)
     outputs = lengths(rng, num_requests, *_OUTPUT_TOKENS)
-    prompts = _conversations(scenes, groups, outputs)
+    prompts = conversations(scenes, groups, outputs + _OBSERVATION_TOKENS)
     at_s = poisson(rng, num_requests, rps)
     return to_workload("embodied", block_size, prompts, groups, outputs, at_s)
-
-
-def _conversations(scenes: list[Prefix], groups: Ints, outputs: Ints) -> list[Prefix]:
-    """The prompt of each turn."""
-    latest = list(scenes)
-    prompts: list[Prefix] = []
-    indexes: list[int] = groups.tolist()
-    turns = zip(indexes, occurrence(groups).tolist(), outputs.tolist(), strict=True)
-    for group, turn, output_tokens in turns:
-        prompts.append(latest[group])
-        added = output_tokens + _OBSERVATION_TOKENS
-        latest[group] = latest[group].extend(f"turn/{group}/{turn}", added)
-    return prompts

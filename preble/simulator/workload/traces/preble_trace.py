@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from preble.config import Priority
 from preble.messages import BlockKeys
 from preble.simulator.workload.prefix import Prefix, root
 from preble.simulator.workload.request import TimedRequest, Workload
@@ -35,6 +36,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
     shared_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
     group: str = ""
     tenant: str = ""
+    priority: Priority = "normal"
 
 
 def read_preble_trace(lines: Iterator[Line], options: TraceOptions) -> Workload:
@@ -59,6 +61,7 @@ def _request(line: Line, naming: BlockNaming, empty: Prefix) -> TimedRequest:
         block_keys=_keys(line, row, naming, empty),
         group=row.group,
         tenant=row.tenant,
+        priority=row.priority,
     )
 
 

@@ -1,0 +1,37 @@
+"""Who is compared."""
+
+from typing import Final, get_args
+
+from benchmarks.spec import Contender
+from preble.config import PolicyName
+
+_OURS: Final[tuple[PolicyName, ...]] = ("preble", "e2")
+"""Policies that are no peers."""
+
+PEERS: Final = tuple(
+    Contender(name=policy, policy=policy) for policy in get_args(PolicyName) if policy not in _OURS
+)
+"""As their originals, all eager. What differs stands in docs/reference/policies.md."""
+
+PEER_NAMES: Final = tuple(peer.name for peer in PEERS)
+E2: Final = Contender(name="e2", policy="e2")
+EAGER: Final = Contender(name="preble eager", policy="preble")
+LATE: Final = Contender(name="preble", policy="preble", binding="late")
+"""The default of the dispatcher."""
+
+OUR_NAMES: Final = (LATE.name, EAGER.name)
+EVERYONE: Final = (*PEERS, E2, EAGER, LATE)
+
+
+def peers(*names: PolicyName) -> tuple[Contender, ...]:
+    """Some of them."""
+    return tuple(peer for peer in PEERS if peer.policy in names)
+
+
+STRONG: Final = (
+    *peers("least_outstanding", "sglang_cache_aware", "smg", "dynamo_kv", "lmetric"),
+    E2,
+    EAGER,
+    LATE,
+)
+"""Where everyone would be too many: the best peers, their baseline, and ours."""

@@ -1,0 +1,65 @@
+"""What the memory broker keeps of a job and of an instance."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from preble.messages import (
+    Assignment,
+    BlockKeys,
+    ClaimedJob,
+    EventBatch,
+    ExecutionId,
+    InstanceId,
+    InstanceRecord,
+    JobFailure,
+    JobId,
+    JobResult,
+    JobSpec,
+    JobState,
+    JobView,
+    Snapshot,
+    Tokens,
+)
+
+
+@dataclass(slots=True)
+class Job:
+    """A job from its admission on; what it no longer needs after its end is emptied."""
+
+    spec: JobSpec
+    prompt: Tokens
+    block_keys: BlockKeys
+    submitted_at_s: float
+    order: int
+    state: JobState = JobState.WAITING
+    attempt: int = 0
+    instance_id: InstanceId | None = None
+    execution_id: ExecutionId | None = None
+    started_at_s: float | None = None
+    ended_at_s: float | None = None
+    assignment: Assignment | None = None
+    result: JobResult | None = None
+    failure: JobFailure | None = None
+
+    def view(self, job_id: JobId, position: int | None) -> JobView:
+        """The job as a client may see it."""
+        return JobView(
+            job_id=job_id, state=self.state, spec=self.spec, attempt=self.attempt,
+            submitted_at_s=self.submitted_at_s, position=position,
+            instance_id=self.instance_id, started_at_s=self.started_at_s,
+            ended_at_s=self.ended_at_s, assignment=self.assignment, result=self.result,
+            failure=self.failure,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Instance:
+    """One life of an instance, and the queue that it inherits."""
+
+    record: InstanceRecord
+    expires_at_s: float
+    queue: deque[JobId] = field(default_factory=deque[JobId])
+    claim_id: str = ""
+    claimed: list[ClaimedJob] = field(default_factory=list[ClaimedJob])
+    batches: list[EventBatch] = field(default_factory=list[EventBatch])
+    snapshot: tuple[Snapshot, int] | None = None

@@ -1,0 +1,74 @@
+"""ADMIT as the api calls it: batches of new jobs, large prompts sent ahead."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from preble.broker import Refusal
+from preble.broker.bounds import Bounds
+from preble.broker.keys import PoolKeys
+from preble.broker.redis_client import Argument, Client, translated
+from preble.broker.redis_scripts import ScriptRunner
+from preble.errors import BrokerError
+from preble.messages import Submission, encode
+
+MAX_CALL_BYTES: Final = 1024 * 1024
+"""Prompts above this, together, are staged before ADMIT, so that no call blocks Redis long."""
+
+STAGED_TTL_S: Final = 60
+
+
+class RedisAdmission:
+    """Takes new jobs into one pool."""
+
+    def __init__(
+        self, client: Client, scripts: ScriptRunner, keys: PoolKeys, *, bounds: Bounds,
+        result_ttl_s: int,
+    ) -> None:  # fmt: skip
+        self._client = client
+        self._scripts = scripts
+        self._keys = keys
+        self._bounds = bounds
+        self._result_ttl_s = result_ttl_s
+
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
+        """Take new jobs, each batch whole or not at all."""
+        calls = [await self._arguments(batch) for batch in batches]
+        replies = await self._scripts.run_each("admit", calls)
+        return [self._outcome(reply) for reply in replies]
+
+    async def _arguments(self, batch: Sequence[Submission]) -> list[Argument]:
+        is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES
+        if is_staged:
+            await self._stage(batch)
+        bounds = self._bounds
+        arguments: list[Argument] = [
+            bounds.max_jobs, bounds.max_prompt_bytes, bounds.max_ingresses, self._result_ttl_s,
+        ]  # fmt: skip
+        for job in batch:
+            spec = job.spec
+            arguments += (
+                job.job_id, self._keys.ingress_queue(spec.priority, spec.tenant), encode(spec),
+                spec.total_tokens, job.block_keys, len(job.prompt),
+                b"" if is_staged else job.prompt,
+            )  # fmt: skip
+        return arguments
+
+    async def _stage(self, batch: Sequence[Submission]) -> None:
+        """Write prompts ahead of ADMIT, one by one; they expire if it never comes."""
+        with translated():
+            for job in batch:
+                key = self._keys("prompt", job=job.job_id)
+                await self._client.set(key, job.prompt, ex=STAGED_TTL_S, nx=True)
+
+    def _outcome(self, reply: Any) -> Refusal | None:  # noqa: ANN401  # a Lua reply or error
+        if isinstance(reply, BrokerError):
+            return reply
+        match [part.decode() for part in reply]:
+            case ["ok"]:
+                return None
+            case ["full", ("jobs" | "prompt bytes" | "ingress queues") as bound]:
+                return self._bounds.refusal(bound)
+            case [_, job]:
+                return BrokerError(f"prompt of {job} expired before it was admitted")
+            case other:
+                return BrokerError(f"ADMIT replied {other}")

@@ -1,0 +1,39 @@
+"""How executions ended, as DONE takes it and as RQ keeps it."""
+
+import base64
+import zlib
+from collections.abc import Sequence
+
+import msgspec
+
+from preble.broker.redis_client import Argument
+from preble.errors import InvariantError
+from preble.messages import JobFailure, JobState, Outcome
+
+
+def done_arguments(outcome: Outcome) -> Sequence[Argument]:
+    """DONE's arguments for one outcome.
+
+    Raises:
+        InvariantError: If it is neither a result nor a failure.
+    """
+    lease = outcome.lease
+    if result := outcome.result:
+        text = base64.b64encode(msgspec.json.encode(result))
+        return (
+            lease.job_id, lease.execution_id, JobState.COMPLETED, text, b"",
+            result.prompt_tokens, result.completion_tokens,
+            result.prediction.hit_tokens, result.cached_tokens, result.decode_s,
+        )  # fmt: skip
+    if failure := outcome.failure:
+        return (
+            lease.job_id, lease.execution_id, JobState.FAILED, rq_failure_text(failure),
+            msgspec.json.encode(failure), 0, 0, 0, 0, 0,
+        )  # fmt: skip
+    msg = f"outcome of {lease.job_id} is neither a result nor a failure"
+    raise InvariantError(msg)
+
+
+def rq_failure_text(failure: JobFailure) -> bytes:
+    """A failure as RQ keeps exceptions."""
+    return base64.b64encode(zlib.compress(f"{failure.code}: {failure.message}".encode()))

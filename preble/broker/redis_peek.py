@@ -1,0 +1,57 @@
+"""What waits at the heads of the ingress queues, without asking twice for what never changes.
+
+A plan looks at hundreds of jobs at each decision and places a few of them. Their ids are
+listed each time; their specs and block keys, which are most of the bytes, only once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from preble.broker import PEEKED_JOBS
+from preble.broker.keys import PoolKeys
+from preble.broker.redis_replies import DescribedJob, described_jobs, peeked_ids
+from preble.broker.redis_scripts import ScriptRunner
+from preble.messages import JobId, WaitingJob
+
+DESCRIBED_TOGETHER: Final = 256
+"""Jobs described in one call, so that no call blocks Redis long."""
+
+
+class RedisPeek:
+    """Lists waiting jobs of one pool; remembers those of its last look, and only those."""
+
+    def __init__(self, scripts: ScriptRunner, keys: PoolKeys) -> None:
+        self._scripts = scripts
+        self._batch_queues = keys.ingress_queue("batch", "")
+        self._known: Mapping[JobId, DescribedJob] = {}
+
+    async def __call__(self, window_jobs: int, batch_window_jobs: int) -> list[WaitingJob]:
+        """The first jobs of each queue. Cost: one call, and one for each 256 jobs first seen."""
+        reply = await self._scripts.run(
+            "peek", window_jobs, self._batch_queues, batch_window_jobs, PEEKED_JOBS
+        )
+        now_ms, peeked = peeked_ids(reply)
+        known = await self._describe(peeked)
+        self._known = known
+        return [
+            _waiting(job_id, ingress, known[job_id], now_ms)
+            for ingress, job_id in peeked
+            if job_id in known
+        ]
+
+    async def _describe(self, peeked: Sequence[tuple[str, JobId]]) -> dict[JobId, DescribedJob]:
+        """All that were peeked, but for those that left meanwhile."""
+        earlier = self._known
+        known = {job_id: earlier[job_id] for _, job_id in peeked if job_id in earlier}
+        new = [each for each in peeked if each[1] not in earlier]
+        for start in range(0, len(new), DESCRIBED_TOGETHER):
+            part = new[start : start + DESCRIBED_TOGETHER]
+            arguments = (argument for each in part for argument in each)
+            known |= described_jobs(await self._scripts.run("describe", *arguments))
+        return known
+
+
+def _waiting(job_id: JobId, ingress: str, job: DescribedJob, now_ms: int) -> WaitingJob:
+    # A clock of Redis that was set back must not make a job wait for less than nothing.
+    waited_s = max(0, now_ms - job.submitted_ms) / 1000
+    return WaitingJob(job_id, ingress, job.spec, job.block_keys, waited_s)
