@@ -29,7 +29,7 @@ check: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests tools examples
+	$(BIN)/mypy tests tools examples benchmarks
 	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/lint-imports
 

@@ -21,7 +21,7 @@ from benchmarks.experiments.common import (
 from benchmarks.experiments.contenders import EVERYONE, OUR_NAMES, PEER_NAMES
 from benchmarks.spec import Comparison, Experiment, Scenario
 
-_LOADS: Final = (0.8, 0.95, 1.1, 1.3, 1.7)
+_LOADS: Final = (0.8, 0.95, 1.1, 1.7)
 
 TRACES: Final = Experiment(
     name="traces",

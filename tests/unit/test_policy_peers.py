@@ -233,7 +233,7 @@ def test_dynamo_counts_what_waits_to_be_computed_twice() -> None:
 
 
 def test_dynamo_counts_blocks_that_jobs_share_once() -> None:
-    """6 jobs of the same 10 blocks, computed, on a; one of 11 on b; the prompt has one of the 10."""
+    """6 jobs of the same 10 blocks, computed, on a; one of 11 on b; 2 of the 10 are asked for."""
     pool = Pool("dynamo_kv")
     pool.load("a", 6, tokens=640, keys=blocks(10))
     pool.load("b", 1, tokens=704, keys=blocks(11, branch=1))
