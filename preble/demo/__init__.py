@@ -31,7 +31,7 @@ from preble.serve.private import private_stack
 
 __all__ = ["demo_defaults", "run_demo"]
 
-_POLICIES: Final[tuple[PolicyName, ...]] = ("round_robin", "e2")
+_POLICIES: Final[tuple[PolicyName, ...]] = ("round_robin", "preble")
 _RETRY_FOR_S: Final = 15.0
 
 
