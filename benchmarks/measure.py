@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from benchmarks.cells import Cell
 from benchmarks.recovery import recovery
 from benchmarks.spec import Measure
 from benchmarks.store import Values
-from benchmarks.trace_files import located
+from benchmarks.trace_files import located, with_cost_model
+from preble.config import PolicyName
 from preble.simulator import matrix
 from preble.simulator.capacity import sustained_rps
 from preble.simulator.changes import Change
@@ -29,12 +31,14 @@ def measure(cell: Cell, rps: float | None, folder: Path | None) -> Values:
     Raises:
         ConfigError: If the simulator refuses the settings, or a trace is missing.
     """
-    return _MEASURES[cell.measure](cell, located(cell.source, folder), rps)
+    there = replace(cell, pool=with_cost_model(cell.pool))
+    return _MEASURES[cell.measure](there, located(cell.source, folder), rps)
 
 
 def _capacity(cell: Cell, source: Source, _: float | None) -> Values:
+    yardstick = msgspec.convert(cell.pool.policy, PolicyName)
     sustained = sustained_rps(
-        source, cell.pool, seed=cell.seed, warm_up=cell.warm_up, yardstick=cell.pool.policy
+        source, cell.pool, seed=cell.seed, warm_up=cell.warm_up, yardstick=yardstick
     )
     return {"rps": sustained}
 

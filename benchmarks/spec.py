@@ -17,7 +17,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         name: In tables, in figures and behind `--only`.
-        policy: That picks instances.
+        policy: That picks instances: a `PolicyName`, or an import path such as `variants` has.
         binding: When it is asked.
         measure: What is done with it.
         pool: Other values of fields of `PoolSettings`.
@@ -26,7 +26,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    policy: PolicyName
+    policy: str
     binding: Binding = "eager"
     measure: Measure = "replay"
     pool: dict[str, object] = {}

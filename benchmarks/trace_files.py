@@ -1,4 +1,4 @@
-"""Where traces are: in this repository where their licence allows, else in a folder of yours."""
+"""Where files are: here, or, if their licence does not allow it, in a folder of yours."""
 
 from pathlib import Path
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from preble.errors import ConfigError
+from preble.simulator.outcome import PoolSettings
 from preble.simulator.source import Source
 
 SHIPPED: Final = Path(__file__).parent / "data"
@@ -30,3 +31,11 @@ def located(source: Source, folder: Path | None) -> Source:
     if path is None:
         raise ConfigError(f"there is no {source.trace}: name its folder by --traces")
     return replace(source, trace=str(path))
+
+
+def with_cost_model(pool: PoolSettings) -> PoolSettings:
+    """The pool with the path of its engines' cost model, if that is a file of ours."""
+    file = SHIPPED / pool.engine.cost_model
+    if not file.is_file():
+        return pool
+    return replace(pool, engine=replace(pool.engine, cost_model=str(file)))

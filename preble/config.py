@@ -5,9 +5,10 @@ fields. `preble serve` hands its settings to its children through the environmen
 there is one mechanism and one table. Some defaults follow from the engine (`_presets`).
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 
@@ -24,6 +25,7 @@ PolicyName = Literal[
     "preble", "e2", "round_robin", "random", "least_outstanding", "consistent_hash",
     "longest_prefix", "sglang_cache_aware", "smg", "dynamo_kv", "aibrix_preble", "lmetric",
 ]  # fmt: skip
+_OWN_POLICY: Final = re.compile(r"\w+(\.\w+)*:\w+")
 Binding = Literal["eager", "late"]
 Priority = Literal["high", "normal", "batch"]
 """Classes of jobs, the most urgent first; `fair_share` says what each gets."""
@@ -74,7 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: Seconds = 10.0
 
     # The scheduler.
-    policy: PolicyName = "preble"
+    policy: str = "preble"
+    """A `PolicyName`, or the import path of a policy of your own: `module:attribute`."""
     binding: Binding | Literal["auto"] = "auto"
     """When a job is bound to its instance: as soon as it is seen, or, planned late, when the
     instance has credit; `auto`: late for `preble`, eager for all others, as their origins do."""
@@ -146,7 +149,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.binding == "late" or (self.binding == "auto" and self.policy == "preble")
 
     def __post_init__(self) -> None:
-        """Check what concerns several fields. Raises: ValueError."""
+        """Check what no field's type says. Raises: ValueError, or ConfigError for the policy."""
+        check_policy(self.policy)
         if self.block_size % self.page_size:
             msg = (
                 f"block_size {self.block_size} is not a multiple of page_size {self.page_size}; "
@@ -184,6 +188,14 @@ def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
         return msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error))) from None
+
+
+def check_policy(name: str) -> None:
+    """Refuse what is no policy's name and no import path. Raises: ConfigError."""
+    known = get_args(PolicyName)
+    if name not in known and not _OWN_POLICY.fullmatch(name):
+        msg = f"no policy is named {name!r}; there are: {', '.join(known)}"
+        raise ConfigError(f"{msg}; one of your own is named as module:attribute")
 
 
 def to_environ(settings: Settings) -> dict[str, str]:

@@ -146,6 +146,20 @@ class Fleet:
         steps_s: Column = self._step_s + self._step_s_per_token * prompt_tokens
         return steps_s * self._speed
 
+    def decode_drag_s(self, prompt_tokens: int) -> Column:
+        """What one more context adds to a decode step, in seconds of all jobs placed there.
+
+        Each of them waits for the step. Cost: as `decode_step_s`.
+        """
+        drag_s: Column = self._step_s_per_token * prompt_tokens * self.running
+        return drag_s * self._speed
+
+    @property
+    def running(self) -> Column:
+        """Jobs placed on each instance, at most its slots."""
+        jobs: Column = np.minimum(self.outstanding, self.slots)
+        return jobs
+
     # KV memory.
 
     @property

@@ -33,6 +33,9 @@ MIN_OUTPUTS: Final = 10
 """Observed on an instance in the window before its own mean counts, not that of all. One that
 is overloaded ends few requests, short ones first: its own mean would draw more to it."""
 
+MIN_SPAN_S: Final = 10.0
+"""Shorter than that, what was placed says nothing of a share of time."""
+
 _COLUMNS: Final = 3
 
 
@@ -93,6 +96,8 @@ class History:
         self.window_s = window_s
         self._tree = tree
         self._placed: deque[_Placed] = deque()
+        self._prefill_s = 0.0
+        """Of all that was placed."""
         self._outputs: deque[_Output] = deque()
         self._output_tokens = 0
         """Of all instances."""
@@ -119,6 +124,7 @@ class History:
         for leaf in account.leaves:
             self._tree.unhit(leaf, account.holder)
         self._placed = deque(each for each in self._placed if each.account is not account)
+        self._prefill_s = sum(each.prefill_s for each in self._placed)
         self._output_tokens -= account.output_tokens
         self._outputs = deque(each for each in self._outputs if each.account is not account)
         self._stay_s = sum(each.stay_s for each in self._outputs)
@@ -144,6 +150,7 @@ class History:
         Cost: O(nodes on the path).
         """
         self._placed.append(_Placed(now_s, account, leaf, prefill_s, token_decode_s, is_exploit))
+        self._prefill_s += prefill_s
         account.prefill_s += prefill_s
         account.token_decode_s += token_decode_s
         self._count(account, 1, is_exploit=is_exploit)
@@ -171,6 +178,7 @@ class History:
         """Forget the oldest request before its time. Raises: IndexError if there is none."""
         gone = self._placed.popleft()
         account = gone.account
+        self._prefill_s = self._prefill_s - gone.prefill_s if self._placed else 0.0
         account.prefill_s -= gone.prefill_s
         account.token_decode_s -= gone.token_decode_s
         self._count(account, -1, is_exploit=gone.is_exploit)
@@ -215,6 +223,16 @@ class History:
         if not self._outputs:
             return DEFAULT_OUTPUT_TOKENS
         return self._output_tokens / len(self._outputs)
+
+    def prefill_share(self, now_s: float) -> float:
+        """Share of their time that the instances prefill, as far as the window goes back.
+
+        Of the last `MIN_SPAN_S` at least. Above 1 where more was placed than can be done.
+        """
+        if not self._placed:
+            return 0.0
+        span_s = max(now_s - self._placed[0].at_s, MIN_SPAN_S)
+        return self._prefill_s / (span_s * len(self.requests))
 
     @property
     def mean_stay_s(self) -> float:

@@ -4,13 +4,22 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
 from support import assignment, submission
 
 from preble.broker.memory import MemoryBroker
 from preble.clock import SystemClock
 from preble.config import Settings
 from preble.errors import EngineUnavailable, EventsLost
-from preble.messages import InstanceRecord, JobId, JobState, JobView
+from preble.messages import (
+    InstanceRecord,
+    JobId,
+    JobState,
+    JobView,
+    Submission,
+    Tokens,
+    pack_tokens,
+)
 from preble.tokenizer import load_tokenizer
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
 from preble_workers.worker import Worker
@@ -111,10 +120,21 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0)
 
 
-async def place(broker: MemoryBroker, *names: str, prompt_tokens: int = 10) -> None:
-    """Jobs on the worker's queue."""
-    await broker.admit([[submission(name, prompt_tokens=prompt_tokens) for name in names]])
+async def place(
+    broker: MemoryBroker, *names: str, prompt_tokens: int = 10, is_shared: bool = False
+) -> None:
+    """Jobs on the worker's queue, all with the same prompt or with prompts that share nothing."""
+    jobs = [submission(name, prompt_tokens=prompt_tokens) for name in names]
+    if not is_shared:
+        jobs = [replace(each, prompt=prompt_of(each)) for each in jobs]
+    await broker.admit([jobs])
     await place_waiting(broker)
+
+
+def prompt_of(job: Submission) -> Tokens:
+    """One of its length that no other name has."""
+    first = int.from_bytes(job.job_id.encode()[-2:], "little")
+    return pack_tokens([first, *range(1, job.spec.prompt_tokens)])
 
 
 async def place_waiting(broker: MemoryBroker) -> None:

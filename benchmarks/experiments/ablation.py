@@ -4,6 +4,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from benchmarks import variants
 from benchmarks.experiments.common import (
     HITS,
     IMBALANCE,
@@ -14,18 +15,25 @@ from benchmarks.experiments.common import (
     P99,
     pool,
 )
-from benchmarks.experiments.contenders import EAGER, LATE
+from benchmarks.experiments.contenders import EAGER, LATE, variant
 from benchmarks.spec import Comparison, Experiment, Scenario
 
 _OTHERS: Final = (
+    variant(LATE, "no backlog", variants.no_backlog),
+    variant(LATE, "no decode", variants.no_decode),
+    variant(LATE, "no jobs beside", variants.no_jobs_beside),
+    variant(LATE, "only itself", variants.only_itself),
+    variant(LATE, "no drag", variants.no_drag),
+    variant(LATE, "no share", variants.no_share),
+    variant(LATE, "no KV memory", variants.no_kv_memory),
     EAGER,
     replace(LATE, name="credit 0.25 s", pool={"credit_s": 0.25}),
     replace(LATE, name="credit 1 s", pool={"credit_s": 1.0}),
+    replace(LATE, name="credit 2 s", pool={"credit_s": 2.0}),
     replace(LATE, name="window 16", pool={"window_jobs": 16}),
     replace(LATE, name="window 256", pool={"window_jobs": 256}),
-    replace(LATE, name="events 1 s late", pool={"event_delay_s": 1.0}),
 )
-"""The default without a mechanism, or with another number: `pool` takes any of its settings."""
+"""The default without a term, without a plan (`preble eager`), or with another number."""
 
 ABLATION: Final = Experiment(
     name="ablation",

@@ -8,8 +8,9 @@ from preble.simulator.run import EngineSettings
 from preble.simulator.source import Source
 
 A6000: Final = EngineSettings(cost_model="mistral_7b_a6000", kv_capacity_tokens=198_516)
-H100: Final = EngineSettings(cost_model="llama3_8b_h100", kv_capacity_tokens=450_000)
-"""For prompts that are too long for an A6000's KV cache."""
+H100: Final = EngineSettings(cost_model="llama3_8b_h100", kv_capacity_tokens=800_000)
+"""For prompts that are too long for an A6000's KV cache: up to 791,400 tokens with an answer. So
+much memory has an H200."""
 
 INSTANCES: Final = 8
 

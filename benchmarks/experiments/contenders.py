@@ -1,9 +1,14 @@
 """Who is compared."""
 
+from collections.abc import Callable
 from typing import Final, get_args
 
+from msgspec.structs import replace
+
 from benchmarks.spec import Contender
+from benchmarks.variants import path_of
 from preble.config import PolicyName
+from preble.policy import Policy
 
 _OURS: Final[tuple[PolicyName, ...]] = ("preble", "e2")
 """Policies that are no peers."""
@@ -21,6 +26,11 @@ LATE: Final = Contender(name="preble", policy="preble", binding="late")
 
 OUR_NAMES: Final = (LATE.name, EAGER.name)
 EVERYONE: Final = (*PEERS, E2, EAGER, LATE)
+
+
+def variant(of: Contender, name: str, make: Callable[[], Policy]) -> Contender:
+    """Alike, but for the policy."""
+    return replace(of, name=name, policy=path_of(make))
 
 
 def peers(*names: PolicyName) -> tuple[Contender, ...]:

@@ -4,8 +4,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from benchmarks import variants
 from benchmarks.experiments.common import BOUNDS, HITS, MEAN, P99, generated, pool
-from benchmarks.experiments.contenders import E2, EAGER, LATE, OUR_NAMES, peers
+from benchmarks.experiments.contenders import E2, EAGER, LATE, OUR_NAMES, peers, variant
 from benchmarks.spec import Comparison, Experiment, Scenario
 
 _LOADS: Final = (0.3, 0.7, 0.85, 0.95, 1.1, 1.3)
@@ -70,7 +71,7 @@ LADDER: Final = Experiment(
     title="The paper's Figure 5: what each part of E2 brings",
     about="""\
 ToolBench with Zipf-1.1 popularity on 4 A6000; each line has the parts of those above it. A load of
-100 % is what round robin sustains.""",
+100 % is what round robin sustains. `preble` is not part of it.""",
     scenarios=(
         Scenario(
             name="toolbench_zipf 4 GPUs",
@@ -78,7 +79,9 @@ ToolBench with Zipf-1.1 popularity on 4 A6000; each line has the parts of those 
             pool=pool(4),
             contenders=(
                 *_ROUND_ROBIN,
-                replace(E2, name="E2 with readjustment and decode balance"),
+                variant(E2, "+ E2 placement", variants.e2_placement),
+                variant(E2, "+ readjustment", variants.e2_readjustment),
+                replace(E2, name="+ prefill/decode balance"),
                 replace(_WHOLE_E2, name="+ priority wait queue"),
                 LATE,
             ),

@@ -41,7 +41,7 @@ class Figures(msgspec.Struct, frozen=True):
 class ReplayRow(msgspec.Struct, frozen=True):
     """One policy on both sides, and how far the simulator is off: simulated over real."""
 
-    policy: PolicyName
+    policy: str
     binding: Binding
     real: Figures
     simulated: Figures

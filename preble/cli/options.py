@@ -3,7 +3,7 @@
 Every flag is a setting: without the flag its `PREBLE_*` variable counts, then the default.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -54,7 +54,13 @@ Install = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(help="Workers to start, each with an engine.")]
 Instance = Annotated[str | None, typer.Option(help="Name of the instance that the worker feeds.")]
-Policy = Annotated[PolicyName | None, typer.Option(help="The rule that picks an instance.")]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help=f"The rule that picks an instance: {', '.join(get_args(PolicyName))}; "
+        "or your own, as `module:attribute`."
+    ),
+]
 Binding = Annotated[
     config.Binding | None,
     typer.Option(help="Assign jobs as they are seen, or late, as instances have use for them."),

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from preble.config import Binding, PolicyName, WaitOrder
+from preble.config import Binding, PolicyName, WaitOrder, check_policy
 from preble.errors import ConfigError
 from preble.simulator.changes import parse_changes
 from preble.simulator.matrix import Plan, Report
@@ -64,7 +64,11 @@ def simulate(
         typer.Option(help="One for each instance, if they differ, such as `1,1,0.5`."),
     ] = None,
     policy: Annotated[
-        str, typer.Option(help=f"Rules to compare, of: {', '.join(get_args(PolicyName))}.")
+        str,
+        typer.Option(
+            help=f"Rules to compare, of: {', '.join(get_args(PolicyName))}; "
+            "or your own, as `module:attribute`."
+        ),
     ] = "e2,least_outstanding",
     rps: Annotated[
         str | None, typer.Option(help="Arrivals a second, such as `4,8`; else the trace's own.")
@@ -149,9 +153,9 @@ def simulate(
         chunk_tokens=chunk, slots=running, steps=steps, wait_order=wait_queue,
         output_reserve=output_reserve,
     )  # fmt: skip
-    policies: tuple[PolicyName, ...] = tuple(
-        _named("policy", name, get_args(PolicyName)) for name in policy.split(",")
-    )
+    policies = tuple(name.strip() for name in policy.split(","))
+    for name in policies:
+        check_policy(name)
     bindings: tuple[Binding, ...] = tuple(
         _named("binding", name, get_args(Binding)) for name in binding.split(",")
     )

@@ -1,7 +1,7 @@
 """What a policy chooses from, and what it answers."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -87,6 +87,7 @@ class Choice(msgspec.Struct, frozen=True):
     """What it minimized, in its own unit; None if it weighs nothing."""
 
 
+@runtime_checkable
 class Policy(Protocol):
     """A rule that picks an instance."""
 

@@ -34,12 +34,20 @@ MIN_REQUESTS: Final = 10
 
 
 class E2:
-    """The paper's policy. Implements `Policy`; its only state is that of `Readjustment`."""
+    """The paper's policy. Implements `Policy`; its only state is that of `Readjustment`.
+
+    Args:
+        readjustment: What changes who is exploited; None for the paper's.
+        imbalance_ratio: ImbalR, in 0..1; at 1 no instance is preferred for its decodes.
+    """
 
     name = "e2"
 
-    def __init__(self) -> None:
-        self._readjustment = Readjustment()
+    def __init__(
+        self, *, readjustment: Readjustment | None = None, imbalance_ratio: float = IMBALANCE_RATIO
+    ) -> None:
+        self._readjustment = readjustment or Readjustment()
+        self._imbalance_ratio = imbalance_ratio
 
     def choose(self, options: Options) -> Choice:
         """Exploit the longest held prefix, or explore. Cost: O(instances)."""
@@ -47,7 +55,7 @@ class E2:
         most = max(options.hits)
         if options.prompt_tokens - most < most:
             return self._exploit(options, most, cost)
-        heaviest = _decode_heaviest(options)
+        heaviest = _decode_heaviest(options, self._imbalance_ratio)
         if heaviest is not None:
             return Choice(heaviest, "decode_heavy", cost)
         return Choice(cheapest(cost, options.outstanding), "explore", cost)
@@ -70,17 +78,17 @@ class E2:
         return Choice(row, "exploit", cost)
 
 
-def _decode_heaviest(options: Options) -> int | None:
+def _decode_heaviest(options: Options, imbalance_ratio: float) -> int | None:
     """The instance of highest decode ratio, if that is above ImbalR.
 
     DecodeRatio: the share of an instance's requests in the window that were exploits.
     """
     history = options.fleet.history
-    above = history.exploits - IMBALANCE_RATIO * history.requests
+    above = history.exploits - imbalance_ratio * history.requests
     if above[above.argmax()] <= 0:  # most often: none is, and which is highest does not matter
         return None
     is_known = history.requests >= MIN_REQUESTS
     ratio: Column = np.zeros(len(options))
     np.divide(history.exploits, history.requests, out=ratio, where=is_known)
     heaviest = cheapest(-ratio, options.outstanding)
-    return heaviest if ratio[heaviest] > IMBALANCE_RATIO else None
+    return heaviest if ratio[heaviest] > imbalance_ratio else None

@@ -3,50 +3,75 @@
 Every term is seconds of waiting that the placement causes, this job's own and that of others:
 
     cost =  backlog                  it waits for the prefills placed there before
-         +  output * step            it decodes: a step of all jobs there, for each token
-         +  2 P * (n + 4)            while its prompt is computed, n jobs there stand still, and so
-                                     do 4 that come meanwhile; twice, for what it evicts will be
-                                     computed again
+         +  output * (step + drag)   it decodes: for each token a step of all jobs there, which its
+                                     context makes longer for each of them
+         +  P * (n + 2) / (1 - s)    while its prompt is computed, it waits, and so do n jobs there
+                                     and one that comes; other prefills draw that out
          +  4 * wait for KV memory   nothing that comes meanwhile starts before it
 
     P       seconds to prefill what it misses there
     n       jobs placed there that have not ended, at most the engine's slots
+    s       share of the instances' time that went to prefills in the window, at most 3/4
     output  mean tokens of the outputs in the window
     wait    until jobs that are there have ended and left it the KV memory that it lacks: the mean
             stay of a job in the window, times what it lacks as a share of what they hold; at
             least until the first of them ends
 
-What each term brings, and over which range its weight is flat, stands in
-docs/explanation/placement.md. The first version of the formula: marginal cost of a placement,
-as in the study that this policy began with; new are the weight 2, and KV memory.
+What each term brings stands in docs/explanation/placement.md; `Weights` has the numbers. The form
+is the marginal cost of a placement, as in the study that this policy began with; s, drag and KV
+memory are new.
 """
 
+from functools import partial
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from preble.policy.choice import Choice, Options, Rule, cheapest
 
-JOBS_TO_COME: Final = 4.0
-"""That come while a prefill runs, or while memory is waited for. Flat from 2 to 8."""
 
-RECOMPUTE: Final = 2.0
-"""Prefill that one second of it leads to: itself, and as much for what it evicts. Flat from
-1.5 to 3."""
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """What the terms of the formula are multiplied by; 0 leaves one out.
+
+    Args:
+        backlog: Of what the job waits for.
+        decode: Of how long it decodes.
+        drag: Of how much longer others decode.
+        beside: Of the jobs that stand still meanwhile, n.
+        to_come: The job itself, and those that come while its prompt is computed.
+        most_share: The most that `s` counts: 0 leaves it out.
+        memory: Jobs that come while memory is waited for.
+    """
+
+    backlog: float = 1.0
+    decode: float = 1.0
+    drag: float = 1.0
+    beside: float = 1.0
+    to_come: float = 2.0
+    most_share: float = 0.75
+    memory: float = 4.0
 
 
-def least_delay() -> Rule:
+DEFAULT: Final = Weights()
+"""Those of the formula above."""
+
+
+def least_delay(weights: Weights = DEFAULT) -> Rule:
     """The rule. Cost: O(instances), and the path where KV memory is short."""
-    return Rule("preble", _choose)
+    return Rule("preble", partial(_choose, weights))
 
 
-def _choose(options: Options) -> Choice:
-    fleet = options.fleet
-    decode_s = fleet.history.mean_output_tokens * fleet.decode_step_s(options.prompt_tokens)
-    beside = np.minimum(options.outstanding, fleet.slots) + JOBS_TO_COME
-    cost = fleet.backlog_s + decode_s + RECOMPUTE * options.prefill_s * beside
+def _choose(weights: Weights, options: Options) -> Choice:
+    fleet, history = options.fleet, options.fleet.history
+    token_s = weights.decode * fleet.decode_step_s(options.prompt_tokens)
+    token_s += weights.drag * fleet.decode_drag_s(options.prompt_tokens)
+    share = min(history.prefill_share(options.now_s), weights.most_share)
+    delayed = (weights.beside * fleet.running + weights.to_come) / (1 - share)
+    cost = weights.backlog * fleet.backlog_s + history.mean_output_tokens * token_s
+    cost += options.prefill_s * delayed
     shortage = fleet.kv_shortage(options.match, options.prompt_tokens)
     if shortage is not None:
         first_end = (shortage > 0) / np.maximum(options.outstanding, 1)
-        cost += JOBS_TO_COME * fleet.history.mean_stay_s * np.maximum(shortage, first_end)
+        cost += weights.memory * history.mean_stay_s * np.maximum(shortage, first_end)
     return Choice(cheapest(cost, options.outstanding), "least_delay", cost)

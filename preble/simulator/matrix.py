@@ -29,7 +29,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         source: Of the requests.
         pool: Its policy is replaced by each of `policies`.
-        policies: To compare.
+        policies: To compare: a `PolicyName` each, or an import path.
         bindings: To compare each policy with; none for the pool's own.
         rates_rps: Arrivals a second.
         loads: As shares of what the yardstick sustains with the first seed.
@@ -42,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     source: Source
     pool: PoolSettings
-    policies: tuple[PolicyName, ...]
+    policies: tuple[str, ...]
     bindings: tuple[Binding, ...] = ()
     rates_rps: tuple[float, ...] = ()
     loads: tuple[float, ...] = ()
@@ -66,7 +66,7 @@ class Report(msgspec.Struct, frozen=True):
 class Cell(msgspec.Struct, frozen=True):
     """One replay of a plan."""
 
-    policy: PolicyName
+    policy: str
     binding: Binding
     seed: int
     rps: float | None

@@ -1,8 +1,9 @@
 """What a replay is told and what it answers."""
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from preble.config import Binding, PolicyName
+from preble.config import Binding
 from preble.simulator.changes import Change
 from preble.simulator.run import EngineSettings
 from preble.simulator.workload.request import TimedRequest
@@ -12,7 +13,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The simulated pool.
 
     Args:
-        policy: The rule that picks an instance.
+        policy: The rule that picks an instance: a `PolicyName`, or an import path.
         engine: What all instances have in common.
         speeds: One for each instance: how many times faster than predicted it runs.
         event_delay_s: From an engine's step to the scheduler's knowing of it.
@@ -23,9 +24,11 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
         batch_window_jobs: The same of priority `batch`.
         changes: What happens to instances meanwhile.
         detect_s: From an engine's death until its requests come back: the lease.
+        believed_cost_model: With which instances register, if not with their engines' own: what
+            the scheduler predicts by.
     """
 
-    policy: PolicyName
+    policy: str
     engine: EngineSettings
     speeds: tuple[float, ...]
     event_delay_s: float = 0.005
@@ -36,6 +39,8 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_window_jobs: int = 256
     changes: tuple[Change, ...] = ()
     detect_s: float = 10.0
+    # Unset, not None: documents, and the keys of cells in `benchmarks`, do without it.
+    believed_cost_model: str | UnsetType = UNSET
 
 
 class Served(msgspec.Struct, frozen=True):

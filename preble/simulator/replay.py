@@ -24,6 +24,9 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from preble.errors import InvariantError
 from preble.messages import Assignment, EventBatch, JobEnded, JobId
 from preble.policy import create_policy
@@ -234,7 +237,8 @@ class _Replay:
     def _join(self, index: int) -> None:
         instance = self._instances[index]
         instance.begin_life(self._now_s)
-        self._scheduler.join(instance.record)
+        record, believed = instance.record, self._settings.believed_cost_model
+        self._scheduler.join(record if believed is UNSET else replace(record, cost_model=believed))
         self._has_news = True
 
     def _notice(self, index: int, life: int, lost: list[Run]) -> None:

@@ -46,8 +46,11 @@ def rq_info(running: Stack) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_a_thousand_jobs_survive_the_death_of_a_worker_and_two_schedulers(tmp_path: Path) -> None:
-    with stack(tmp_path, emulated_speed="25", slots="16") as running:
+@pytest.mark.parametrize("binding", ["eager", "late"])
+def test_a_thousand_jobs_survive_the_death_of_a_worker_and_two_schedulers(
+    tmp_path: Path, binding: str
+) -> None:
+    with stack(tmp_path, emulated_speed="25", slots="16", binding=binding) as running:
         ids = running.submit(prompts(1_000))
         for completed, victim in ((100, "scheduler"), (250, "gpu0"), (500, "scheduler")):
             eventually(lambda least=completed: running.completed() >= least)  # type: ignore[misc]
@@ -56,11 +59,14 @@ def test_a_thousand_jobs_survive_the_death_of_a_worker_and_two_schedulers(tmp_pa
                 running.start(victim)
         eventually(lambda: running.completed() == len(ids), within_s=60)
         check_one_result_each(running, ids)
-        assert running.totals()["requeued"] > 0
+        # Bound late, the worker may have had nothing just then.
+        assert binding == "late" or running.totals()["requeued"] > 0
 
 
 def test_a_worker_stopped_past_its_lease_is_refused_and_begins_anew(tmp_path: Path) -> None:
-    with stack(tmp_path, instances=1, lease_s="1", emulated_speed="1", slots="16") as running:
+    with stack(
+        tmp_path, instances=1, lease_s="1", emulated_speed="1", slots="16", binding="eager"
+    ) as running:
         ids = running.submit(prompts(16, max_new_tokens=60))
         eventually(lambda: running.job(ids[0])["status"] == "running")
         running.signal("gpu0", signal.SIGSTOP)
@@ -79,7 +85,9 @@ def test_a_worker_stopped_past_its_lease_is_refused_and_begins_anew(tmp_path: Pa
 
 
 def test_rq_info_shows_true_counts_and_changes_nothing(tmp_path: Path) -> None:
-    with stack(tmp_path, instances=1, emulated_speed="1", slots="4", wait_jobs="2") as running:
+    with stack(
+        tmp_path, instances=1, emulated_speed="1", slots="4", wait_jobs="2", binding="eager"
+    ) as running:
         ids = running.submit(prompts(12, max_new_tokens=120))
         eventually(lambda: running.job(ids[5])["status"] == "running")
         shown = rq_info(running)

@@ -28,7 +28,7 @@ GPU0, GPU1 = InstanceId("gpu0"), InstanceId("gpu1")
 
 
 def scheduler(policy: str = "e2", instances: tuple[str, ...] = ("gpu0", "gpu1")) -> Scheduler:
-    made = Scheduler(create_policy(policy), block_size=64, history_s=180)  # type: ignore[arg-type]
+    made = Scheduler(create_policy(policy), block_size=64, history_s=180)
     for instance in instances:
         made.join(record(instance))
     return made

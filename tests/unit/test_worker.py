@@ -409,7 +409,7 @@ async def test_a_follower_waits_until_its_leader_has_its_first_token() -> None:
 
     broker = MemoryBroker()
     async with working(ScriptedEngine(when_told), broker):
-        await place(broker, "a", "b", prompt_tokens=40)
+        await place(broker, "a", "b", prompt_tokens=40, is_shared=True)
         await until(lambda: is_running(broker, "b"))
         for _ in range(20):
             await asyncio.sleep(0)

@@ -27,6 +27,7 @@ from preble.tokenizer import Tokenizer
 from preble_workers.engine import Engine, EngineInfo
 from preble_workers.hit_predictor import Forecast, HitPredictor
 from preble_workers.job_runner import JobRunner
+from preble_workers.kv_budget import KvBudget
 from preble_workers.prefix_publisher import PrefixPublisher
 from preble_workers.waiting_room import WaitingJob, WaitingRoom
 
@@ -74,7 +75,7 @@ class Life:
         self._wait_jobs = settings.wait_jobs
         self._wait_tokens = info.kv_capacity_tokens * settings.wait_jobs // info.slots
         self._free_slots = info.slots
-        self._free_tokens = info.kv_capacity_tokens
+        self._kv = KvBudget(info.kv_capacity_tokens, info.page_size)
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
@@ -159,7 +160,7 @@ class Life:
     async def _claim(self) -> bool:
         """Let more jobs wait. Returns: Whether any came."""
         jobs = self._free_slots + self._wait_jobs - len(self._room)
-        tokens = self._free_tokens + self._wait_tokens - self._room.tokens
+        tokens = self._kv.free_tokens + self._wait_tokens - self._room.tokens
         if not (self._has_begun and jobs):
             return False
         claim_id = uuid4().hex
@@ -188,23 +189,23 @@ class Life:
     # Running.
 
     def _start_waiting(self, tasks: asyncio.TaskGroup) -> None:
-        while self._free_slots and (waiting := self._room.take(self._free_tokens)):
+        while self._free_slots and (waiting := self._room.take(self._kv)):
             self._start(waiting, tasks)
 
     def _start(self, waiting: WaitingJob, tasks: asyncio.TaskGroup) -> None:
         job = waiting.job
         self._free_slots -= 1
-        self._free_tokens -= job.spec.total_tokens
+        self._kv.begin(waiting.pages, job.spec.total_tokens)
         # In the order of starts, before any of them runs: that is what makes it come true.
         forecast = self._predictor.start(waiting.pages)
         task = tasks.create_task(self._run_job(job, forecast))
         self._held[job.lease] = task
-        task.add_done_callback(lambda _: self._free(job, forecast))
+        task.add_done_callback(lambda _: self._free(waiting, forecast))
 
-    def _free(self, job: ClaimedJob, forecast: Forecast) -> None:
+    def _free(self, waiting: WaitingJob, forecast: Forecast) -> None:
         self._predictor.end(forecast, is_computed=False)  # if it was stopped before it began
         self._free_slots += 1
-        self._free_tokens += job.spec.total_tokens
+        self._kv.end(waiting.pages, waiting.job.spec.total_tokens)
         self._wake.set()
 
     async def _run_job(self, job: ClaimedJob, forecast: Forecast) -> None:

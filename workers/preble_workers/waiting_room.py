@@ -13,6 +13,7 @@ from preble.config import WaitOrder
 from preble.messages import ClaimedJob, Lease
 from preble.wait_queue import WaitQueue
 from preble_workers.hit_predictor import HitPredictor, PromptPages
+from preble_workers.kv_budget import KvBudget
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +56,8 @@ class WaitingRoom:
         self._queue.push(waiting, prompt_tokens=job.spec.prompt_tokens)
         self.tokens += job.spec.total_tokens
 
-    def take(self, free_tokens: int) -> WaitingJob | None:
-        """The next job, if it fits in so much KV memory; it waits no more.
+    def take(self, kv: KvBudget) -> WaitingJob | None:
+        """The next job, if what it needs of KV memory is free; it waits no more.
 
         Cost: O(waiting · log pages) if the cache changed since the last, else O(log waiting).
         """
@@ -64,7 +65,9 @@ class WaitingRoom:
             self._cache_version = self._predictor.cache_version
             self._queue.cache_changed()
         head = self._queue.peek()
-        if head is None or head.job.spec.total_tokens > free_tokens:
+        if head is None:
+            return None
+        if kv.needed_tokens(head.pages, head.job.spec.total_tokens) > kv.free_tokens:
             return None
         self.discard(head.job.lease)
         return head
