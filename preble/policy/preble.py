@@ -11,7 +11,7 @@ Every term is seconds of waiting that the placement causes, this job's own and t
 
     P       seconds to prefill what it misses there
     n       jobs placed there that have not ended, at most the engine's slots
-    s       share of the instances' time that went to prefills in the window, at most 3/4
+    s       share of the instances' time that went to prefills in the window, at most a half
     output  mean tokens of the outputs in the window
     wait    until jobs that are there have ended and left it the KV memory that it lacks: the mean
             stay of a job in the window, times what it lacks as a share of what they hold; at
@@ -49,7 +49,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     drag: float = 1.0
     beside: float = 1.0
     to_come: float = 2.0
-    most_share: float = 0.75
+    most_share: float = 0.5
     memory: float = 4.0
 
 

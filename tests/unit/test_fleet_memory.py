@@ -122,3 +122,30 @@ def test_a_decode_step_is_that_of_all_jobs_and_one_more_as_far_as_there_are_slot
     context_tokens = (30_000 * jobs + 40_000) * running / (jobs + 1)
     step_s = model.totals_s(running, round(context_tokens), running)
     assert fleet.decode_step_s(40_000).tolist() == pytest.approx([step_s], rel=1e-4)
+
+
+@pytest.mark.parametrize("jobs", [0, 1, 3, 4, 9])
+def test_one_more_context_makes_a_step_longer_for_all_jobs_that_run(jobs: int) -> None:
+    """As the cost model says of 10,000 tokens more, of which a part is in a step beyond 4 slots."""
+    model = load_cost_model("mistral_7b_a6000")
+    fleet = Fleet(block_size=10, history_s=WINDOW_S)
+    fleet.join(InstanceRecord(GPU0, "e1", "noop", 4, 10**6, "mistral_7b_a6000"), model)
+    for number in range(jobs):
+        place(fleet, GPU0, chr(0x100 + number), extra_tokens=29_990)
+    in_step = min(jobs + 1, 4)
+    one_more_s, earlier_s = (
+        model.totals_s(in_step, round((30_000 * jobs + tokens) * in_step / (jobs + 1)), in_step)
+        for tokens in (40_000, 30_000)
+    )
+    drag_s = min(jobs, 4) * (one_more_s - earlier_s)
+    assert fleet.decode_drag_s(10_000).tolist() == pytest.approx([drag_s], rel=1e-3)
+
+
+def test_jobs_run_as_far_as_there_are_slots() -> None:
+    fleet = fleet_of(GPU0, GPU1, GPU2, slots=2)
+    for prompt in "xyz":
+        place(fleet, GPU0, prompt)
+    job = place(fleet, GPU2, "x")
+    assert fleet.running.tolist() == [2, 0, 1]
+    fleet.forget(job)
+    assert fleet.running.tolist() == [2, 0, 0]

@@ -107,6 +107,52 @@ def test_no_rounding_error_outlives_a_lull() -> None:
     assert history.load_s[0] == 0.0
 
 
+def test_the_share_of_prefills_is_of_all_instances_time_since_the_oldest_request() -> None:
+    """3 s, then 9 s, of 2 * 30."""
+    history, _, accounts = history_of(2)
+    place(history, accounts[0], prefill_s=3.0, now_s=100)
+    assert history.prefill_share(130) == pytest.approx(3 / 60)
+    place(history, accounts[1], prefill_s=6.0, token_decode_s=1.0, now_s=120)
+    assert history.prefill_share(130) == pytest.approx(9 / 60)
+
+
+def test_before_any_request_no_time_went_to_prefills() -> None:
+    assert history_of(0)[0].prefill_share(7) == 0
+    assert history_of(2)[0].prefill_share(0) == 0
+
+
+@pytest.mark.parametrize("age_s", [0, 1, 10])
+def test_the_share_of_prefills_is_of_10_s_at_least(age_s: float) -> None:
+    """And above 1 where more was placed than can be done."""
+    history, _, (account,) = history_of(1)
+    place(history, account, prefill_s=20, now_s=5)
+    assert history.prefill_share(5 + age_s) == 2
+    assert history.prefill_share(5 + 40) == 0.5
+
+
+def test_prefills_leave_the_window_with_their_requests() -> None:
+    """What is left is of the time since it was placed."""
+    history, _, (account,) = history_of(1)
+    place(history, account, prefill_s=7.0, now_s=0)
+    place(history, account, prefill_s=3.0, now_s=150)
+    history.expire(179.9)
+    assert history.prefill_share(180) == pytest.approx(10 / 180)
+    history.expire(180)
+    assert history.prefill_share(180) == pytest.approx(3 / 30)
+    history.expire_oldest()
+    assert history.prefill_share(180) == 0
+
+
+def test_prefills_of_an_instance_that_is_forgotten_do_not_count() -> None:
+    history, _, accounts = history_of(2)
+    place(history, accounts[0], prefill_s=8.0, now_s=0)
+    place(history, accounts[1], prefill_s=4.0, now_s=10)
+    history.forget(accounts[0])
+    history.arrange([1])
+    accounts[1].row = 0
+    assert history.prefill_share(30) == pytest.approx(4 / 20)
+
+
 def test_a_request_of_the_window_keeps_its_blocks_known() -> None:
     history, tree, (account,) = history_of(1)
     place(history, account, leaf=leaf_of(tree), now_s=0)
@@ -195,6 +241,10 @@ class Naive:
         self.placed = [each for each in self.placed if each[1] > now_s - WINDOW_S]
         self.outputs = [each for each in self.outputs if each[1] > now_s - WINDOW_S]
 
+    def prefill_share(self, now_s: float) -> float:
+        span_s = max([now_s - each[1] for each in self.placed] + [10])
+        return sum(each[2] for each in self.placed) / (3 * span_s)
+
     def sums(self, account: int) -> tuple[float, float, float]:
         placed = [each for each in self.placed if each[0] == account]
         own = [each[2] for each in self.outputs if each[0] == account]
@@ -246,3 +296,4 @@ def check_sums(told: list[Event]) -> None:
             follow(event, history, accounts[event[1]], naive, now_s)
             sums = zip(history.load_s, history.requests, history.exploits, strict=True)
             assert list(sums) == [pytest.approx(naive.sums(number)) for number in range(3)]
+            assert history.prefill_share(now_s) == pytest.approx(naive.prefill_share(now_s))

@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from preble.config import PolicyName
 from preble.simulator.outcome import PoolSettings
 from preble.simulator.replay import replay
 from preble.simulator.run import EngineSettings
@@ -37,7 +36,8 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     real: Figures
     copy: Figures
-    same_decisions: float
+    same_decisions: float | None
+    """None if the copy changed since the real one ran: what that decided is not kept."""
     cores_used: float
     """By engines, client and router together: far below one, or time was not kept."""
 
@@ -90,8 +90,17 @@ async def match(python: Path, router: Router, name: str, seed: int) -> Match:
     )  # fmt: skip
 
 
+def with_new_copy(row: Match) -> Match:
+    """The same run of the real router, beside the copy as it is today."""
+    copies = {router.name: router.copy for router in (CONTROL, *ROUTERS)}
+    workload = workload_of(row.workload, seed=row.seed)
+    copy = Figures.of(simulated(workload, copies[row.router]), INSTANCES)
+    same = row.same_decisions if copy == row.copy else None
+    return msgspec.structs.replace(row, copy=copy, same_decisions=same)
+
+
 def simulated(
-    workload: Workload, policy: PolicyName, engine: EngineSettings = ENGINE
+    workload: Workload, policy: str, engine: EngineSettings = ENGINE
 ) -> Sequence[Outcome]:
     """The same requests through our scheduler, on such engines in virtual time."""
     speeds = (1.0,) * INSTANCES

@@ -8,7 +8,8 @@ from tools.peers.matches import Match
 from tools.peers.mocker import DynamoMatch
 
 Row = TypeVar("Row", Match, DynamoMatch)
-Column = tuple[str, tuple[Callable[[Row], float], ...]]
+Figure = Callable[[Row], float | None]
+Column = tuple[str, tuple[Figure[Row], ...]]
 """Its head, and what stands in a cell: the real one and then the copy, or one figure."""
 
 _ROUTERS: Sequence[Column[Match]] = (
@@ -39,6 +40,8 @@ def tables(routers: Sequence[Match], dynamo: Sequence[DynamoMatch]) -> Iterator[
 
 def spread(values: Sequence[float]) -> str:
     """The median and, of several values, their range."""
+    if not values:
+        return "-"
     middle, least, most = (f"{each:.3g}" for each in (median(values), min(values), max(values)))
     return middle if len(values) == 1 else f"{middle} ({least}..{most})"
 
@@ -52,5 +55,12 @@ def _table(head: str, rows: Sequence[Row], columns: Sequence[Column[Row]]) -> It
         yield f"| {', '.join(case)} | {' | '.join(cells)} |"
 
 
-def _cell(rows: Sequence[Row], figures: Sequence[Callable[[Row], float]]) -> str:
-    return " / ".join(spread([figure(row) for row in rows]) for figure in figures)
+def _cell(rows: Sequence[Row], figures: Sequence[Figure[Row]]) -> str:
+    return " / ".join(spread(list(_known(rows, figure))) for figure in figures)
+
+
+def _known(rows: Sequence[Row], figure: Figure[Row]) -> Iterator[float]:
+    for row in rows:
+        value = figure(row)
+        if value is not None:
+            yield value
