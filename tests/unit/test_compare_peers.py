@@ -1,6 +1,7 @@
 """What the comparison with peers' routers rests on: equal prompts, and figures that add up."""
 
 import pytest
+from msgspec.structs import replace
 
 from preble.block_keys import block_keys
 from preble.cost_model import CostModel, StepRequest
@@ -8,8 +9,9 @@ from preble.messages import TOKEN_BYTES, pack_keys, unpack_keys
 from preble.simulator.workload import TimedRequest, Workload
 from tools.compare_peers import with_row
 from tools.peers.figures import Figures, Outcome, same_decisions
-from tools.peers.matches import Match
+from tools.peers.matches import REQUESTS, Match, simulated, with_new_copy, workload_of
 from tools.peers.mocker import mocker_model, trace_rows
+from tools.peers.placements import placed_as
 from tools.peers.tables import spread, tables
 from tools.peers.texts import prompt_text, tokens_of
 
@@ -81,6 +83,24 @@ def test_a_table_has_medians_and_ranges_of_the_real_one_and_then_of_the_copy() -
     lines = list(tables([match("smg", seed, 1.0 + seed) for seed in (1, 2, 3)], []))
     assert lines[2].startswith("| toolbench, smg | 0.5 (0.5..0.5) / 0.5 (0.5..0.5) | 3 (2..4) / 1")
     assert spread([0.25]) == "0.25"
+
+
+def test_a_new_copy_stands_beside_the_real_one_as_it_was_and_shares_no_decisions_with_it() -> None:
+    stored = match("smg", 1, 2.0)
+    anew = with_new_copy(stored)
+    assert anew.real == stored.real
+    assert sum(anew.copy.requests) == REQUESTS
+    assert anew.same_decisions is None
+    assert with_new_copy(replace(anew, same_decisions=0.3)).same_decisions == 0.3
+    assert list(tables([anew], []))[2].endswith("| - |")
+
+
+def test_requests_are_placed_as_another_router_placed_them() -> None:
+    workload = workload_of("toolbench", seed=1, num_requests=20)
+    instances = [number % 3 for number in range(20)]
+    with placed_as(instances) as policy:
+        outcomes = simulated(workload, policy)
+    assert [each.instance for each in outcomes] == instances
 
 
 def match(router: str, seed: int, mean_s: float) -> Match:

@@ -116,7 +116,7 @@ def test_its_context_makes_each_step_longer_for_every_job_there(reading: str) ->
 
 @pytest.mark.parametrize(
     ("prefilled_ms", "now_s", "longer"),
-    [(5_000, 0, 4 / 3), (10_000, 0, 2), (10_000, 20, 4 / 3), (15_000, 0, 4)],
+    [(5_000, 0, 4 / 3), (10_000, 0, 2), (10_000, 20, 4 / 3), (15_000, 0, 2)],
 )
 def test_other_prefills_draw_its_own_out(prefilled_ms: int, now_s: float, longer: float) -> None:
     """Of two instances' 10 s, or 20 s: 1 / (1 - s)."""
@@ -126,12 +126,12 @@ def test_other_prefills_draw_its_own_out(prefilled_ms: int, now_s: float, longer
     assert costs_ms(stage.assign("aaaa", now_s=now_s)) == [cost, cost]
 
 
-def test_so_do_they_for_jobs_beside_it_and_three_quarters_are_the_most() -> None:
-    """30 s of 10: 45 * 2 + 40 * 3 * 4."""
+def test_so_do_they_for_jobs_beside_it_and_a_half_is_the_most() -> None:
+    """30 s of 10: 45 * 2 + 40 * 3 * 2."""
     stage = Stage("preble", instances=1)
     stage.end(stage.put(GPU0, "", extra_tokens=30_000), GPU0)
     run(stage, GPU0, "x")
-    assert costs_ms(stage.assign("aaaa")) == [90 + 120 * 4]
+    assert costs_ms(stage.assign("aaaa")) == [90 + 120 * 2]
 
 
 # KV memory: 200 tokens; a job needs its prompt and 45 + 10 more, and stays 10 s.

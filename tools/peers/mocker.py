@@ -1,7 +1,8 @@
 """Dynamo's KV router in its own offline replay, beside our copy in our simulator.
 
 Its engines are simulated too, so ours take the nearest cost model that our form allows, fitted
-to steps of its mocker. What counts is what each router gains on round robin where it runs.
+to steps of its mocker. What counts is what each router gains on round robin where it runs, and
+what the real one's decisions come to on our engines.
 """
 
 import subprocess
@@ -20,6 +21,7 @@ from preble.simulator.workload import TimedRequest, Workload
 from preble.simulator.workload.generators.shared_prefix import shared_prefix
 from tools.peers.figures import Figures, Outcome, same_decisions
 from tools.peers.matches import INSTANCES, simulated, workload_of
+from tools.peers.placements import placed_as
 
 SCRIPT: Final = Path(__file__).with_name("mocker_replay.py")
 KV_BLOCKS: Final = {"toolbench": 937, "hot_prefix": 937, "long_prefix": 2048}
@@ -52,6 +54,8 @@ class DynamoMatch(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     real: Replay
     copy: Replay
+    moved: Figures
+    """The real one's decisions, on our engines: what came of `copy.kv` has the same timing."""
     same_decisions: float
     """Of the two that look at caches."""
 
@@ -88,9 +92,12 @@ def dynamo_match(python: Path, name: str, seed: int) -> DynamoMatch:
     workload = _workload(name, seed)
     blind = _replayed(python, workload, name, "round_robin")
     aware = _replayed(python, workload, name, "kv_router")
-    our_blind, our_aware = _simulated(workload, name)
+    with placed_as([each.instance for each in aware]) as as_the_real_one:
+        policies = ("round_robin", "dynamo_kv", as_the_real_one)
+        our_blind, our_aware, moved = _simulated(workload, name, policies)
     return DynamoMatch(
         workload=name, seed=seed, real=_replay(blind, aware), copy=_replay(our_blind, our_aware),
+        moved=Figures.of(moved, INSTANCES),
         same_decisions=same_decisions(aware, our_aware, INSTANCES),
     )  # fmt: skip
 
@@ -145,7 +152,9 @@ def trace_rows(workload: Workload) -> list[_Row]:
     return [row(f"rest of {number}", each) for number, each in enumerate(workload.requests)]
 
 
-def _simulated(workload: Workload, name: str) -> tuple[Sequence[Outcome], Sequence[Outcome]]:
+def _simulated(
+    workload: Workload, name: str, policies: Sequence[str]
+) -> Sequence[Sequence[Outcome]]:
     kv_tokens = KV_BLOCKS[name] * workload.block_size
     with tempfile.NamedTemporaryFile("wb", suffix=".json") as file:
         file.write(msgspec.json.encode(mocker_model(kv_tokens, full_ms=FULL_MS[name])))
@@ -154,7 +163,7 @@ def _simulated(workload: Workload, name: str) -> tuple[Sequence[Outcome], Sequen
             cost_model=file.name, kv_capacity_tokens=kv_tokens, chunk_tokens=_CHUNK_TOKENS,
             slots=_SLOTS,
         )  # fmt: skip
-        return simulated(workload, "round_robin", engine), simulated(workload, "dynamo_kv", engine)
+        return [simulated(workload, policy, engine) for policy in policies]
 
 
 def mocker_model(kv_tokens: int, *, full_ms: float) -> Coefficients:

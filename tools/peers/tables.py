@@ -23,9 +23,13 @@ _ROUTERS: Sequence[Column[Match]] = (
 _DYNAMO: Sequence[Column[DynamoMatch]] = (
     ("hit rate", (lambda row: row.real.kv.hit_rate, lambda row: row.copy.kv.hit_rate)),
     ("hit gain", (lambda row: row.real.hit_gain, lambda row: row.copy.hit_gain)),
-    ("mean s", (lambda row: row.real.kv.mean_latency_s, lambda row: row.copy.kv.mean_latency_s)),
     ("mean gain", (lambda row: row.real.mean_gain, lambda row: row.copy.mean_gain)),
     ("p99 gain", (lambda row: row.real.p99_gain, lambda row: row.copy.p99_gain)),
+    (
+        "moved mean s",
+        (lambda row: row.moved.mean_latency_s, lambda row: row.copy.kv.mean_latency_s),
+    ),
+    ("moved p99 s", (lambda row: row.moved.p99_latency_s, lambda row: row.copy.kv.p99_latency_s)),
     ("imbalance", (lambda row: row.real.kv.imbalance, lambda row: row.copy.kv.imbalance)),
     ("same", (lambda row: row.same_decisions,)),
 )
