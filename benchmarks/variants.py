@@ -3,6 +3,7 @@
 What production has stands in `preble.policy`; none of these is meant to be used.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -41,9 +42,14 @@ def no_jobs_beside() -> Policy:
     return least_delay(replace(DEFAULT, beside=0.0))
 
 
-def only_itself() -> Policy:
+def nobody_to_come() -> Policy:
     """Nobody comes while a prefill runs."""
-    return least_delay(replace(DEFAULT, to_come=1.0))
+    return least_delay(replace(DEFAULT, to_come=0.0))
+
+
+def any_length() -> Policy:
+    """However long a prefill is, it counts in full for others."""
+    return least_delay(replace(DEFAULT, most_prefill_s=math.inf))
 
 
 def no_drag() -> Policy:

@@ -5,11 +5,14 @@ Every term is seconds of waiting that the placement causes, this job's own and t
     cost =  backlog                  it waits for the prefills placed there before
          +  output * (step + drag)   it decodes: for each token a step of all jobs there, which its
                                      context makes longer for each of them
-         +  P * (n + 2) / (1 - s)    while its prompt is computed, it waits, and so do n jobs there
-                                     and one that comes; other prefills draw that out
+         +  P                        its prompt is computed
+         +  p * (n + 2) / (1 - s)    meanwhile n jobs there stand still, and so do two that come;
+                                     other prefills draw that out
          +  4 * wait for KV memory   nothing that comes meanwhile starts before it
 
     P       seconds to prefill what it misses there
+    p       the same, at most 5 s: to spare others, a very long prompt would wait without end
+            where other such prompts are
     n       jobs placed there that have not ended, at most the engine's slots
     s       share of the instances' time that went to prefills in the window, at most a half
     output  mean tokens of the outputs in the window
@@ -39,7 +42,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         decode: Of how long it decodes.
         drag: Of how much longer others decode.
         beside: Of the jobs that stand still meanwhile, n.
-        to_come: The job itself, and those that come while its prompt is computed.
+        to_come: Of them that come meanwhile.
+        most_prefill_s: Of a prefill, what counts for others.
         most_share: The most that `s` counts: 0 leaves it out.
         memory: Jobs that come while memory is waited for.
     """
@@ -49,6 +53,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     drag: float = 1.0
     beside: float = 1.0
     to_come: float = 2.0
+    most_prefill_s: float = 5.0
     most_share: float = 0.5
     memory: float = 4.0
 
@@ -68,8 +73,9 @@ def _choose(weights: Weights, options: Options) -> Choice:
     token_s += weights.drag * fleet.decode_drag_s(options.prompt_tokens)
     share = min(history.prefill_share(options.now_s), weights.most_share)
     delayed = (weights.beside * fleet.running + weights.to_come) / (1 - share)
+    delay_s = np.minimum(options.prefill_s, weights.most_prefill_s) * delayed
     cost = weights.backlog * fleet.backlog_s + history.mean_output_tokens * token_s
-    cost += options.prefill_s * delayed
+    cost += options.prefill_s + delay_s
     shortage = fleet.kv_shortage(options.match, options.prompt_tokens)
     if shortage is not None:
         first_end = (shortage > 0) / np.maximum(options.outstanding, 1)

@@ -4,7 +4,8 @@
 that decodes, and a token of context 0.25 ms in both; outputs are of 45 tokens. Half of the time
 went to prefills. A job of 40 tokens, beside one of 70 that waits for its prefill, costs
 
-    backlog 87.5  +  output * (step + drag) 45 * (29.5 + 10)  +  P * (n + 2) / (1 - s) = 50 * 3 * 2
+    backlog 87.5  +  output * (step + drag) 45 * (29.5 + 10)  +  P 50
+                  +  p * (n + 2) / (1 - s) 50 * 3 * 2
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from preble.simulator.source import Source
 
 PREFIX = "SSSSSSSS"
 
-COST_MS: Final = 87.5 + 45 * (29.5 + 10) + 50 * 3 * 2
+COST_MS: Final = 87.5 + 45 * (29.5 + 10) + 50 + 50 * 3 * 2
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def cost_ms(assignment: Assignment) -> float:
         (variants.no_decode, COST_MS - 45 * 29.5),
         (variants.no_drag, COST_MS - 45 * 10),
         (variants.no_jobs_beside, COST_MS - 50 * 1 * 2),
-        (variants.only_itself, COST_MS - 50 * 1 * 2),
+        (variants.nobody_to_come, COST_MS - 50 * 2 * 2),
+        (variants.any_length, COST_MS),
         (variants.no_share, COST_MS - 50 * 3),
         (variants.no_kv_memory, COST_MS),
     ],
@@ -76,6 +78,17 @@ def test_a_variant_of_preble_lacks_its_term(
 
 
 @pytest.mark.parametrize(
+    ("make", "others_ms"), [(least_delay, 5_000), (variants.any_length, 8_000)]
+)
+def test_of_any_length_a_prefill_counts_in_full_for_others(
+    make: Callable[[], Policy], others_ms: float
+) -> None:
+    """8 s, and two that come wait for 5 s of them, or for all."""
+    stage = Stage(make(), instances=1)
+    assert cost_ms(stage.assign("a" * 800)) == 45 + 8_000 + others_ms * 2
+
+
+@pytest.mark.parametrize(
     ("make", "waits_ms"), [(least_delay, 4 * 10_000), (variants.no_kv_memory, 0)]
 )
 def test_without_kv_memory_nothing_waits_for_it(
@@ -87,7 +100,7 @@ def test_without_kv_memory_nothing_waits_for_it(
     stage.end(stage.put(GPU0, ""), GPU0, output_tokens=45, now_s=10)
     stage.put(GPU0, "xxxx")
     stage.store(GPU0, "xxxx")
-    assert cost_ms(stage.assign("aaaaaaaa")) == round(45 * 2 + 80 * 3 / 0.9959 + waits_ms, 3)
+    assert cost_ms(stage.assign("aaaaaaaa")) == round(45 * 2 + 80 + 80 * 3 / 0.9959 + waits_ms, 3)
 
 
 def waits_grow(stage: Stage) -> None:
@@ -157,7 +170,7 @@ def test_a_contender_names_its_variant_by_import_path() -> None:
     contender = variant(LATE, "no decode", variants.no_decode)
     assert contender == replace(LATE, name="no decode", policy="benchmarks.variants:no_decode")
     stage = Stage(create_policy(contender.policy), instances=1)
-    assert cost_ms(stage.assign("aaaa")) == 40 * 2
+    assert cost_ms(stage.assign("aaaa")) == 40 * 3
 
 
 def world(name: str) -> PoolSettings:

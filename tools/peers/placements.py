@@ -1,6 +1,6 @@
 """Another router's decisions as a policy: what they come to on our engines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -11,7 +11,7 @@ _INSTANCES: Final[ContextVar[Sequence[int]]] = ContextVar("instances")
 
 
 @contextmanager
-def placed_as(instances: Sequence[int]) -> Iterator[str]:
+def placed_as(instances: Sequence[int]) -> Generator[str]:
     """The import path of a policy that places a workload's requests so, while this is open."""
     token = _INSTANCES.set(instances)
     try:
