@@ -20,8 +20,7 @@ job waits for an instance by a timeout: the plan says each time anew whether wai
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -33,9 +32,9 @@ from preble.fair_share import FairShare, Queue, Turns
 from preble.fleet import Fleet
 from preble.history import Column
 from preble.instance import PlacedRequest
-from preble.messages import Assignment, JobId, WaitingJob, unpack_keys
-from preble.policy import Choice, Options, Policy
-from preble.prefix_tree import Match, Node
+from preble.messages import Assignment, JobId, WaitingJob
+from preble.policy import Choice, Policy
+from preble.window import Waiting, Window
 
 MAX_PLANNED: Final = 1_024
 """Jobs placed virtually at once: some 50 ms, or three times that of as many tenants."""
@@ -43,7 +42,6 @@ MAX_PLANNED: Final = 1_024
 AGING: Final = 0.1
 """Seconds of prefill that a second of waiting is worth: a job that takes 1 s longer waits for
 at most those that come within 10 s."""
-
 
 MAX_SKIPS: Final = 16
 """Jobs that take the KV memory a larger one waits for. Then it goes to its instance, where nothing
@@ -53,24 +51,26 @@ ASKING_SLOTS: Final = 1 / 16
 """Of an engine's slots, free before a plan is made for it: fewer plans, for 3 % of idle slots."""
 
 
-class _Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A job of the window, and where its prompt lies in the tree."""
-
-    job: WaitingJob
-    keys: list[int]
-    leaf: Node | None
-
-    @property
-    def queue(self) -> Queue:
-        return self.job.spec.priority, self.job.spec.tenant
+Placed: TypeAlias = tuple[Assignment, PlacedRequest]
 
 
 class _Planned(msgspec.Struct, frozen=True, gc=False):
     """A job that was placed virtually."""
 
-    rank: float
-    waiting: _Waiting
+    waiting: Waiting
     choice: Choice
+    prefill_s: float
+
+    @property
+    def rank(self) -> float:
+        """In its queue, the lowest is taken first; of equals, the one that came first."""
+        if self.waiting.is_batch:
+            return 0.0
+        return self.prefill_s - AGING * self.waiting.job.waited_s
+
+
+_Candidates: TypeAlias = dict[Queue, list[_Planned]]
+"""What is planned for one instance, by queue; the last of each is to be taken first."""
 
 
 class Planner:
@@ -85,7 +85,7 @@ class Planner:
         self._fleet = fleet
         self._policy = policy
         self._shares = FairShare()
-        self._window: dict[JobId, _Waiting] = {}
+        self._window = Window(fleet)
         self._relief: Column = np.zeros(0)
         """That of each instance when the last plan was made."""
         self._skips: dict[JobId, int] = {}
@@ -97,9 +97,7 @@ class Planner:
         """Whether any instance has enough of it for a plan. Cost: O(instances)."""
         return bool(self._asks(credit_s).any())
 
-    def plan(
-        self, jobs: Sequence[WaitingJob], *, credit_s: float, now_s: float
-    ) -> list[tuple[Assignment, PlacedRequest]]:
+    def plan(self, jobs: Sequence[WaitingJob], *, credit_s: float, now_s: float) -> list[Placed]:
         """Place what instances have use for now.
 
         Args:
@@ -123,42 +121,16 @@ class Planner:
         self._relief = self._fleet.relief.copy()
         return placed
 
-    # The window.
-
     def _enter(self, jobs: Sequence[WaitingJob]) -> bool:
         """Follow the window. Returns: whether a job is new in it."""
-        window: dict[JobId, _Waiting] = {}
-        has_new = False
-        for job in jobs:
-            known = self._window.pop(job.job_id, None)
-            if known is None:
-                window[job.job_id] = self._begin(job)
-                has_new = True
-            else:
-                window[job.job_id] = _Waiting(job, known.keys, known.leaf)
-        for gone in self._window.values():
-            self._end(gone)
-        self._window = window
-        self._skips = {job_id: each for job_id, each in self._skips.items() if job_id in window}
-        waiting = {each.queue for each in window.values()}
-        self._passed_over = {queue: self._passed_over.get(queue, 0) for queue in waiting}
+        has_new = self._window.follow(jobs)
+        self._skips = {job: each for job, each in self._skips.items() if job in self._window}
+        self._passed_over = {
+            queue: self._passed_over.get(queue, 0) for queue in self._window.queues
+        }
         return has_new
 
-    def _begin(self, job: WaitingJob) -> _Waiting:
-        """Keep the prompt's place in the tree, so that no plan has to make it again."""
-        fleet = self._fleet
-        fleet.forget(job.job_id)  # it waits again: whatever was believed of it is over
-        keys = unpack_keys(job.block_keys)
-        leaf = fleet.tree.insert(keys, fleet.tree.match(keys, 0)) if keys else None
-        if leaf is not None:
-            fleet.tree.wait(leaf)
-        return _Waiting(job, keys, leaf)
-
-    def _end(self, waiting: _Waiting) -> None:
-        if waiting.leaf is not None:
-            self._fleet.tree.unwait(waiting.leaf)
-
-    # The plan.
+    # Credit.
 
     def _credit(self, credit_s: float) -> npt.NDArray[np.bool_]:
         fleet = self._fleet
@@ -189,67 +161,46 @@ class Planner:
     def _has_credit(self, row: int, credit_s: float) -> bool:
         return bool(self._credit(credit_s)[row])
 
-    def _place_virtually(
-        self, *, credit_s: float, now_s: float
-    ) -> dict[int, dict[Queue, list[_Planned]]]:
-        """By row of those with credit, then by queue, the last to take first.
+    # The plan.
+
+    def _place_virtually(self, *, credit_s: float, now_s: float) -> dict[int, _Candidates]:
+        """What is planned for each row with credit. Changes: nothing in the end.
 
         Ends early when all credit is used up and only batch jobs are left: they are taken in
-        their order, so later ones do not matter. Changes: nothing in the end.
+        their order, so later ones do not matter.
         """
-        fleet = self._fleet
         rows: list[int] = self._credit(credit_s).nonzero()[0].tolist()
-        planned: dict[int, dict[Queue, list[_Planned]]] = {row: defaultdict(list) for row in rows}
-        open_rows = set(planned)
-        num_ranked = sum(each.queue[0] != "batch" for each in self._window.values())
+        planned: dict[int, _Candidates] = {row: defaultdict(list) for row in rows}
+        unfilled = set(rows)
+        num_ranked = sum(not each.is_batch for each in self._window)
         virtual: list[JobId] = []
-        for waiting in self._in_turn():
-            is_ranked = waiting.job.spec.priority != "batch"
-            num_ranked -= is_ranked
-            options = self._options(waiting, now_s)
-            choice = self._policy.choose(options)
-            row = choice.row
-            self._place(waiting, options, row, now_s)
-            virtual.append(options.job_id)
-            if row not in planned:
-                continue
-            rank = (
-                float(options.prefill_s[row]) - AGING * waiting.job.waited_s if is_ranked else 0.0
-            )
-            planned[row][waiting.queue].append(_Planned(rank, waiting, choice))
-            if row in open_rows and not self._has_credit(row, credit_s):
-                open_rows.remove(row)
-            if not (open_rows or num_ranked):
-                break
+        for waiting in self._window.in_turn(self._shares.copy(), self._tokens, most=MAX_PLANNED):
+            num_ranked -= not waiting.is_batch
+            one = self._plan_one(waiting, now_s)
+            row = one.choice.row
+            virtual.append(waiting.job.job_id)
+            if row in planned:
+                planned[row][waiting.queue].append(one)
+                if not self._has_credit(row, credit_s):
+                    unfilled.discard(row)
+                if not (unfilled or num_ranked):
+                    break
         for job_id in virtual:
-            fleet.forget(job_id)
-        for queues in planned.values():
-            for candidates in queues.values():
-                candidates.reverse()
-                candidates.sort(key=lambda each: -each.rank)  # stable: of equals, the first last
+            self._fleet.forget(job_id)
+        for candidates in planned.values():
+            _put_in_order(candidates)
         return planned
 
-    def _in_turn(self) -> Iterator[_Waiting]:
-        """The first `MAX_PLANNED` jobs, as if their queues were served in turn."""
-        queues: dict[Queue, list[_Waiting]] = defaultdict(list)
-        for waiting in reversed(self._window.values()):
-            queues[waiting.queue].append(waiting)
-        if len(queues) == 1:
-            [only] = queues.values()
-            yield from islice(reversed(only), MAX_PLANNED)
-            return
-        turns = Turns(self._shares.copy(), queues)
-        for _ in range(min(len(self._window), MAX_PLANNED)):
-            queue = turns.queue
-            waiting = queues[queue].pop()
-            turns.serve(self._tokens(waiting.job.spec.prompt_tokens))
-            if not queues[queue]:
-                turns.leave(queue)
-            yield waiting
+    def _plan_one(self, waiting: Waiting, now_s: float) -> _Planned:
+        """Place a job virtually: it counts for those after it."""
+        options = waiting.options(self._fleet, now_s)
+        choice = self._policy.choose(options)
+        waiting.place(options, choice.row)
+        return _Planned(waiting, choice, float(options.prefill_s[choice.row]))
 
     def _take(
-        self, row: int, queues: dict[Queue, list[_Planned]], *, credit_s: float, now_s: float
-    ) -> Iterator[tuple[Assignment, PlacedRequest]]:
+        self, row: int, queues: _Candidates, *, credit_s: float, now_s: float
+    ) -> Iterator[Placed]:
         """Place for good what is planned for an instance, while it has credit."""
         turns = Turns(self._shares, queues)
         while turns and self._has_credit(row, credit_s):
@@ -270,9 +221,7 @@ class Planner:
                 self._passed_over[queue] += 1
         self._passed_over[served] = 0
 
-    def _take_what_insists(
-        self, *, credit_s: float, now_s: float
-    ) -> Iterator[tuple[Assignment, PlacedRequest]]:
+    def _take_what_insists(self, *, credit_s: float, now_s: float) -> Iterator[Placed]:
         """The first job of each queue that was passed over by one on each instance.
 
         It goes where it costs least of what has credit. A queue that keeps within its share is
@@ -282,7 +231,7 @@ class Planner:
         insisting = {
             queue for queue, times in self._passed_over.items() if times >= len(self._fleet.rows)
         }
-        for waiting in list(self._window.values()) if insisting else ():
+        for waiting in self._window if insisting else ():
             if waiting.queue not in insisting:
                 continue
             insisting.remove(waiting.queue)
@@ -292,75 +241,50 @@ class Planner:
                 self._shares.serve(waiting.queue, self._tokens(taken[1].miss_tokens))
                 yield taken
 
-    def _settle_anywhere(
-        self, waiting: _Waiting, *, credit_s: float, now_s: float
-    ) -> tuple[Assignment, PlacedRequest] | None:
-        choice = self._policy.choose(self._options(waiting, now_s))
+    def _settle_anywhere(self, waiting: Waiting, *, credit_s: float, now_s: float) -> Placed | None:
+        choice = self._policy.choose(waiting.options(self._fleet, now_s))
         if choice.cost is None:
             return None
         cost = np.where(self._credit(credit_s), choice.cost, np.inf)
         row = int(cost.argmin())
-        fits = self._fits(row, self._match(waiting), waiting.job.spec.prompt_tokens)
-        if not (np.isfinite(cost[row]) and fits):
+        if not (np.isfinite(cost[row]) and self._fits(row, waiting)):
             return None
-        return self._settle(row, _Planned(0.0, waiting, replace(choice, row=row)), now_s)
+        return self._settle(waiting, replace(choice, row=row), now_s)
 
-    def _next_that_fits(
-        self, row: int, candidates: list[_Planned], now_s: float
-    ) -> tuple[Assignment, PlacedRequest] | None:
+    def _next_that_fits(self, row: int, candidates: list[_Planned], now_s: float) -> Placed | None:
         skipped: list[JobId] = []
         while candidates:
             planned = candidates.pop()
-            job = planned.waiting.job
-            is_overdue = self._skips.get(job.job_id, 0) >= MAX_SKIPS
-            if is_overdue or self._fits(row, self._match(planned.waiting), job.spec.prompt_tokens):
+            job_id = planned.waiting.job.job_id
+            is_overdue = self._skips.get(job_id, 0) >= MAX_SKIPS
+            if is_overdue or self._fits(row, planned.waiting):
                 for each in skipped:
                     self._skips[each] = self._skips.get(each, 0) + 1
-                return self._settle(row, planned, now_s)
-            skipped.append(job.job_id)
+                return self._settle(planned.waiting, planned.choice, now_s)
+            skipped.append(job_id)
         return None
 
-    def _fits(self, row: int, match: Match, prompt_tokens: int) -> bool:
+    def _fits(self, row: int, waiting: Waiting) -> bool:
         fleet = self._fleet
         if not fleet.outstanding[row]:
             return True
-        needed_tokens = fleet.needed_kv_tokens(match, prompt_tokens)
+        needed_tokens = fleet.needed_kv_tokens(waiting.match(fleet), waiting.job.spec.prompt_tokens)
         return bool(needed_tokens[row] <= fleet.free_kv_tokens[row])
 
-    def _settle(
-        self, row: int, planned: _Planned, now_s: float
-    ) -> tuple[Assignment, PlacedRequest]:
+    def _settle(self, waiting: Waiting, choice: Choice, now_s: float) -> Placed:
         """What others were planned for has not come true: hits are looked up anew."""
-        waiting, choice = planned.waiting, planned.choice
-        options = self._options(waiting, now_s)
+        options = waiting.options(self._fleet, now_s)
         assignment = assignment_of(options, choice, policy=self._policy.name)
-        placed = self._place(waiting, options, row, now_s)
-        self._end(self._window.pop(waiting.job.job_id))
+        placed = waiting.place(options, choice.row)
+        self._window.leave(waiting.job.job_id)
         return assignment, placed
-
-    # Helpers.
 
     def _tokens(self, prompt_tokens: float) -> float:
         """Work of a job: what it computes, and a mean output."""
         return prompt_tokens + self._fleet.history.mean_output_tokens
 
-    def _match(self, waiting: _Waiting) -> Match:
-        tree, mask = self._fleet.tree, self._fleet.mask
-        if waiting.leaf is None:
-            return tree.match(waiting.keys, mask)
-        return tree.match_at(waiting.leaf, mask)
 
-    def _options(self, waiting: _Waiting, now_s: float) -> Options:
-        spec = waiting.job.spec
-        return Options(
-            self._fleet, waiting.job.job_id, waiting.keys, self._match(waiting),
-            prompt_tokens=spec.prompt_tokens, max_new_tokens=spec.sampling.max_new_tokens,
-            now_s=now_s,
-        )  # fmt: skip
-
-    def _place(self, waiting: _Waiting, options: Options, row: int, now_s: float) -> PlacedRequest:
-        return self._fleet.place(
-            options.job_id, self._fleet.rows[row], waiting.keys, options.match,
-            prompt_tokens=options.prompt_tokens, hit_tokens=options.hits[row],
-            prefill_s=float(options.prefill_s[row]), now_s=now_s,
-        )  # fmt: skip
+def _put_in_order(candidates: _Candidates) -> None:
+    for each in candidates.values():
+        each.reverse()
+        each.sort(key=lambda planned: -planned.rank)  # stable: of equals, the first stays last
