@@ -50,8 +50,10 @@ def rq_info(running: Stack) -> str:
 def test_a_thousand_jobs_survive_the_death_of_a_worker_and_two_schedulers(
     tmp_path: Path, binding: str
 ) -> None:
-    settings = {"policy": "round_robin", "binding": binding, "slots": "16"}  # both have work
-    with stack(tmp_path, emulated_speed="25", **settings) as running:
+    # By turns, so that both workers have work whenever one is killed.
+    with stack(
+        tmp_path, emulated_speed="25", slots="16", policy="round_robin", binding=binding
+    ) as running:
         ids = running.submit(prompts(1_000))
         for completed, victim in ((100, "scheduler"), (250, "gpu0"), (500, "scheduler")):
             eventually(lambda least=completed: running.completed() >= least)  # type: ignore[misc]
