@@ -37,8 +37,8 @@ class Fleet:
         backlog_s        seconds of their prefill that is not known to be computed
         backlog_tokens   missed tokens of the same
         context_tokens   prompt tokens of the outstanding jobs
-        relief           a number that is another one whenever it can take more
         pinned_tokens    the same in full blocks, those that several share counted once
+        relief           a number that is another one whenever the instance can take more
 
     and those of `history`: load_s, requests, exploits.
 

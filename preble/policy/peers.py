@@ -69,9 +69,9 @@ def sglang_cache_aware() -> Rule:
     3. Else the fewest jobs.
 
     Source: sglang-router 0.3.2, `cache_aware`. Differs: it matches characters in a tree of the
-    prompts it routed, evicted by size; here what is held and under way is known. What
-    it takes on a miss was seen on the real one (docs/explanation/peers.md). Of several that
-    hold most it names one without looking at load, and so does this: the lowest id.
+    prompts it routed, evicted by size; here what is held and under way is known. What it
+    takes on a miss was seen on the real one (docs/explanation/peers.md). Of several that hold
+    most it names one without looking at load, and so does this: the lowest id.
     """
 
     def choose(options: Options) -> Choice:
