@@ -62,6 +62,11 @@ def no_share() -> Policy:
     return least_delay(replace(DEFAULT, most_share=0.0))
 
 
+def no_recompute() -> Policy:
+    """What it brings in evicts nothing that is missed."""
+    return least_delay(replace(DEFAULT, most_recompute=0.0))
+
+
 def no_kv_memory() -> Policy:
     """Memory is there when it is needed."""
     return least_delay(replace(DEFAULT, memory=0.0))

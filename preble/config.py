@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of predicted prefill that late binding gives an instance ahead."""
     window_jobs: Positive = 64
     """Jobs at the head of each ingress queue that are considered at once: late binding plans
-    them all at each decision."""
+    them all at each decision. While all of them can be placed, up to `batch_window_jobs`."""
     batch_window_jobs: Positive = 256
     """The same of queues of priority `batch`, whose jobs wait in the order of their prefixes
     and are in no hurry."""
@@ -208,9 +208,13 @@ def _presets(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
     """Defaults that follow from the engine and its model.
 
     An SGLang server takes its tokenizer from its model, and as much KV cache as fits. The
-    embedded model is small enough for a few CPU cores, and so is its KV cache.
+    embedded model is small enough for a few CPU cores, and so is its KV cache. An engine that
+    answers at once would seem busy for as long as another cost model says.
     """
-    if given.get("engine", Settings().engine) != "sglang":
+    engine = given.get("engine", Settings().engine)
+    if engine == "noop":
+        return {"cost_model": "noop"}
+    if engine != "sglang":
         return {}
     path = str(given.get("model_path", "")) or str(embedded_model_folder(environ))
     presets: dict[str, object] = {

@@ -284,6 +284,7 @@ class Fleet:
         instance, prompt_tokens = placed.instance, placed.prompt_tokens
         self.history.place(
             instance.account, placed.leaf, prefill_s=placed.prefill_s,
+            block_prefill_s=placed.prefill_s * self.block_size / max(placed.miss_tokens, 1),
             token_decode_s=instance.cost_model.decode_s(1, prompt_tokens),
             is_exploit=placed.miss_tokens < prompt_tokens - placed.miss_tokens,
             now_s=placed.placed_at_s,

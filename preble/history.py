@@ -68,6 +68,7 @@ class _Placed(msgspec.Struct, frozen=True, gc=False):
     account: Account
     leaf: Node | None
     prefill_s: float
+    recompute_s: float
     token_decode_s: float
     is_exploit: bool
 
@@ -98,6 +99,8 @@ class History:
         self._placed: deque[_Placed] = deque()
         self._prefill_s = 0.0
         """Of all that was placed."""
+        self._recompute_s = 0.0
+        """Part of it."""
         self._outputs: deque[_Output] = deque()
         self._output_tokens = 0
         """Of all instances."""
@@ -125,6 +128,7 @@ class History:
             self._tree.unhit(leaf, account.holder)
         self._placed = deque(each for each in self._placed if each.account is not account)
         self._prefill_s = sum(each.prefill_s for each in self._placed)
+        self._recompute_s = sum(each.recompute_s for each in self._placed)
         self._output_tokens -= account.output_tokens
         self._outputs = deque(each for each in self._outputs if each.account is not account)
         self._stay_s = sum(each.stay_s for each in self._outputs)
@@ -134,29 +138,36 @@ class History:
         self._table[:, account.row] = 0.0
 
     def place(
-        self, account: Account, leaf: Node | None, *, prefill_s: float, token_decode_s: float,
-        is_exploit: bool, now_s: float,
+        self, account: Account, leaf: Node | None, *, prefill_s: float, block_prefill_s: float,
+        token_decode_s: float, is_exploit: bool, now_s: float,
     ) -> None:  # fmt: skip
         """A request was placed on an instance.
 
         Args:
             account: Of the instance.
-            leaf: Where its prompt ends in the tree; None if it fills no block.
+            leaf: Where its prompt ends in the tree; None if it fills no block. Its blocks are
+                expected there.
             prefill_s: Predicted seconds to prefill what it misses there.
+            block_prefill_s: The same for one block of it.
             token_decode_s: Predicted seconds to decode one of its output tokens.
             is_exploit: Whether most of its prompt was held there.
             now_s: Clock seconds.
 
         Cost: O(nodes on the path).
         """
-        self._placed.append(_Placed(now_s, account, leaf, prefill_s, token_decode_s, is_exploit))
+        evicted_blocks = 0
+        if leaf is not None:
+            account.leaves.append(leaf)
+            evicted_blocks = self._tree.hit(leaf, account.holder)
+        recompute_s = min(prefill_s, evicted_blocks * block_prefill_s)
+        self._placed.append(
+            _Placed(now_s, account, leaf, prefill_s, recompute_s, token_decode_s, is_exploit)
+        )
         self._prefill_s += prefill_s
+        self._recompute_s += recompute_s
         account.prefill_s += prefill_s
         account.token_decode_s += token_decode_s
         self._count(account, 1, is_exploit=is_exploit)
-        if leaf is not None:
-            account.leaves.append(leaf)
-            self._tree.hit(leaf, account.holder)
 
     def observe_output(self, account: Account, tokens: int, *, stay_s: float, now_s: float) -> None:
         """A request ended on an instance after this many output tokens, `stay_s` after it came."""
@@ -179,6 +190,7 @@ class History:
         gone = self._placed.popleft()
         account = gone.account
         self._prefill_s = self._prefill_s - gone.prefill_s if self._placed else 0.0
+        self._recompute_s = self._recompute_s - gone.recompute_s if self._placed else 0.0
         account.prefill_s -= gone.prefill_s
         account.token_decode_s -= gone.token_decode_s
         self._count(account, -1, is_exploit=gone.is_exploit)
@@ -233,6 +245,15 @@ class History:
             return 0.0
         span_s = max(now_s - self._placed[0].at_s, MIN_SPAN_S)
         return self._prefill_s / (span_s * len(self.requests))
+
+    @property
+    def recompute_share(self) -> float:
+        """Share of all prefill that is of blocks which the window knows and all have evicted.
+
+        0 where the caches hold what is asked for again. Too low rather than too high: what was
+        asked for before the window is not known.
+        """
+        return self._recompute_s / self._prefill_s if self._prefill_s > 0 else 0.0
 
     @property
     def mean_stay_s(self) -> float:

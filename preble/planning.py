@@ -43,6 +43,10 @@ AGING: Final = 0.1
 """Seconds of prefill that a second of waiting is worth: a job that takes 1 s longer waits for
 at most those that come within 10 s."""
 
+RANKED_S: Final = 5.0
+"""Prefill that counts for a job's rank: a very long prompt waits no longer for shorter ones than
+one of 5 s does. As many seconds count for others when the policy weighs it."""
+
 MAX_SKIPS: Final = 16
 """Jobs that take the KV memory a larger one waits for. Then it goes to its instance, where nothing
 starts before it."""
@@ -66,7 +70,7 @@ class _Planned(msgspec.Struct, frozen=True, gc=False):
         """In its queue, the lowest is taken first; of equals, the one that came first."""
         if self.waiting.is_batch:
             return 0.0
-        return self.prefill_s - AGING * self.waiting.job.waited_s
+        return min(self.prefill_s, RANKED_S) - AGING * self.waiting.job.waited_s
 
 
 _Candidates: TypeAlias = dict[Queue, list[_Planned]]

@@ -132,6 +132,7 @@ class Leadership:
         self._cursor = Cursor("", {})
         self._reap_at_s = clock.now_s()
         self._has_waiting = True
+        self._window_jobs = settings.window_jobs
 
     async def load(self) -> None:
         """Build the Scheduler's state from the broker. Raises: BrokerUnavailable."""
@@ -196,18 +197,29 @@ class Leadership:
         Returns:
             Whether more may wait that can be placed at once.
 
-        Changes: notes whether any job is left waiting.
+        Changes: the window, and notes whether any job is left waiting.
         """
         if not self._may_place():
             return False
         waiting = await self._broker.peek(
-            self._settings.window_jobs, batch_window_jobs=self._settings.batch_window_jobs
+            self._window_jobs, batch_window_jobs=self._settings.batch_window_jobs
         )
         ingress = {job.job_id: job.ingress for job in waiting}
         decided = [(ingress[each.job_id], each) for each in self._decide(waiting)]
+        self._fit_window(is_all=len(decided) == len(waiting))
         has_moved = bool(decided) and any(await self._route(decided))
         self._has_waiting = bool(waiting)
         return has_moved
+
+    def _fit_window(self, *, is_all: bool) -> None:
+        """Look twice as far where all that was seen could be placed, else no further than said.
+
+        So a pool that takes jobs as fast as they come needs fewer looks, and a plan that leaves
+        jobs waiting, and is made anew with each that ends, stays small.
+        """
+        settings = self._settings
+        twice = min(2 * self._window_jobs, settings.batch_window_jobs)
+        self._window_jobs = max(twice if is_all else 0, settings.window_jobs)
 
     def _may_place(self) -> bool:
         """Whether it is worth a look at what waits."""

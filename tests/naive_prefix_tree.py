@@ -78,6 +78,12 @@ class NaiveTree:
     def hot(self, holder: int) -> set[Prompt]:
         return blocks_of(self.window, holder) & self.held[holder]
 
+    def evicted(self, prompt: Prompt) -> set[Prompt]:
+        """What the window knows of a prompt and nobody has or will have."""
+        known = blocks_of(self.window)
+        lost = known.difference(*self.held, blocks_of(self.computing))
+        return lost & {*prefixes_of(prompt)}
+
     def requests(self, holder: int) -> list[Request]:
         return [each for each in self.window if each.holder == holder]
 
@@ -98,9 +104,13 @@ class NaiveTree:
         return [(prefix, len(used_by[prefix])) for prefix in in_order]
 
 
-def blocks_of(requests: Sequence[Request], holder: int) -> set[Prompt]:
+def blocks_of(requests: Sequence[Request], holder: int | None = None) -> set[Prompt]:
+    """Of those on an instance, or of all."""
     return {
-        prefix for each in requests if each.holder == holder for prefix in prefixes_of(each.prompt)
+        prefix
+        for each in requests
+        if holder in (None, each.holder)
+        for prefix in prefixes_of(each.prompt)
     }
 
 

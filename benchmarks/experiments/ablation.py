@@ -26,6 +26,7 @@ _OTHERS: Final = (
     variant(LATE, "any length", variants.any_length),
     variant(LATE, "no drag", variants.no_drag),
     variant(LATE, "no share", variants.no_share),
+    variant(LATE, "no recompute", variants.no_recompute),
     variant(LATE, "no KV memory", variants.no_kv_memory),
     EAGER,
     replace(LATE, name="credit 0.25 s", pool={"credit_s": 0.25}),

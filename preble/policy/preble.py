@@ -6,8 +6,10 @@ Every term is seconds of waiting that the placement causes, this job's own and t
          +  output * (step + drag)   it decodes: for each token a step of all jobs there, which its
                                      context makes longer for each of them
          +  P                        its prompt is computed
-         +  p * (n + 2) / (1 - s)    meanwhile n jobs there stand still, and so do two that come;
-                                     other prefills draw that out
+         +  p (n + 2) / (1 - s) / (1 - a)
+                                     meanwhile n jobs there stand still, and so do two that come;
+                                     other prefills draw that out, and what it brings in evicts
+                                     what will be computed again
          +  4 * wait for KV memory   nothing that comes meanwhile starts before it
 
     P       seconds to prefill what it misses there
@@ -15,14 +17,17 @@ Every term is seconds of waiting that the placement causes, this job's own and t
             where other such prompts are
     n       jobs placed there that have not ended, at most the engine's slots
     s       share of the instances' time that went to prefills in the window, at most a half
+    a       share of these prefills that computed again what all instances had evicted, at most a
+            half. As many blocks come in as are evicted, so that a of the evicted ones come back,
+            evict others, of which a come back: 1 + a + a² + ... = 1 / (1 - a)
     output  mean tokens of the outputs in the window
     wait    until jobs that are there have ended and left it the KV memory that it lacks: the mean
             stay of a job in the window, times what it lacks as a share of what they hold; at
             least until the first of them ends
 
 What each term brings stands in docs/explanation/placement.md; `Weights` has the numbers. The form
-is the marginal cost of a placement, as in the study that this policy began with; s, drag and KV
-memory are new.
+is the marginal cost of a placement, as in the study that this policy began with; s, a, drag and
+KV memory are new.
 """
 
 from functools import partial
@@ -45,6 +50,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         to_come: Of them that come meanwhile.
         most_prefill_s: Of a prefill, what counts for others.
         most_share: The most that `s` counts: 0 leaves it out.
+        most_recompute: The most that `a` counts: 0 leaves it out.
         memory: Jobs that come while memory is waited for.
     """
 
@@ -55,6 +61,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     to_come: float = 2.0
     most_prefill_s: float = 5.0
     most_share: float = 0.5
+    most_recompute: float = 0.5
     memory: float = 4.0
 
 
@@ -72,7 +79,8 @@ def _choose(weights: Weights, options: Options) -> Choice:
     token_s = weights.decode * fleet.decode_step_s(options.prompt_tokens)
     token_s += weights.drag * fleet.decode_drag_s(options.prompt_tokens)
     share = min(history.prefill_share(options.now_s), weights.most_share)
-    delayed = (weights.beside * fleet.running + weights.to_come) / (1 - share)
+    again = min(history.recompute_share, weights.most_recompute)
+    delayed = (weights.beside * fleet.running + weights.to_come) / (1 - share) / (1 - again)
     delay_s = np.minimum(options.prefill_s, weights.most_prefill_s) * delayed
     cost = weights.backlog * fleet.backlog_s + history.mean_output_tokens * token_s
     cost += options.prefill_s + delay_s

@@ -128,17 +128,28 @@ class PrefixTree(HeldRuns):
             node = self._split(node, known - node.start)
         return node if known == len(keys) else self._attach(node, array("Q", keys[known:]))
 
-    def hit(self, leaf: Node, holder: int) -> None:
-        """A request that ends in `leaf` was placed on an instance. Cost: O(path)."""
+    def hit(self, leaf: Node, holder: int) -> int:
+        """A request that ends in `leaf` was placed on an instance, which expects its blocks.
+
+        Returns:
+            Blocks of it that another request had, and that nobody holds or else computes: they
+            were evicted everywhere.
+
+        Cost: O(path).
+        """
         self._changes[holder] += 1
+        evicted_blocks = 0
         node = leaf
         while node.parent is not None:
             if node.hits is NONE:
                 node.hits = {}
+            elif sum(node.expected.values()) <= 1:
+                evicted_blocks += len(node.keys) - node.most_held_blocks
             hits = node.hits[holder] = node.hits.get(holder, 0) + 1
             if hits == 1 and node.holders >> holder & 1:
                 self.hot_blocks[holder] += node.held_blocks(holder)
             node = node.parent
+        return evicted_blocks
 
     def unhit(self, leaf: Node, holder: int) -> None:
         """Such a request has left the window. There must have been one. Cost: O(path)."""

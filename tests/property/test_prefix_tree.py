@@ -116,11 +116,12 @@ class PrefixTreeMachine(RuleBasedStateMachine):
     @rule(prompt=st.sampled_from(ASKED), holder=holders, is_computed=st.booleans())
     def place(self, prompt: Prompt, holder: int, *, is_computed: bool) -> None:
         request = Request(prompt, holder, self.leaf_of(prompt))
-        self.tree.hit(request.leaf, holder)
+        self.tree.expect(request.leaf, holder)
+        assert self.tree.hit(request.leaf, holder) == len(self.naive.evicted(prompt))
         self.naive.window.append(request)
-        if not is_computed:
-            self.tree.expect(request.leaf, holder)
-            self.naive.computing.append(request)
+        self.naive.computing.append(request)
+        if is_computed:
+            self.compute(-1)
 
     @precondition(lambda self: self.naive.computing)
     @rule(pick=picks)

@@ -63,6 +63,7 @@ def cost_ms(assignment: Assignment) -> float:
         (variants.nobody_to_come, COST_MS - 50 * 2 * 2),
         (variants.any_length, COST_MS),
         (variants.no_share, COST_MS - 50 * 3),
+        (variants.no_recompute, COST_MS),
         (variants.no_kv_memory, COST_MS),
     ],
 )
@@ -86,6 +87,17 @@ def test_of_any_length_a_prefill_counts_in_full_for_others(
     """8 s, and two that come wait for 5 s of them, or for all."""
     stage = Stage(make(), instances=1)
     assert cost_ms(stage.assign("a" * 800)) == 45 + 8_000 + others_ms * 2
+
+
+@pytest.mark.parametrize(("make", "longer"), [(least_delay, 2), (variants.no_recompute, 1)])
+def test_without_recompute_evictions_cost_nothing(
+    make: Callable[[], Policy], longer: float
+) -> None:
+    """Half of 80 ms in 10 s was computed again."""
+    stage = Stage(make(), instances=1)
+    for _ in range(2):
+        stage.end(stage.put(GPU0, "xxxx"), GPU0)
+    assert cost_ms(stage.assign("aaaa")) == round(45 + 40 + 40 * 2 / 0.992 * longer, 3)
 
 
 @pytest.mark.parametrize(

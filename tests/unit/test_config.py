@@ -3,6 +3,7 @@
 import pytest
 
 from preble.config import Settings, embedded_model_folder, load_settings, to_environ
+from preble.cost_model import load_cost_model
 from preble.errors import ConfigError
 
 
@@ -77,7 +78,13 @@ def test_a_model_of_ones_own_brings_its_name_and_tokenizer(path: str, name: str)
         assert getattr(settings, field) == getattr(Settings(), field)
 
 
-@pytest.mark.parametrize("engine", ["emulated", "http", "noop"])
+def test_an_engine_that_answers_at_once_is_predicted_to() -> None:
+    settings = load_settings(HOME, engine="noop")
+    assert settings == Settings(engine="noop", cost_model="noop")
+    assert load_cost_model(settings.cost_model).prefill_s(100_000, 100_000) < 0.001
+
+
+@pytest.mark.parametrize("engine", ["emulated", "http"])
 def test_other_engines_have_the_plain_defaults(engine: str) -> None:
     assert load_settings(HOME, engine=engine) == Settings(engine=engine)  # type: ignore[arg-type]
 

@@ -31,10 +31,11 @@ def history_of(
 def place(
     history: History, account: Account, *, prefill_s: float = 0.0, token_decode_s: float = 0.0,
     now_s: float = 0.0, leaf: Node | None = None, is_exploit: bool = False,
+    block_prefill_s: float = 0.0,
 ) -> None:  # fmt: skip
     history.place(
-        account, leaf, prefill_s=prefill_s, token_decode_s=token_decode_s,
-        is_exploit=is_exploit, now_s=now_s,
+        account, leaf, prefill_s=prefill_s, block_prefill_s=block_prefill_s,
+        token_decode_s=token_decode_s, is_exploit=is_exploit, now_s=now_s,
     )  # fmt: skip
 
 
@@ -151,6 +152,39 @@ def test_prefills_of_an_instance_that_is_forgotten_do_not_count() -> None:
     history.arrange([1])
     accounts[1].row = 0
     assert history.prefill_share(30) == pytest.approx(4 / 20)
+
+
+def test_what_was_known_and_is_held_nowhere_is_computed_again() -> None:
+    """Two of three blocks, of 1 s each, then none that was asked for before; of 3 + 3 + 2 s."""
+    history, tree, (account,) = history_of(1)
+    whole = leaf_of(tree)
+    place(history, account, leaf=whole, prefill_s=3.0, block_prefill_s=1.0)
+    assert history.recompute_share == 0
+    tree.store(KEYS[:1], account.holder)
+    place(history, account, leaf=whole, prefill_s=3.0, block_prefill_s=1.0, now_s=1)
+    assert history.recompute_share == pytest.approx(2 / 6)
+    place(history, account, prefill_s=2.0, now_s=2)
+    assert history.recompute_share == pytest.approx(2 / 8)
+
+
+def test_no_more_is_computed_again_than_is_computed() -> None:
+    """The last token of a prompt, of which an engine computes one at least."""
+    history, tree, (account,) = history_of(1)
+    for _ in range(2):
+        place(history, account, leaf=leaf_of(tree), prefill_s=0.1, block_prefill_s=1.0)
+    assert history.recompute_share == pytest.approx(0.1 / 0.2)
+
+
+def test_what_was_computed_again_leaves_the_window() -> None:
+    history, tree, accounts = history_of(2)
+    for now_s, account in ((0, accounts[0]), (90, accounts[0]), (90, accounts[1])):
+        place(history, account, leaf=leaf_of(tree), prefill_s=3.0, block_prefill_s=1.0, now_s=now_s)
+    history.forget(accounts[1])
+    assert history.recompute_share == pytest.approx(3 / 6)
+    history.expire(180)
+    assert history.recompute_share == 1
+    history.expire(270)
+    assert history.recompute_share == 0
 
 
 def test_a_request_of_the_window_keeps_its_blocks_known() -> None:

@@ -142,6 +142,26 @@ def test_so_do_they_for_jobs_beside_it_and_a_half_is_the_most() -> None:
     assert costs_ms(stage.assign("aaaa")) == [90 + 40 + 120 * 2]
 
 
+# What it brings in evicts what is computed again.
+
+
+@pytest.mark.parametrize(("times", "longer"), [(0, 1), (1, 2), (3, 2)])
+def test_what_all_evict_and_compute_again_makes_a_prefill_longer(times: int, longer: float) -> None:
+    """A prompt of 40 ms, and the same as often again: others' wait times 1 / (1 - a)."""
+    stage = Stage(UNHURRIED, instances=1)
+    for _ in range(1 + times):
+        stage.end(stage.put(GPU0, "xxxx"), GPU0)
+    assert costs_ms(stage.assign("aaaa")) == [45 + 40 + 40 * 2 * longer]
+
+
+def test_what_one_evicts_and_another_holds_does_not() -> None:
+    stage = Stage(UNHURRIED, instances=2)
+    stage.store(GPU1, "xxxx")
+    for _ in range(2):
+        stage.end(stage.put(GPU0, "xxxx"), GPU0)
+    assert costs_ms(stage.assign("aaaa")) == [165, 165]
+
+
 # KV memory: 200 tokens; a job needs its prompt and 45 + 10 more, and stays 10 s.
 
 

@@ -100,6 +100,17 @@ def test_a_long_job_that_has_waited_goes_before_a_short_one(waited_s: float, fir
     assert names(plan(stage, "bb", long)) == [first]
 
 
+@pytest.mark.parametrize("long_blocks", [500, 900])
+@pytest.mark.parametrize(("waited_s", "first"), [(49, "b"), (51, "long")])
+def test_beyond_five_seconds_a_job_waits_no_longer_for_shorter_ones(
+    long_blocks: int, waited_s: float, first: str
+) -> None:
+    """5 or 9 s of prefill against 10 ms, on an engine of a thousand blocks."""
+    stage = Stage("least_outstanding", instances=1, slots=1, capacity_blocks=1_000)
+    long = waiting("long", "a" * long_blocks, waited_s=waited_s)
+    assert names(plan(stage, "b", long)) == [first]
+
+
 def test_short_jobs_that_keep_coming_do_not_hold_a_long_one_up() -> None:
     """100 ms against 10: worth 0.9 s of waiting."""
     stage = Stage("least_outstanding", instances=1, slots=1)
