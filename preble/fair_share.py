@@ -14,7 +14,7 @@ Source: Goyal, Vin, Cheng, "Start-time Fair Queueing", 1996.
 """
 
 from collections.abc import Iterable
-from heapq import heapify, heapreplace
+from heapq import heapify, heappop, heapreplace
 from statistics import median_low
 from typing import Final, TypeAlias
 
@@ -119,19 +119,22 @@ class Turns:
         priority = min(waiting, key=self._shares.priorities.start)
         return priority, self._waiting[priority][0][1]
 
-    def serve(self, tokens: float) -> None:
-        """The queue whose turn it is got a job placed; it stays. Cost: O(log tenants)."""
-        priority, tenant = self.queue
-        self._shares.serve((priority, tenant), tokens)
-        start = self._shares.tenants[priority].start(tenant)
-        heapreplace(self._waiting[priority], (start, tenant))
+    def serve(self, tokens: float, *, is_last: bool = False) -> None:
+        """The queue whose turn it is got a job placed, and stays, unless it was its last.
 
-    def leave(self, queue: Queue) -> None:
-        """A queue has no more jobs. Cost: O(tenants)."""
-        priority, tenant = queue
-        left = [each for each in self._waiting[priority] if each[1] != tenant]
-        heapify(left)
-        if left:
-            self._waiting[priority] = left
-        else:
+        Cost: O(log tenants).
+        """
+        priority, tenant = queue = self.queue
+        if is_last:
+            self.leave()
+        self._shares.serve(queue, tokens)
+        if not is_last:
+            start = self._shares.tenants[priority].start(tenant)
+            heapreplace(self._waiting[priority], (start, tenant))
+
+    def leave(self) -> None:
+        """The queue whose turn it is has no more jobs. Cost: O(log tenants)."""
+        priority, _ = self.queue
+        heappop(self._waiting[priority])
+        if not self._waiting[priority]:
             del self._waiting[priority]

@@ -211,7 +211,7 @@ class Planner:
             queue = turns.queue
             taken = self._next_that_fits(row, queues[queue], now_s)
             if taken is None:
-                turns.leave(queue)
+                turns.leave()
                 continue
             yield taken
             self._note_turn(queue)

@@ -133,9 +133,7 @@ class Window:
         for _ in range(min(len(self._waiting), most)):
             queue = turns.queue
             waiting = queues[queue].pop()
-            turns.serve(tokens(waiting.job.spec.prompt_tokens))
-            if not queues[queue]:
-                turns.leave(queue)
+            turns.serve(tokens(waiting.job.spec.prompt_tokens), is_last=not queues[queue])
             yield waiting
 
     def _enter(self, job: WaitingJob) -> Waiting:

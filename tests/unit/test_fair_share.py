@@ -87,7 +87,7 @@ def test_of_equals_the_more_urgent_one_is_first_then_the_lower_name() -> None:
     turns, left = Turns(FairShare(), queues), list[Queue]()
     while turns:
         left.append(turns.queue)
-        turns.leave(turns.queue)
+        turns.leave()
     assert left == [(priority, tenant) for priority in SHARES for tenant in "ab"]
 
 
@@ -103,17 +103,22 @@ def test_who_leaves_is_served_no_more() -> None:
     for left in queues:
         assert turns
         assert turns.queue == left
-        turns.leave(left)
+        turns.leave()
     assert not turns
 
 
-def test_who_leaves_out_of_turn_is_the_only_one_to_go() -> None:
+def test_who_is_served_its_last_job_is_the_only_one_to_go() -> None:
     turns, served = Turns(FairShare(), [A, B, C]), list[Queue]()
-    turns.leave(B)
-    for _ in range(4):
+    for _ in range(7):
         served.append(turns.queue)
-        turns.serve(TOKENS)
-    assert served == [A, C, A, C]
+        turns.serve(TOKENS, is_last=served[-1] == B)
+    assert served == [A, B, C, A, C, A, C]
+
+
+def test_a_last_job_counts_for_the_next_time() -> None:
+    shares = FairShare()
+    Turns(shares, [A]).serve(TOKENS, is_last=True)
+    assert Turns(shares, [A, B]).queue == B
 
 
 def test_those_who_stay_keep_their_order() -> None:
@@ -124,7 +129,7 @@ def test_those_who_stay_keep_their_order() -> None:
     turns = Turns(shares, [("normal", each) for each in "152673"])
     while turns:
         left.append(turns.queue[1])
-        turns.leave(turns.queue)
+        turns.leave()
     assert left == list("123567")
 
 

@@ -5,9 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduler_support import GPU0, GPU1, GPU2, ONE_MS_A_TOKEN, WINDOW_S, Stage, costs_ms, keys_of
 
-from preble import fleet as fleet_module
 from preble.cost_model import load_cost_model
-from preble.fleet import Fleet
+from preble.fleet import Fleet, columns
 from preble.instance import PlacedRequest
 from preble.messages import InstanceId, InstanceRecord, JobId
 
@@ -197,7 +196,7 @@ def test_the_window_is_cut_short_where_its_requests_would_fill_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """20 blocks beyond the 8 of the cache: of 10 requests of 4 blocks the last 7 stay."""
-    monkeypatch.setattr(fleet_module, "MAX_UNHELD_BLOCKS", 20)
+    monkeypatch.setattr(columns, "MAX_UNHELD_BLOCKS", 20)
     stage = Stage(instances=1, capacity_blocks=8)
     for number in range(10):
         stage.end(stage.put(GPU0, chr(ord("a") + number) * 4), GPU0)
@@ -208,7 +207,7 @@ def test_the_window_is_cut_short_where_its_requests_would_fill_the_memory(
 
 
 def test_jobs_under_way_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet_module, "MAX_UNHELD_BLOCKS", 0)
+    monkeypatch.setattr(columns, "MAX_UNHELD_BLOCKS", 0)
     stage = Stage(instances=1, capacity_blocks=0)
     for letter in "abcd":
         stage.put(GPU0, letter * 4)
