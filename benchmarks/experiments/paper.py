@@ -49,7 +49,7 @@ is the whole paper, with its wait queue (`priority_groups`); the others run `fcf
         ),
         _against_round_robin("mixed", 4, 2_500),
     ),
-    seeds=5,
+    seeds=10,
     columns=(MEAN, P99, HITS),
     bounds=BOUNDS,
     comparison=Comparison(
