@@ -39,11 +39,23 @@ class JobState(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """Its deadline came first."""
 
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended for good."""
-        return self in {JobState.COMPLETED, JobState.FAILED}
+        return self not in {JobState.WAITING, JobState.ASSIGNED, JobState.RUNNING}
+
+
+class Ring(StrEnum):
+    """What a worker is called for."""
+
+    ASSIGNED = "assigned"
+    """Jobs were assigned to its instance."""
+    RECALLED = "recalled"
+    """A job that it runs was ended elsewhere."""
 
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,6 +81,8 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     cache_salt: str = ""
     priority: Priority = "normal"
     tenant: str = DEFAULT_TENANT
+    deadline_s: float | None = None
+    """From its submission; what has not ended by then is stopped. None for none."""
 
     @property
     def total_tokens(self) -> int:
@@ -245,6 +259,7 @@ class JobView(msgspec.Struct, frozen=True):
     spec: JobSpec
     attempt: int
     submitted_at_s: float
+    deadline_at_s: float | None = None
     position: int | None = None
     """Jobs ahead in the same queue; None beyond the counted depth or once running."""
     instance_id: InstanceId | None = None
@@ -322,13 +337,13 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class JobEnded(msgspec.Struct, frozen=True, tag="ended", array_like=True):
-    """A job left its instance for good: completed or failed."""
+    """A job left its instance for good."""
 
     job_id: JobId
     instance_id: InstanceId
     completion_tokens: int
     decode_s: float = 0.0
-    """From the first token to the last, on the worker's clock; 0 if the job failed."""
+    """From the first token to the last, on the worker's clock; 0 without a result."""
 
 
 class InstanceJoined(msgspec.Struct, frozen=True, tag="joined", array_like=True):
@@ -350,12 +365,13 @@ Signal = JobEnded | InstanceJoined | JobsAdmitted
 class Reaped(msgspec.Struct, frozen=True):
     """What one REAP call took from the dead.
 
-    `requeued` jobs are waiting again, `failed` jobs had used up their attempts, `gone`
-    instances had not renewed their own lease.
+    `requeued` jobs are waiting again, `failed` jobs had used up their attempts, `expired` jobs
+    had not ended by their deadline, `gone` instances had not renewed their own lease.
     """
 
     requeued: tuple[JobId, ...] = ()
     failed: tuple[JobId, ...] = ()
+    expired: tuple[JobId, ...] = ()
     gone: tuple[InstanceId, ...] = ()
 
 

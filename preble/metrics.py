@@ -56,6 +56,8 @@ POOL_INSTANCES: Final = Metric("pool_instances", "Instances now registered.")
 POOL_TOTALS: Final[Mapping[str, Metric]] = {
     "completed": Metric("pool_jobs_completed", "Jobs that completed."),
     "failed": Metric("pool_jobs_failed", "Jobs that failed for good."),
+    "cancelled": Metric("pool_jobs_cancelled", "Jobs that were cancelled."),
+    "expired": Metric("pool_jobs_expired", "Jobs that had not ended by their deadline."),
     "requeued": Metric("pool_jobs_requeued", "Jobs taken back from an instance."),
     "prompt_tokens": Metric("pool_prompt_tokens", "Prompt tokens of completed jobs."),
     "completion_tokens": Metric("pool_completion_tokens", "Output tokens of completed jobs."),

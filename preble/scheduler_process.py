@@ -31,6 +31,7 @@ from preble.messages import (
     JobEnded,
     JobsAdmitted,
     LeaderToken,
+    Reaped,
     Signal,
     WaitingJob,
 )
@@ -180,15 +181,16 @@ class Leadership:
     async def _reap(self) -> None:
         self._reap_at_s = self._clock.now_s() + REAP_EVERY_S
         reaped = await self._broker.reap(self._token, limit=REAP_LIMIT)
-        for job_id in (*reaped.requeued, *reaped.failed):
+        for job_id in (*reaped.requeued, *reaped.failed, *reaped.expired):
             self._scheduler.forget(job_id)
         for instance_id in reaped.gone:
             self._scheduler.leave(instance_id)
-        if reaped.requeued or reaped.failed or reaped.gone:
+        if reaped != Reaped():
             self._has_waiting = True
             _log.warning(
-                "reaped requeued_jobs=%d failed_jobs=%d gone_instances=%s",
-                len(reaped.requeued), len(reaped.failed), ",".join(reaped.gone) or "none",
+                "reaped requeued_jobs=%d failed_jobs=%d expired_jobs=%d gone_instances=%s",
+                len(reaped.requeued), len(reaped.failed), len(reaped.expired),
+                ",".join(reaped.gone) or "none",
             )  # fmt: skip
 
     async def _place_window(self) -> bool:

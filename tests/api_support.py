@@ -14,6 +14,7 @@ from preble.messages import (
     ClaimedJob,
     JobFailure,
     JobId,
+    JobState,
     JobView,
     Outcome,
     PoolStats,
@@ -32,6 +33,10 @@ class DownBroker(MemoryBroker):
 
     async def view(self, job_id: JobId) -> JobView | None:
         del job_id
+        raise BrokerUnavailable("redis is gone")
+
+    async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
+        del job_ids
         raise BrokerUnavailable("redis is gone")
 
     async def stats(self) -> PoolStats:

@@ -50,12 +50,13 @@ def unique(word: str) -> str:
 def submission(
     name: str, *, prompt_tokens: int = 10, max_new_tokens: int = 5,
     keys: tuple[int, ...] = (1, 2), priority: Priority = "normal", tenant: str = DEFAULT_TENANT,
+    deadline_s: float | None = None,
 ) -> Submission:  # fmt: skip
     """A job with a short prompt."""
     sampling = SamplingParams(max_new_tokens=max_new_tokens)
     return Submission(
         JobId(name),
-        JobSpec(prompt_tokens, sampling, priority=priority, tenant=tenant),
+        JobSpec(prompt_tokens, sampling, priority=priority, tenant=tenant, deadline_s=deadline_s),
         pack_tokens(range(prompt_tokens)),
         pack_keys(keys),
     )

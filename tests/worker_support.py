@@ -70,6 +70,10 @@ class ScriptedEngine:
                 raise batch
             yield batch
 
+    async def is_busy(self) -> bool:
+        """Whether it runs a job."""
+        return self.running > 0
+
     async def has_read(self) -> bool:
         """Whether all events were taken in."""
         return self.events.empty()

@@ -180,8 +180,9 @@ class Intake:
         sampling = _sampling_params(request.sampling_params or _DEFAULT)
         keys = block_keys(tokens, root=self._root, block_size=self._pool.block_size)
         spec = JobSpec(
-            len(tokens) // TOKEN_BYTES, sampling, _NO_SALT, request.priority, request.tenant
-        )
+            len(tokens) // TOKEN_BYTES, sampling, _NO_SALT, request.priority, request.tenant,
+            request.deadline_s,
+        )  # fmt: skip
         return Submission(_new_job_id(), spec, tokens, keys)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI
 
+from preble_api.deadlines import CANCEL_AFTER
 from preble_api.errors import MEDIA_TYPE
 from preble_api.generate_schemas import GenerateReply, GenerateRequest
 from preble_api.schemas import (
@@ -67,6 +68,16 @@ def job_id_parameter() -> Json:
     """The `job_id` of a path."""
     schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
     return {"name": "job_id", "in": "path", "required": True, "schema": schema}
+
+
+def cancel_after_parameter() -> Json:
+    """A deadline for all jobs of a request."""
+    schema = {"type": "string", "examples": ["90", "15m", "1h30m"]}
+    description = "`deadline_s` of the jobs that name none, in seconds or as a time."
+    return {
+        "name": CANCEL_AFTER, "in": "header", "required": False, "schema": schema,
+        "description": description,
+    }  # fmt: skip
 
 
 def header_parameters(struct: type[msgspec.Struct], names: Mapping[str, str]) -> list[Json]:

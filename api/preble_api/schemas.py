@@ -16,6 +16,8 @@ from preble.messages import DEFAULT_TENANT, JobState, SamplingParams
 MAX_JOBS: Final = 1000
 """Jobs in one list."""
 
+MAX_DEADLINE_S: Final = 30 * 86_400.0
+
 _DEFAULTS: Final = SamplingParams()
 
 _PROMPT_FIELDS: Final = ("prompt", "messages", "input_ids")
@@ -39,6 +41,13 @@ Tenant = Annotated[
         description="On whose behalf; tenants of one priority share alike.",
     ),
 ]
+DeadlineS = Annotated[
+    float,
+    Meta(
+        gt=0, le=MAX_DEADLINE_S,
+        description="Seconds from its submission; what has not ended by then is stopped.",
+    ),
+]  # fmt: skip
 Role = Annotated[str, Meta(min_length=1, max_length=64, examples=["user"])]
 StopText = Annotated[str, Meta(min_length=1, max_length=256)]
 StopTexts = Annotated[list[StopText], Meta(max_length=16)]
@@ -94,6 +103,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sampling_params: Sampling | None = None
     priority: JobPriority = "normal"
     tenant: Tenant = DEFAULT_TENANT
+    deadline_s: DeadlineS | None = None
 
     def __post_init__(self) -> None:
         """Refuse at once, so that a list of a million nothings is never built."""
@@ -132,6 +142,7 @@ class Links(msgspec.Struct, frozen=True):
     """Where to go next."""
 
     self: str
+    cancel: Annotated[str, Meta(description="To be POSTed to.")]
 
 
 class JobAccepted(msgspec.Struct, frozen=True):
@@ -188,7 +199,7 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a job failed."""
+    """Why a job ended without a result."""
 
     code: str
     message: str
@@ -203,6 +214,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     created_at: float
     started_at: float | None
     ended_at: float | None
+    deadline_at: float | None
     attempt: int
     prompt_tokens: int
     priority: Priority

@@ -10,7 +10,8 @@ JOBS_PATH: Final = "/v1/jobs"
 
 def links_of(job_id: str) -> Links:
     """Where the job is found."""
-    return Links(f"{JOBS_PATH}/{job_id}")
+    path = f"{JOBS_PATH}/{job_id}"
+    return Links(path, f"{path}/cancel")
 
 
 def status_of(view: JobView) -> JobStatus:
@@ -22,6 +23,7 @@ def status_of(view: JobView) -> JobStatus:
         created_at=view.submitted_at_s,
         started_at=view.started_at_s,
         ended_at=view.ended_at_s,
+        deadline_at=view.deadline_at_s,
         attempt=view.attempt,
         prompt_tokens=view.spec.prompt_tokens,
         priority=view.spec.priority,

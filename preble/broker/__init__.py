@@ -7,6 +7,8 @@ tests), held to the same conformance suite. A broker knows messages, never decis
                  ▲                   │                  │
                  └──────── reap ─────┴──────────────────┘   instance gone, lease expired
 
+    from any of the three:  cancel ──▶ cancelled,  reap, its deadline has come ──▶ expired
+
 Each arrow is one atomic call that does no harm when it runs twice, so a process may die
 before, after or in the middle of any of them, and its client may retry.
 """
@@ -25,6 +27,7 @@ from preble.messages import (
     InstanceRecord,
     JobFailure,
     JobId,
+    JobState,
     JobView,
     LeaderToken,
     Lease,
@@ -33,6 +36,7 @@ from preble.messages import (
     PoolRecord,
     PoolStats,
     Reaped,
+    Ring,
     Signal,
     Snapshot,
     Submission,
@@ -47,6 +51,12 @@ ATTEMPTS_USED_UP: Final = JobFailure(
     "attempts_used_up", "the job's worker died or lost its lease each time it was tried"
 )
 """How a job ends that no worker survived long enough to finish."""
+
+CANCELLED: Final = JobFailure("cancelled", "the job was cancelled")
+"""How a job ends that nobody wants any more."""
+
+DEADLINE_PASSED: Final = JobFailure("deadline_passed", "the job had not ended by its deadline")
+"""How a job ends that came too late, or took too long."""
 
 
 PEEKED_JOBS: Final = 4_096
@@ -119,6 +129,17 @@ class Broker(Protocol):
         """A job as it stands, or None if it is unknown or has expired."""
         ...
 
+    async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
+        """End jobs, wherever they stand. One that runs is stopped within a second.
+
+        Returns:
+            For each its state now: `CANCELLED`, or how it had ended before; None if it is
+            unknown. Cancelling again says the same.
+
+        Cost: O(jobs ahead of it in its queue).
+        """
+        ...
+
     async def stats(self) -> PoolStats:
         """Counts of the pool. Cost: O(instances + ingress queues)."""
         ...
@@ -181,7 +202,7 @@ class Broker(Protocol):
         """Take back what the dead hold: expired leases, queues of instances that are gone.
 
         A job whose lease expired goes back to the front of its ingress queue, or fails
-        once its attempts are used up.
+        once its attempts are used up. A job whose deadline has come ends, wherever it stands.
 
         Raises:
             NotLeader: As `route`.
@@ -209,18 +230,19 @@ class Broker(Protocol):
 
         Calling again with the same `claim_id` returns the same jobs: a lost reply is safe.
         `tokens` bounds the sum of `JobSpec.total_tokens`; the head of the queue is never
-        skipped.
+        skipped, unless its deadline has passed: then it ends.
 
         Raises:
             InstanceFenced: If a newer life has registered.
         """
         ...
 
-    async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
-        """Wait until jobs were assigned to the instance since the last call, or the timeout.
+    async def listen(self, instance_id: InstanceId, *, timeout_s: float) -> frozenset[Ring]:
+        """Wait until the instance's worker is called, or the timeout.
 
         Returns:
-            Whether a claim may bring something new; once for each assignment, not again.
+            What for, since the last call: `ASSIGNED` says that a claim may bring something new,
+            `RECALLED` that a renewal will name a lost lease. Once for each, not again.
         """
         ...
 

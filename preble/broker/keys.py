@@ -37,6 +37,9 @@ KEYS: Final = (
     Key("counts", "preble:{pool}:counts", "hash", "ADMIT, DONE, REAP", "ADMIT, stats", "never"),
     Key("totals", "preble:{pool}:totals", "hash", "DONE, REAP", "stats", "never"),
     Key("leases", "preble:{pool}:leases", "zset", "CLAIM, RENEW, DONE, REAP", "REAP", "never"),
+    Key(
+        "deadlines", "preble:{pool}:deadlines", "zset", "ADMIT, REAP", "REAP", "with the job's end"
+    ),
     Key("leader", "preble:{pool}:leader", "string", "LEAD", "ROUTE, REAP", "its lease"),
     Key("leader_epoch", "preble:{pool}:leader_epoch", "string", "LEAD", "LEAD", "never"),
     Key("signals", "preble:{pool}:signals", "stream", "ADMIT, DONE, REGISTER", "follow", "trimmed"),
@@ -45,6 +48,7 @@ KEYS: Final = (
     Key("events", "preble:{pool}:events:{instance}", "stream", "publish", "follow", "REAP"),
     Key("snapshot", "preble:{pool}:snapshot:{instance}", "string", "publish", "follow", "REAP"),
     Key("doorbell", "preble:{pool}:doorbell:{instance}", "stream", "ROUTE", "worker", "REAP"),
+    Key("recalls", "preble:{pool}:recalls:{instance}", "stream", "CANCEL, REAP", "worker", "REAP"),
     # RQ's.
     Key("queues", "rq:queues", "set", "ADMIT, REGISTER, REAP", "RQ", "ROUTE, PEEK, REAP"),
     Key("queue", "rq:queue:{queue}", "list", "ADMIT, ROUTE, CLAIM, REAP", "PEEK, RQ", "emptied"),
@@ -53,6 +57,7 @@ KEYS: Final = (
     Key("started", "rq:wip:{queue}", "zset", "CLAIM, DONE, REAP", "REGISTER, RQ", "emptied"),
     Key("finished", "rq:finished:{queue}", "zset", "DONE", "RQ", "REAP, by score"),
     Key("failed", "rq:failed:{queue}", "zset", "DONE, REAP", "RQ", "REAP, by score"),
+    Key("canceled", "rq:canceled:{queue}", "zset", "CANCEL", "RQ", "REAP, by score"),
     Key("execution", "rq:execution:{composite}", "hash", "CLAIM", "RQ", "DONE, REAP"),
     Key("executions", "rq:executions:{job}", "zset", "CLAIM", "RQ", "DONE, REAP"),
     Key("worker", "rq:worker:{worker}", "hash", "CLAIM, RENEW, DONE", "RQ", "death or silence"),

@@ -9,7 +9,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from preble.broker import ATTEMPTS_USED_UP, Cursor, News, PoolView, Refusal
+from preble.broker import (
+    ATTEMPTS_USED_UP,
+    CANCELLED,
+    DEADLINE_PASSED,
+    Cursor,
+    News,
+    PoolView,
+    Refusal,
+)
 from preble.broker.agreement import require_same_pool, require_same_weights
 from preble.broker.bounds import Bounds
 from preble.broker.keys import PoolKeys
@@ -40,6 +48,7 @@ from preble.messages import (
     PoolRecord,
     PoolStats,
     Reaped,
+    Ring,
     Signal,
     Snapshot,
     Submission,
@@ -70,7 +79,7 @@ class MemoryBroker:
         self._leader_epoch = 0
         self._signals: list[Signal] = []
         self._totals: dict[str, int] = {}
-        self._doorbells: set[InstanceId] = set()
+        self._rings: dict[InstanceId, set[Ring]] = {}
         self._happened = asyncio.Event()
 
     async def close(self) -> None:
@@ -96,6 +105,10 @@ class MemoryBroker:
         """A job as it stands."""
         job = self._jobs.get(job_id)
         return job.view(job_id, self._position(job_id, job)) if job else None
+
+    async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
+        """End jobs, wherever they stand."""
+        return [self._cancel(job_id) for job_id in job_ids]
 
     async def stats(self) -> PoolStats:
         """Counts of the pool."""
@@ -169,9 +182,11 @@ class MemoryBroker:
     async def reap(self, token: LeaderToken, *, limit: int) -> Reaped:
         """Take back what the dead hold. Raises: NotLeader."""
         self._require_leader(token)
-        requeued, failed = self._reap_leases(limit)
-        recalled, gone = self._reap_instances(limit - len(requeued) - len(failed))
-        return Reaped(tuple(requeued + recalled), tuple(failed), tuple(gone))
+        expired = self._reap_late(limit)
+        requeued, failed = self._reap_leases(limit - len(expired))
+        left = limit - len(expired) - len(requeued) - len(failed)
+        recalled, gone = self._reap_instances(left)
+        return Reaped(tuple(requeued + recalled), tuple(failed), tuple(expired), tuple(gone))
 
     async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
         """An instance's newest snapshot and the event cursor that follows it."""
@@ -206,23 +221,24 @@ class MemoryBroker:
             return [job for job in instance.claimed if self._leases.get(job.lease, 0) > 0]
         claimed: list[ClaimedJob] = []
         while instance.queue and len(claimed) < jobs:
-            spec = self._jobs[instance.queue[0]].spec
-            if spec.total_tokens > tokens:
+            job = self._jobs[instance.queue[0]]
+            if self._is_late(job):
+                self._stop(instance.queue[0], job, JobState.EXPIRED, DEADLINE_PASSED)
+                continue
+            if job.spec.total_tokens > tokens:
                 break
-            tokens -= spec.total_tokens
+            tokens -= job.spec.total_tokens
             execution_id = ExecutionId(f"{claim_id}-{len(claimed) + 1}")
             claimed.append(self._lease(instance.queue.popleft(), execution_id, lease_s))
         if claimed:
             instance.claim_id, instance.claimed = claim_id, claimed
         return claimed
 
-    async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
-        """Wait until jobs were assigned to the instance since the last call."""
-        if instance_id not in self._doorbells:
+    async def listen(self, instance_id: InstanceId, *, timeout_s: float) -> frozenset[Ring]:
+        """Wait until the instance's worker is called."""
+        if instance_id not in self._rings:
             await self._wait(timeout_s)
-        has_rung = instance_id in self._doorbells
-        self._doorbells.discard(instance_id)
-        return has_rung
+        return frozenset(self._rings.pop(instance_id, ()))
 
     async def renew(
         self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
@@ -333,14 +349,53 @@ class MemoryBroker:
             return False
         if job.state is not JobState.WAITING:
             return job.state is JobState.ASSIGNED and job.instance_id == assignment.instance_id
-        if self._ingresses.name(job.spec) != ingress:
+        if self._ingresses.name(job.spec) != ingress or self._is_late(job):
             return False
         self._ingresses.remove(assignment.job_id, job.spec)
         instance.queue.append(assignment.job_id)
         job.state, job.instance_id = JobState.ASSIGNED, assignment.instance_id
         job.assignment = assignment
-        self._doorbells.add(assignment.instance_id)
+        self._call(assignment.instance_id, Ring.ASSIGNED)
         return True
+
+    def _call(self, instance_id: InstanceId, ring: Ring) -> None:
+        self._rings.setdefault(instance_id, set()).add(ring)
+        self._ring()
+
+    def _cancel(self, job_id: JobId) -> JobState | None:
+        job = self._jobs.get(job_id)
+        if job is None:
+            return None
+        self._stop(job_id, job, JobState.CANCELLED, CANCELLED)
+        return job.state
+
+    def _stop(self, job_id: JobId, job: Job, state: JobState, failure: JobFailure) -> None:
+        """End a job wherever it stands, unless it has ended."""
+        if job.state.is_terminal:
+            return
+        if job.state is JobState.WAITING:
+            self._ingresses.remove(job_id, job.spec)
+        elif job.state is JobState.ASSIGNED and job.instance_id:
+            self._instances[job.instance_id].queue.remove(job_id)
+        elif job.instance_id and job.execution_id:
+            del self._leases[Lease(job_id, job.execution_id)]
+            job.execution_id = None
+            self._call(job.instance_id, Ring.RECALLED)
+        self._conclude(job_id, job, state, failure=failure)
+
+    def _is_late(self, job: Job) -> bool:
+        return job.deadline_at_s is not None and job.deadline_at_s <= self._clock.now_s()
+
+    def _reap_late(self, limit: int) -> list[JobId]:
+        late = [
+            (job.deadline_at_s, job_id)
+            for job_id, job in self._jobs.items()
+            if not job.state.is_terminal and self._is_late(job)
+        ]
+        expired = [job_id for _, job_id in sorted(late)][:limit]
+        for job_id in expired:
+            self._stop(job_id, self._jobs[job_id], JobState.EXPIRED, DEADLINE_PASSED)
+        return expired
 
     def _reap_leases(self, limit: int) -> tuple[list[JobId], list[JobId]]:
         now_s = self._clock.now_s()
@@ -354,7 +409,7 @@ class MemoryBroker:
             job = self._jobs[job_id]
             if job.attempt >= self._max_attempts:
                 job.execution_id = None
-                self._conclude(job_id, job, failure=ATTEMPTS_USED_UP)
+                self._conclude(job_id, job, JobState.FAILED, failure=ATTEMPTS_USED_UP)
                 failed.append(job_id)
             else:
                 self._make_waiting(job_id, job)
@@ -404,14 +459,15 @@ class MemoryBroker:
         if job.instance_id != instance_id:
             msg = f"{instance_id} finishes {job_id}, which {job.instance_id} runs"
             raise InvariantError(msg)
-        self._conclude(job_id, job, result=outcome.result, failure=outcome.failure)
+        state = JobState.COMPLETED if outcome.result else JobState.FAILED
+        self._conclude(job_id, job, state, result=outcome.result, failure=outcome.failure)
         return True
 
     def _conclude(
-        self, job_id: JobId, job: Job, *, result: JobResult | None = None,
+        self, job_id: JobId, job: Job, state: JobState, *, result: JobResult | None = None,
         failure: JobFailure | None = None,
     ) -> None:  # fmt: skip
-        job.state = JobState.COMPLETED if result else JobState.FAILED
+        job.state = state
         job.result, job.failure = result, failure
         job.ended_at_s = self._clock.now_s()
         job.prompt, job.block_keys = Tokens(b""), BlockKeys(b"")

@@ -41,11 +41,18 @@ class Job:
     result: JobResult | None = None
     failure: JobFailure | None = None
 
+    @property
+    def deadline_at_s(self) -> float | None:
+        """By when it must have ended; None for never."""
+        wanted_s = self.spec.deadline_s
+        return None if wanted_s is None else self.submitted_at_s + wanted_s
+
     def view(self, job_id: JobId, position: int | None) -> JobView:
         """The job as a client may see it."""
         return JobView(
             job_id=job_id, state=self.state, spec=self.spec, attempt=self.attempt,
-            submitted_at_s=self.submitted_at_s, position=position,
+            submitted_at_s=self.submitted_at_s, deadline_at_s=self.deadline_at_s,
+            position=position,
             instance_id=self.instance_id, started_at_s=self.started_at_s,
             ended_at_s=self.ended_at_s, assignment=self.assignment, result=self.result,
             failure=self.failure,

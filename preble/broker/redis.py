@@ -12,7 +12,15 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from preble.broker import ATTEMPTS_USED_UP, Cursor, News, PoolView, Refusal
+from preble.broker import (
+    ATTEMPTS_USED_UP,
+    CANCELLED,
+    DEADLINE_PASSED,
+    Cursor,
+    News,
+    PoolView,
+    Refusal,
+)
 from preble.broker.agreement import require_same_pool, require_same_weights
 from preble.broker.bounds import Bounds
 from preble.broker.keys import PoolKeys
@@ -44,7 +52,9 @@ from preble.messages import (
     InstanceId,
     InstanceJoined,
     InstanceRecord,
+    JobFailure,
     JobId,
+    JobState,
     JobView,
     LeaderToken,
     Lease,
@@ -53,6 +63,7 @@ from preble.messages import (
     PoolRecord,
     PoolStats,
     Reaped,
+    Ring,
     Snapshot,
     Submission,
     WaitingJob,
@@ -84,7 +95,8 @@ class RedisBroker:
         self._peek = RedisPeek(self._scripts, self._keys)
         self._max_attempts = max_attempts
         self._result_ttl_s = result_ttl_s
-        self._doorbells: dict[InstanceId, str] = {}
+        self._rings: dict[str, str] = {}
+        """The last that was heard of each of the streams by which workers are called."""
         self._event_ids: dict[InstanceId, str] = {}
 
     @classmethod
@@ -130,6 +142,13 @@ class RedisBroker:
         """A job as it stands."""
         reply = await self._scripts.run("view", job_id, POSITION_DEPTH)
         return job_view(job_id, reply) if reply else None
+
+    async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
+        """End jobs, wherever they stand."""
+        reply = await self._scripts.run(
+            "cancel", self._result_ttl_s, *_failure_arguments(CANCELLED), *job_ids
+        )
+        return [JobState(state.decode()) if state else None for state in reply]
 
     async def stats(self) -> PoolStats:
         """Counts of the pool."""
@@ -217,13 +236,12 @@ class RedisBroker:
         """Take back what the dead hold. Raises: NotLeader."""
         reply = await self._scripts.run(
             "reap", token, limit, self._max_attempts, self._result_ttl_s,
-            msgspec.json.encode(ATTEMPTS_USED_UP), rq_failure_text(ATTEMPTS_USED_UP),
+            *_failure_arguments(ATTEMPTS_USED_UP), *_failure_arguments(DEADLINE_PASSED),
         )  # fmt: skip
-        requeued, failed, gone = _led(reply)
+        *jobs, gone = _led(reply)
+        requeued, failed, expired = (tuple(JobId(job.decode()) for job in each) for each in jobs)
         return Reaped(
-            tuple(JobId(job.decode()) for job in requeued),
-            tuple(JobId(job.decode()) for job in failed),
-            tuple(InstanceId(instance.decode()) for instance in gone),
+            requeued, failed, expired, tuple(InstanceId(instance.decode()) for instance in gone)
         )
 
     async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
@@ -251,21 +269,24 @@ class RedisBroker:
     ) -> list[ClaimedJob]:
         """Lease jobs from the head of the instance's queue. Raises: InstanceFenced."""
         reply = await self._scripts.run(
-            "claim", record.instance_id, record.epoch, claim_id, jobs, tokens, _ms(lease_s)
-        )
+            "claim", record.instance_id, record.epoch, claim_id, jobs, tokens, _ms(lease_s),
+            self._result_ttl_s, msgspec.json.encode(DEADLINE_PASSED),
+        )  # fmt: skip
         return claimed_jobs(_unfenced(reply, record))
 
-    async def await_assigned(self, instance_id: InstanceId, *, timeout_s: float) -> bool:
-        """Wait until the doorbell rings. A read, so that a full Redis allows it."""
-        key = self._keys("doorbell", instance=instance_id)
-        at = self._doorbells.get(instance_id, _START)
+    async def listen(self, instance_id: InstanceId, *, timeout_s: float) -> frozenset[Ring]:
+        """Wait until the instance's worker is called. A read, so that a full Redis allows it."""
+        ring_of = {
+            self._keys("doorbell", instance=instance_id): Ring.ASSIGNED,
+            self._keys("recalls", instance=instance_id): Ring.RECALLED,
+        }
+        heard = {key: self._rings.get(key, _START) for key in ring_of}
         block_ms = _ms(min(timeout_s, SOCKET_TIMEOUT_S / 2)) or None
         with translated():
-            reply = await self._client.xread({key: at}, block=block_ms)
-        if not reply:
-            return False
-        self._doorbells[instance_id] = reply[0][1][-1][0].decode()
-        return True
+            reply = await self._client.xread(heard, block=block_ms)
+        newest = {key.decode(): entries[-1][0].decode() for key, entries in reply}
+        self._rings |= newest
+        return frozenset(ring_of[key] for key in newest)
 
     async def renew(
         self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
@@ -347,6 +368,11 @@ class RedisBroker:
                 pipeline.get(self._keys("block_keys", job=job_id))
             fields = await pipeline.execute()
         return decode_placed(where, fields)
+
+
+def _failure_arguments(failure: JobFailure) -> tuple[Argument, Argument]:
+    """As the scripts take it: for us, and as RQ's result text."""
+    return msgspec.json.encode(failure), rq_failure_text(failure)
 
 
 def _ms(seconds: float) -> int:

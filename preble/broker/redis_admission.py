@@ -9,7 +9,7 @@ from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Argument, Client, translated
 from preble.broker.redis_scripts import ScriptRunner
 from preble.errors import BrokerError
-from preble.messages import Submission, encode
+from preble.messages import JobSpec, Submission, encode
 
 MAX_CALL_BYTES: Final = 1024 * 1024
 """Prompts above this, together, are staged before ADMIT, so that no call blocks Redis long."""
@@ -48,7 +48,7 @@ class RedisAdmission:
             spec = job.spec
             arguments += (
                 job.job_id, self._keys.ingress_queue(spec.priority, spec.tenant), encode(spec),
-                spec.total_tokens, job.block_keys, len(job.prompt),
+                spec.total_tokens, _deadline_ms(spec), job.block_keys, len(job.prompt),
                 b"" if is_staged else job.prompt,
             )  # fmt: skip
         return arguments
@@ -72,3 +72,7 @@ class RedisAdmission:
                 return BrokerError(f"prompt of {job} expired before it was admitted")
             case other:
                 return BrokerError(f"ADMIT replied {other}")
+
+
+def _deadline_ms(spec: JobSpec) -> Argument:
+    return b"" if spec.deadline_s is None else int(spec.deadline_s * 1_000)

@@ -80,14 +80,15 @@ def leases_from(composites: Sequence[bytes]) -> list[Lease]:
 
 def job_view(job_id: JobId, reply: Sequence[Any]) -> JobView:
     """VIEW's reply."""
-    (state, spec, attempt, submitted, started, ended, instance, failure, position, decision,
-     return_value) = reply  # fmt: skip
+    (state, spec, attempt, submitted, deadline, started, ended, instance, failure, position,
+     decision, return_value) = reply  # fmt: skip
     return JobView(
         job_id=job_id,
         state=JobState(state.decode()),
         spec=_decode_spec(spec),
         attempt=int(attempt),
         submitted_at_s=int(submitted) / 1000,
+        deadline_at_s=_seconds(deadline),
         position=position,
         instance_id=InstanceId(instance.decode()) if instance else None,
         started_at_s=_seconds(started),

@@ -1,4 +1,4 @@
-"""`preble jobs`: submit, look at and await jobs over the HTTP api.
+"""`preble jobs`: submit, look at, await and cancel jobs over the HTTP api.
 
 Ids and results go to stdout, everything else to stderr, so that commands can be joined:
 
@@ -23,7 +23,7 @@ from preble.errors import ConfigError
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Submit jobs, look at them, await their results.",
+    help="Submit jobs, look at them, await their results, cancel them.",
     epilog="The api is found at --url or PREBLE_URL, and given the key in PREBLE_API_KEY.",
 )
 
@@ -50,6 +50,10 @@ def submit(
         typer.Option(help="Of jobs that name none; `batch` ones are sorted by prefix."),
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Of jobs that name none.")] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which to stop jobs that name no `deadline_s`."),
+    ] = None,
     output: options.Output = "text",
     url: options.Url = None,
 ) -> None:
@@ -61,7 +65,7 @@ def submit(
     if file is not None and given:
         raise typer.BadParameter("a file's jobs carry their own sampling_params")
     jobs = read_jobs(file) if file is not None else [prompt_job(prompt or "", given)]
-    queue = {"priority": priority, "tenant": tenant}
+    queue = {"priority": priority, "tenant": tenant, "deadline_s": deadline}
     defaults = {name: value for name, value in queue.items() if value is not None}
 
     def tell(job_id: str) -> None:
@@ -128,7 +132,7 @@ def wait(
 ) -> None:
     """Wait until jobs have ended, and print their results.
 
-    Exit status 1 if a job failed.
+    Exit status 1 if a job ended without one.
     """
     ids = read_ids(job_ids)
     with connected(url) as client, _bar(len(ids)) as on_progress:
@@ -141,6 +145,15 @@ def wait(
         print_result(job, output, is_alone=len(jobs) == 1)
     if any(job.result is None for job in jobs):
         raise typer.Exit(1)
+
+
+@app.command()
+def cancel(*, job_ids: JobIds, output: options.Output = "text", url: options.Url = None) -> None:
+    """End jobs, wherever they stand, and print how they ended; what has ended stays as it is."""
+    with connected(url) as client:
+        for job_id in read_ids(job_ids):
+            job = client.cancel(job_id)
+            print_line(f"{job.id} {job.status}" if output == "text" else msgspec.json.encode(job))
 
 
 @contextmanager
@@ -238,7 +251,8 @@ def print_result(job: Job, output: str, *, is_alone: bool) -> None:
     elif job.result is not None:
         print_line(f"{job.id}\t{job.result.text!r}")
     if job.error is not None:
-        typer.echo(f"preble: job {job.id} failed: {job.error.code}: {job.error.message}", err=True)
+        why = f"{job.error.code}: {job.error.message}"
+        typer.echo(f"preble: job {job.id} {job.status}: {why}", err=True)
 
 
 def print_line(line: str | bytes) -> None:

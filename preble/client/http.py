@@ -26,7 +26,7 @@ from preble.errors import ConfigError, PrebleError
 
 JobFields = Mapping[str, object]
 """A job as the api takes it: `prompt`, `messages` or `input_ids`; `sampling_params`, `model`,
-`priority`, `tenant`."""
+`priority`, `tenant`, `deadline_s`."""
 
 MAX_JOBS_PER_CALL: Final = 1_000
 MAX_BYTES_PER_CALL: Final = 8 * 1024 * 1024
@@ -150,6 +150,22 @@ class PrebleClient:
         pause_s = retry_after_s(reply)
         return _decoded(reply, Job), POLL_PERIOD_S if pause_s is None else pause_s
 
+    def cancel(self, job_id: str) -> Job:
+        """End a job, wherever it stands; one that has ended stays as it is.
+
+        Returns:
+            The job, which has ended.
+
+        Raises:
+            JobUnknown: If there is no such job, or its result has expired.
+            ServerUnreachable: If the api does not answer.
+        """
+        path = f"/v1/jobs/{quote(job_id, safe='')}/cancel"
+        try:
+            return _decoded(self._request("POST", path, None, is_repeatable=True), Job)
+        except JobUnknown as error:
+            raise error.about(job_id) from None
+
     def watch(self, job_ids: Iterable[str] = ()) -> JobWatch:
         """Follow jobs as they end; more can be added while it runs."""
         return JobWatch(self.look, job_ids, clock=self._clock, sleep=self._sleep)
@@ -161,7 +177,7 @@ class PrebleClient:
         timeout_s: float = float("inf"),
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Job]:
-        """Wait until all jobs have ended, completed or failed.
+        """Wait until all jobs have ended, however.
 
         Args:
             job_ids: From `submit`.
@@ -198,12 +214,12 @@ class PrebleClient:
         while True:
             outcome = self._attempt(method, path, body)
             if not may_try_again(outcome, is_repeatable=is_repeatable):
-                return self._success(outcome)
+                return self._success(outcome, is_repeatable=is_repeatable)
             failures += 1
             jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
             pause_s = retry_pause_s(failures, retry_after_s(outcome), jitter=jitter)
             if self._clock.now_s() + pause_s > give_up_s:
-                return self._success(outcome)
+                return self._success(outcome, is_repeatable=is_repeatable)
             if failures == 1:
                 _log.warning("%s: trying again for %g s", self._why(outcome), self._retry_for_s)
             self._sleep(pause_s)
@@ -215,13 +231,13 @@ class PrebleClient:
         except httpx2.TransportError as error:
             return error
 
-    def _success(self, outcome: Outcome) -> httpx2.Response:
+    def _success(self, outcome: Outcome, *, is_repeatable: bool) -> httpx2.Response:
         """The final reply, if it is a success; else its error."""
         if isinstance(outcome, httpx2.Response):
             if outcome.is_success:
                 return outcome
             raise _refusal(outcome)
-        if outcome.request.method == "GET" or may_try_again(outcome, is_repeatable=False):
+        if is_repeatable or may_try_again(outcome, is_repeatable=False):
             raise ServerUnreachable(self._why(outcome)) from outcome
         msg = f"{self._why(outcome)}: the jobs may have been accepted or not"
         raise SubmissionUncertain(msg) from outcome

@@ -50,7 +50,7 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a job failed."""
+    """Why a job ended without a result."""
 
     code: str
     message: str
@@ -64,6 +64,7 @@ class Job(msgspec.Struct, frozen=True):
     created_at: float
     started_at: float | None = None
     ended_at: float | None = None
+    deadline_at: float | None = None
     attempt: int = 0
     prompt_tokens: int = 0
     priority: str = "normal"

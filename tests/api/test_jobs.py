@@ -36,7 +36,8 @@ async def test_accepted_job_is_found_at_its_location(
     path = f"/v1/jobs/{accepted['id']}"
     assert reply.headers["location"] == path
     assert accepted == {
-        "id": accepted["id"], "object": "job", "status": "waiting", "urls": {"self": path},
+        "id": accepted["id"], "object": "job", "status": "waiting",
+        "urls": {"self": path, "cancel": f"{path}/cancel"},
     }  # fmt: skip
     assert (await client.get(path)).json()["id"] == accepted["id"]
     assert (await only_waiting(memory_broker)).job_id == accepted["id"]

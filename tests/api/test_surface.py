@@ -17,7 +17,8 @@ from preble_api.schemas import Problem
 pytestmark = pytest.mark.anyio
 
 ROUTES = {
-    "/v1/jobs", "/v1/jobs/{job_id}", "/generate", "/livez", "/readyz", "/health", "/metrics",
+    "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/cancel", "/generate",
+    "/livez", "/readyz", "/health", "/metrics",
 }  # fmt: skip
 JSON = {"content-type": "application/json"}
 

@@ -240,8 +240,8 @@ async def test_a_repeated_claim_returns_the_same_jobs(broker: Broker) -> None:
 
 async def test_the_assigned_are_awaited(broker: Broker) -> None:
     await broker.register(record(), lease_s=LEASE_S)
-    await broker.await_assigned(record().instance_id, timeout_s=0.01)
-    waiting = asyncio.create_task(broker.await_assigned(record().instance_id, timeout_s=20))
+    await broker.listen(record().instance_id, timeout_s=0.01)
+    waiting = asyncio.create_task(broker.listen(record().instance_id, timeout_s=20))
     await admit(broker, "a")
     await place(broker)
     assert await waiting

@@ -49,6 +49,9 @@ QUEUES = st.tuples(st.sampled_from(get_args(Priority)), st.sampled_from(["a", "b
 POOL = "memory"
 """As the memory broker calls its own, so that queues have the same names in both."""
 
+DEADLINES_S = st.sampled_from([None, None, 60.0, 0.0])
+"""Those of 0 s come too late, wherever they are noticed first."""
+
 LEASES_S = st.sampled_from([60.0, 60.0, 60.0, 0.0])
 INSTANCES = st.sampled_from(["gpu0", "gpu1"])
 
@@ -88,11 +91,14 @@ class QueueMachine(RuleBasedStateMachine):
         assert answers[0] == answers[1]
         return None if isinstance(answers[0], Failure) else answers[0]
 
-    @rule(jobs=st.dictionaries(st.sampled_from(NAMES), QUEUES, min_size=1, max_size=3))
-    def admit(self, jobs: dict[str, tuple[Priority, str]]) -> None:
+    @rule(
+        jobs=st.dictionaries(st.sampled_from(NAMES), QUEUES, min_size=1, max_size=3),
+        deadline_s=DEADLINES_S,
+    )
+    def admit(self, jobs: dict[str, tuple[Priority, str]], deadline_s: float | None = None) -> None:
         """Also under other queues than before, which changes nothing."""
         batch = [
-            submission(name, priority=priority, tenant=tenant)
+            submission(name, priority=priority, tenant=tenant, deadline_s=deadline_s)
             for name, (priority, tenant) in jobs.items()
         ]
 
@@ -207,9 +213,15 @@ class QueueMachine(RuleBasedStateMachine):
 
         async def call(broker: Broker) -> tuple[list[str], ...]:
             reaped = await broker.reap(token, limit=100)
-            return sorted(reaped.requeued), sorted(reaped.failed), sorted(reaped.gone)
+            kinds = (reaped.requeued, reaped.failed, reaped.expired, reaped.gone)
+            return tuple(sorted(kind) for kind in kinds)
 
         self.both(call)
+
+    @rule(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=2))
+    def cancel(self, names: list[str]) -> None:
+        """Also what is unknown, or has ended."""
+        self.both(lambda broker: broker.cancel([JobId(name) for name in names]))
 
     @invariant()
     def every_job_is_in_one_place_and_keeps_its_result(self) -> None:
@@ -274,7 +286,9 @@ def _told(refusal: Refusal | None) -> str:
 
 async def _timeless(broker: Broker, job_id: JobId) -> JobView | None:
     view = await broker.view(job_id)
-    return view and replace(view, submitted_at_s=0, started_at_s=None, ended_at_s=None)
+    return view and replace(
+        view, submitted_at_s=0, deadline_at_s=None, started_at_s=None, ended_at_s=None
+    )
 
 
 def test_scripts_and_reference_agree_and_lose_nothing(redis_url: str) -> None:

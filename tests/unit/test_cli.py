@@ -27,6 +27,7 @@ COMMANDS = (
     ["jobs", "submit"],
     ["jobs", "get"],
     ["jobs", "wait"],
+    ["jobs", "cancel"],
 )
 
 
@@ -375,3 +376,18 @@ def test_demo_passes_its_flags_on_and_installs_nothing_for_engines_that_need_not
 
     assert run(["demo", "--install", "--engine", "emulated", "--workers", "3"]) == 0
     assert [(each.engine, each.workers) for each in told] == [("emulated", 3)]
+
+
+def test_jobs_are_cancelled_one_after_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        _, job_id, _ = request.url.path.rsplit("/", 2)
+        status = "completed" if job_id == "job2" else "cancelled"
+        return httpx2.Response(200, json={"id": job_id, "status": status, "created_at": 1.0})
+
+    use_api(monkeypatch, answer)
+
+    assert run(["jobs", "cancel", "job1", "job2"]) == 0
+
+    assert capsys.readouterr().out == "job1 cancelled\njob2 completed\n"

@@ -180,6 +180,31 @@ def test_unknown_job_has_an_error_of_its_own(time: FakeTime) -> None:
         client_of(scripted([problem(404)]), time).get("a")
 
 
+def test_cancelling_says_how_the_job_ended(time: FakeTime) -> None:
+    seen: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return job("a/b", "cancelled")
+
+    assert client_of(handler, time).cancel("a/b").status is JobState.CANCELLED
+    assert (seen[0].method, seen[0].url.raw_path) == ("POST", b"/v1/jobs/a%2Fb/cancel")
+
+
+def test_cancelling_is_tried_again_and_says_who_cannot_be_reached(time: FakeTime) -> None:
+    """Twice does no harm: there is no doubt whether it was done."""
+    answers: list[Answer] = [httpx2.ReadTimeout("slow"), job("a", "cancelled")]
+    assert client_of(scripted(answers), time).cancel("a").id == "a"
+    broken = [httpx2.ReadTimeout("slow")] * 50
+    with pytest.raises(ServerUnreachable):
+        client_of(scripted([*broken]), time).cancel("a")
+
+
+def test_what_cannot_be_cancelled_is_named(time: FakeTime) -> None:
+    with pytest.raises(JobUnknown, match=r"^a: no$"):
+        client_of(scripted([problem(404)]), time).cancel("a")
+
+
 @pytest.mark.parametrize("reply", [httpx2.Response(200, text="<html>"), httpx2.Response(404)])
 def test_another_server_at_the_url_is_noticed(reply: httpx2.Response, time: FakeTime) -> None:
     with pytest.raises(UnexpectedReply):

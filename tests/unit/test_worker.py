@@ -199,6 +199,37 @@ async def test_a_fenced_life_stops_its_jobs_and_begins_anew() -> None:
         await ended(broker, "a")
 
 
+async def test_what_is_cancelled_is_stopped_in_the_engine_at_once() -> None:
+    """Long before the lease is renewed, and the slot is free again."""
+    broker = MemoryBroker()
+    engine = ScriptedEngine(for_ever, slots=1)
+    async with working(engine, broker, Settings(lease_s=600)):
+        await place(broker, "a", "b")
+        await until(engine.is_busy)
+        await broker.cancel([JobId("a")])
+        engine.answer = at_once
+        await ended(broker, "b")
+        assert (await job(broker, "a")).state is JobState.CANCELLED
+        assert (await job(broker, "b")).state is JobState.COMPLETED
+
+
+async def test_what_is_cancelled_while_it_waits_in_the_worker_never_starts() -> None:
+    broker = MemoryBroker()
+    engine = ScriptedEngine(for_ever, slots=1)
+    async with working(engine, broker, Settings(lease_s=600)):
+        await place(broker, "a", "b")
+        await until(engine.is_busy)
+        await until(lambda: is_running(broker, "b"))  # leased, and waiting there
+        await broker.cancel([JobId("b")])
+        await place(broker, "c")
+        await until(lambda: is_running(broker, "c"))
+        await broker.cancel([JobId("a")])
+        engine.answer = at_once
+        await ended(broker, "c")
+        assert engine.most_running == 1
+        assert (await job(broker, "b")).state is JobState.CANCELLED
+
+
 async def test_a_hung_engine_loses_its_jobs() -> None:
     broker = MemoryBroker()
     settings = Settings(lease_s=0.05, engine_stall_s=0.05)

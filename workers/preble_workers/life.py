@@ -22,7 +22,7 @@ from preble.broker import Broker
 from preble.clock import Clock
 from preble.config import Settings
 from preble.errors import BrokerUnavailable, EngineUnavailable, EventsLost
-from preble.messages import ClaimedJob, InstanceRecord, Lease, Outcome
+from preble.messages import ClaimedJob, InstanceRecord, Lease, Outcome, Ring
 from preble.tokenizer import Tokenizer
 from preble_workers.engine import Engine, EngineInfo
 from preble_workers.hit_predictor import Forecast, HitPredictor
@@ -31,7 +31,7 @@ from preble_workers.kv_budget import KvBudget
 from preble_workers.prefix_publisher import PrefixPublisher
 from preble_workers.waiting_room import WaitingJob, WaitingRoom
 
-AWAIT_ASSIGNED_S: Final = 2.0
+LISTEN_S: Final = 2.0
 FINISH_TOGETHER: Final = 64
 BROKER_RETRY_S: Final = 0.25
 DRAIN_S: Final = 5.0
@@ -76,6 +76,7 @@ class Life:
         self._wait_tokens = info.kv_capacity_tokens * settings.wait_jobs // info.slots
         self._free_slots = info.slots
         self._kv = KvBudget(info.kv_capacity_tokens, info.page_size)
+        self._claiming = asyncio.Lock()
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
@@ -164,23 +165,27 @@ class Life:
         if not (self._has_begun and jobs):
             return False
         claim_id = uuid4().hex
-        claimed = await insist(
-            lambda: self._broker.claim(
-                self._record, claim_id=claim_id, jobs=jobs, tokens=tokens, lease_s=self._lease_s
-            )
-        )
-        for job in claimed:
-            self._room.enter(job)
+        async with self._claiming:
+            claimed = await insist(
+                lambda: self._broker.claim(
+                    self._record, claim_id=claim_id, jobs=jobs, tokens=tokens,
+                    lease_s=self._lease_s,
+                )
+            )  # fmt: skip
+            for job in claimed:
+                self._room.enter(job)
         return bool(claimed)
 
     async def _listen(self) -> None:
-        """Wake the claims whenever jobs were assigned."""
+        """Claim as soon as jobs were assigned; stop at once what was ended elsewhere."""
         instance_id = self._record.instance_id
         while True:
-            if await insist(
-                lambda: self._broker.await_assigned(instance_id, timeout_s=AWAIT_ASSIGNED_S)
-            ):
+            rings = await insist(lambda: self._broker.listen(instance_id, timeout_s=LISTEN_S))
+            if Ring.ASSIGNED in rings:
                 self._wake.set()
+            if Ring.RECALLED in rings:
+                async with self._claiming:  # or a job that is just coming would not be asked for
+                    await self._renew()
 
     async def _wake_when(self, draining: asyncio.Event) -> None:
         await draining.wait()

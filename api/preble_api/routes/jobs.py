@@ -15,9 +15,16 @@ from preble.errors import PrebleError
 from preble.messages import JobId, Submission
 from preble.metrics import ApiMetrics
 from preble_api.admission import Admission
+from preble_api.deadlines import with_deadline
 from preble_api.errors import HttpError, refusal
 from preble_api.intake import Intake
-from preble_api.openapi import body_of, job_id_parameter, problems, response_of
+from preble_api.openapi import (
+    body_of,
+    cancel_after_parameter,
+    job_id_parameter,
+    problems,
+    response_of,
+)
 from preble_api.parsing import parse
 from preble_api.schemas import (
     JobAccepted,
@@ -36,7 +43,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class JobRoutes:
-    """`POST /v1/jobs` and `GET /v1/jobs/{job_id}`."""
+    """`POST /v1/jobs`, `GET /v1/jobs/{job_id}` and `POST /v1/jobs/{job_id}/cancel`."""
 
     def __init__(
         self, broker: Broker, intake: Intake, admission: Admission, metrics: ApiMetrics
@@ -56,7 +63,8 @@ class JobRoutes:
                 "are put in the order of their prefixes, the others stay in the order given."
             ),
             openapi_extra={
-                "requestBody": body_of(JobRequest, JobListRequest, array_of=JobRequest)
+                "requestBody": body_of(JobRequest, JobListRequest, array_of=JobRequest),
+                "parameters": [cancel_after_parameter()],
             },
             responses={
                 202: response_of(
@@ -91,6 +99,24 @@ class JobRoutes:
             },
         )  # fmt: skip
 
+        app.add_api_route(
+            JOBS_PATH + "/{job_id}/cancel", self.cancel, methods=["POST"],
+            summary="End a job that nobody needs any more",
+            description=(
+                "Wherever it stands; one that runs is stopped within a second. A job that has "
+                "ended stays as it is, so that cancelling twice does no harm."
+            ),
+            openapi_extra={"parameters": [job_id_parameter()]},
+            responses={
+                200: response_of("The job, which has ended.", JobStatus),
+                **problems(
+                    s401="The api key is missing or wrong.",
+                    s404="No such job, or it has expired.",
+                    s503="The queue cannot be reached.",
+                ),
+            },
+        )  # fmt: skip
+
     async def submit(self, request: Request) -> Response:
         """Take the jobs of a body: 202 once they are in the queue, never before."""
         try:
@@ -101,10 +127,18 @@ class JobRoutes:
 
     async def show(self, request: Request) -> Response:
         """One job. Raises: HttpError (404), BrokerUnavailable."""
-        job_id: str = request.path_params["job_id"]
-        view = await self._broker.view(JobId(job_id)) if _JOB_ID.fullmatch(job_id) else None
+        return await self._show(_job_id(request))
+
+    async def cancel(self, request: Request) -> Response:
+        """End one job. Raises: HttpError (404), BrokerUnavailable."""
+        job_id = _job_id(request)
+        await self._broker.cancel([job_id])
+        return await self._show(job_id)
+
+    async def _show(self, job_id: JobId) -> Response:
+        view = await self._broker.view(job_id)
         if view is None:
-            raise HttpError(HTTPStatus.NOT_FOUND, "job_not_found", "no such job, or it has expired")
+            raise _unknown_job()
         headers = None if view.state.is_terminal else _ASK_AGAIN
         return Response(_encode(status_of(view)), headers=headers, media_type=JSON)
 
@@ -112,12 +146,25 @@ class JobRoutes:
         require_json(request, "jobs")
         parsed = parse(await request.body())
         if isinstance(parsed, JobRequest):
-            submission = await self._intake.one(parsed)
+            [job] = with_deadline(request, [parsed])
+            submission = await self._intake.one(job)
             await admit_counted(self._admission, self._metrics, [submission])
             return _accepted_one(submission)
-        submissions = await self._intake.many(parsed)
+        submissions = await self._intake.many(with_deadline(request, parsed))
         await admit_counted(self._admission, self._metrics, submissions)
         return _accepted_list(submissions)
+
+
+def _job_id(request: Request) -> JobId:
+    """Of the path. Raises: HttpError (404) if it cannot be any job's."""
+    job_id: str = request.path_params["job_id"]
+    if not _JOB_ID.fullmatch(job_id):
+        raise _unknown_job()
+    return JobId(job_id)
+
+
+def _unknown_job() -> HttpError:
+    return HttpError(HTTPStatus.NOT_FOUND, "job_not_found", "no such job, or it has expired")
 
 
 def _accepted_one(submission: Submission) -> Response:

@@ -2,8 +2,9 @@
 -- CLAIM: lease jobs from the head of an instance's queue to its worker.
 --
 -- Keys:  instance, queue, job, prompt, leases, started, execution, executions, worker,
---        worker_executions
--- Args:  instance, epoch, claim id, most jobs, most tokens, lease ms
+--        worker_executions; of jobs whose deadline has passed those of CANCEL, too, and failed
+-- Args:  instance, epoch, claim id, most jobs, most tokens, lease ms, result_ttl_s, JobFailure of
+--        a job whose deadline has passed
 -- Reply: false if the epoch is not the instance's; else flat: job, execution, attempt, spec,
 --        prompt, for each job
 -- Twice: the instance remembers its last claim id; the same id returns the same jobs, as far
@@ -11,6 +12,7 @@
 
 local instance, epoch, claim_id = ARGV[1], ARGV[2], ARGV[3]
 local most_jobs, tokens_left, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local result_ttl_s, late = tonumber(ARGV[7]), {state = 'expired', failure = ARGV[8]}
 local known = redis.call('HMGET', k.instance(instance), 'epoch', 'claim_id', 'claimed')
 if known[1] ~= epoch then return false end
 
@@ -57,15 +59,19 @@ while #claimed < most_jobs do
   local job = redis.call('LINDEX', k.queue(queue), 0)
   if not job then break end
   local tokens = redis.call('HGET', k.job(job), 'preble_tokens')
-  if tokens then
-    if tonumber(tokens) > tokens_left then break end
-    tokens_left = tokens_left - tonumber(tokens)
-    claimed[#claimed + 1] = job
-    local execution = claim_id .. '-' .. #claimed
-    lease(job, execution)
-    hand_over(job, execution)
+  if tokens and is_late(job, now) then
+    stop(job, late, result_ttl_s, now)
+  else
+    if tokens then
+      if tonumber(tokens) > tokens_left then break end
+      tokens_left = tokens_left - tonumber(tokens)
+      claimed[#claimed + 1] = job
+      local execution = claim_id .. '-' .. #claimed
+      lease(job, execution)
+      hand_over(job, execution)
+    end
+    redis.call('LPOP', k.queue(queue))
   end
-  redis.call('LPOP', k.queue(queue))
 end
 if #claimed > 0 then
   redis.call('HSET', k.instance(instance), 'claim_id', claim_id, 'claimed', cmsgpack.pack(claimed))

@@ -75,27 +75,66 @@ local function make_waiting(job)
   redis.call('LPUSH', k.queue(ingress), job)
 end
 
--- Gives a job its end. `outcome`: state, field, payload (JobFailure for `preble_failure`),
--- type and text of RQ's result entry, completion_tokens, decode_s if there was a result.
-local function conclude(job, instance, execution, outcome, result_ttl_s, now)
-  local queue = instance_queue(instance)
-  local completed = outcome.state == 'completed'
-  redis.call('HSET', k.job(job), 'preble_state', outcome.state, 'preble_ended_ms', now,
-    'status', completed and 'finished' or 'failed', 'ended_at', iso(now))
-  if outcome.failure then redis.call('HSET', k.job(job), 'preble_failure', outcome.failure) end
+local RQ_STATUS = {completed = 'finished', failed = 'failed', expired = 'failed',
+  cancelled = 'canceled'}
+
+-- RQ lists what ended on an instance with its queue, and keeps a result of each execution.
+local function tell_rq(job, instance, execution, outcome, result_ttl_s, now)
+  local queue, completed = instance_queue(instance), outcome.state == 'completed'
+  local registry = completed and k.finished or outcome.state == 'cancelled' and k.canceled or k.failed
+  redis.call('ZADD', registry(queue), math.floor(now / 1000) + result_ttl_s, job)
+  if not execution then return end
   redis.call('XADD', k.results(job), 'MAXLEN', 10, '*', 'type', completed and 1 or 2,
     'worker_name', queue, 'execution_id', execution, 'execution_ended_at', now / 1000,
     completed and 'return_value' or 'exc_string', outcome.text)
-  local expires_s = math.floor(now / 1000) + result_ttl_s
-  redis.call('ZADD', completed and k.finished(queue) or k.failed(queue), expires_s, job)
   redis.call('EXPIRE', k.results(job), result_ttl_s)
+end
+
+-- Gives a job its end. `instance` and `execution`: false if it was on none, or did not run.
+-- `outcome`: state, failure (JobFailure for `preble_failure`), text of RQ's result entry,
+-- completion_tokens, decode_s if there was a result.
+local function conclude(job, instance, execution, outcome, result_ttl_s, now)
+  redis.call('HSET', k.job(job), 'preble_state', outcome.state, 'preble_ended_ms', now,
+    'status', RQ_STATUS[outcome.state], 'ended_at', iso(now))
+  if outcome.failure then redis.call('HSET', k.job(job), 'preble_failure', outcome.failure) end
+  if instance then tell_rq(job, instance, execution, outcome, result_ttl_s, now) end
   redis.call('EXPIRE', k.job(job), result_ttl_s)
   redis.call('EXPIRE', k.decision(job), result_ttl_s)
   redis.call('DEL', k.prompt(job), k.block_keys(job))
+  redis.call('ZREM', k.deadlines(), job)
   local bytes = tonumber(redis.call('HGET', k.job(job), 'preble_bytes'))
   redis.call('HINCRBY', k.counts(), 'jobs', -1)
   redis.call('HINCRBY', k.counts(), 'prompt_bytes', -bytes)
   redis.call('HINCRBY', k.totals(), outcome.state, 1)
-  signal(cmsgpack.pack({'ended', job, instance, outcome.completion_tokens,
+  if not instance then return end
+  signal(cmsgpack.pack({'ended', job, instance, outcome.completion_tokens or 0,
     outcome.decode_s or 0}))
+end
+
+-- Ends a job wherever it stands, unless it has ended. Returns the state it stood in, or false if
+-- it is unknown. A worker that runs it is called to renew, and finds its lease lost.
+local function stop(job, outcome, result_ttl_s, now)
+  local at = redis.call('HMGET', k.job(job), 'preble_state', 'preble_ingress', 'preble_instance',
+    'preble_execution')
+  local state, ingress, instance, execution = at[1], at[2], at[3], at[4]
+  if state == 'waiting' then
+    leave_ingress(ingress, job)
+    conclude(job, false, false, outcome, result_ttl_s, now)
+  elseif state == 'assigned' then
+    redis.call('LREM', k.queue(instance_queue(instance)), 1, job)
+    conclude(job, instance, false, outcome, result_ttl_s, now)
+  elseif state == 'running' then
+    end_execution(job, execution, instance)
+    -- No execution ended this job, so none may later hear that it did.
+    redis.call('HDEL', k.job(job), 'preble_execution')
+    conclude(job, instance, execution, outcome, result_ttl_s, now)
+    redis.call('XADD', k.recalls(instance), 'MAXLEN', 1, '*', 'm', '')
+  end
+  return state
+end
+
+-- Whether a job's deadline, if it has one, has come.
+local function is_late(job, now)
+  local deadline = redis.call('HGET', k.job(job), 'preble_deadline_ms')
+  return deadline and tonumber(deadline) <= now
 end

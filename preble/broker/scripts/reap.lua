@@ -1,17 +1,26 @@
 #!lua flags=allow-oom
--- REAP: take back what the dead hold.
+-- REAP: take back what the dead hold, and end what comes too late.
 --
 -- Keys:  leader, leases, instances, instance, ingresses, queue, queues, job, prompt, block_keys,
---        results, started, finished, failed, events, snapshot, doorbell, counts, totals, signals
--- Args:  leader token, most jobs, max_attempts, result_ttl_s, JobFailure, RQ result text
--- Reply: false if the token is not the leader's; else {requeued jobs, failed jobs, gone
---        instances}
+--        results, started, finished, failed, canceled, deadlines, events, snapshot, doorbell,
+--        recalls, counts, totals, signals
+-- Args:  leader token, most jobs, max_attempts, result_ttl_s, then JobFailure and RQ result text
+--        of a job whose attempts are used up, and of one whose deadline has passed
+-- Reply: false if the token is not the leader's; else {requeued jobs, failed jobs, expired jobs,
+--        gone instances}
 -- Twice: what was taken back no longer has a lease or a dead instance; nothing is left to do.
 
 if redis.call('GET', k.leader()) ~= ARGV[1] then return false end
 local left, max_attempts, result_ttl_s = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
-local requeued, failed, gone = {}, {}, {}
+local requeued, failed, late, gone = {}, {}, {}, {}
+
+local too_late = {state = 'expired', failure = ARGV[7], text = ARGV[8]}
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', k.deadlines(), '-inf', now, 'LIMIT', 0, left)) do
+  if stop(job, too_late, result_ttl_s, now) then late[#late + 1] = job end
+  redis.call('ZREM', k.deadlines(), job) -- also of a job that was deleted behind our back
+end
+left = left - #late
 
 local expired = {}
 for _, composite in ipairs(redis.call('ZRANGEBYSCORE', k.leases(), '-inf', now, 'LIMIT', 0, left)) do
@@ -49,8 +58,9 @@ local function remove_instance(instance)
   local queue = instance_queue(instance)
   redis.call('ZREM', k.instances(), instance)
   redis.call('DEL', k.instance(instance), k.events(instance), k.snapshot(instance),
-    k.doorbell(instance))
-  if redis.call('ZCARD', k.finished(queue)) + redis.call('ZCARD', k.failed(queue)) == 0 then
+    k.doorbell(instance), k.recalls(instance))
+  if redis.call('ZCARD', k.finished(queue)) + redis.call('ZCARD', k.failed(queue))
+    + redis.call('ZCARD', k.canceled(queue)) == 0 then
     redis.call('SREM', k.queues(), k.queue(queue))
   end
   gone[#gone + 1] = instance
@@ -75,5 +85,6 @@ for _, queue in ipairs(redis.call('SMEMBERS', k.queues())) do
   local name = string.match(queue, '^rq:queue:(.*)$')
   redis.call('ZREMRANGEBYSCORE', k.finished(name), '-inf', now_s)
   redis.call('ZREMRANGEBYSCORE', k.failed(name), '-inf', now_s)
+  redis.call('ZREMRANGEBYSCORE', k.canceled(name), '-inf', now_s)
 end
-return {requeued, failed, gone}
+return {requeued, failed, late, gone}

@@ -16,7 +16,7 @@ local function move(ingress, job, instance, decision, available)
   local at = redis.call('HMGET', k.job(job), 'preble_state', 'preble_instance')
   if not at[1] then leave_ingress(ingress, job) end -- deleted behind our back
   if at[1] ~= 'waiting' then return at[1] == 'assigned' and at[2] == instance and 1 or 0 end
-  if not leave_ingress(ingress, job) then return 0 end
+  if is_late(job, now) or not leave_ingress(ingress, job) then return 0 end
   local queue = instance_queue(instance)
   redis.call('HSET', k.job(job), 'origin', queue, 'preble_state', 'assigned',
     'preble_instance', instance, 'preble_available', available)
