@@ -5,6 +5,7 @@ PrebleError
 ├── JobRejected              a job cannot be taken: the client is told why (4xx)
 │   ├── InvalidJob           a field is wrong; names it
 │   ├── PromptTooLong        prompt plus output do not fit the context
+│   ├── KeyReused            its Idempotency-Key was used for another request
 │   └── QueueFull            a bound is reached; try again later
 ├── BrokerError
 │   ├── BrokerUnavailable    Redis unreachable, loading, or full
@@ -46,6 +47,10 @@ class InvalidJob(JobRejected):
 
 class PromptTooLong(InvalidJob):
     """Prompt tokens plus requested output tokens do not fit the model's context."""
+
+
+class KeyReused(JobRejected):
+    """A job's Idempotency-Key was used before, for another request."""
 
 
 class QueueFull(JobRejected):

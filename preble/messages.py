@@ -97,6 +97,9 @@ class Submission(msgspec.Struct, frozen=True):
     spec: JobSpec
     prompt: Tokens
     block_keys: BlockKeys
+    fingerprint: str = ""
+    """Of the request, if its client gave it a key: the job's id follows from the key, and another
+    request under that key is refused."""
 
 
 class WaitingJob(msgspec.Struct, frozen=True):

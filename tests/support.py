@@ -50,7 +50,7 @@ def unique(word: str) -> str:
 def submission(
     name: str, *, prompt_tokens: int = 10, max_new_tokens: int = 5,
     keys: tuple[int, ...] = (1, 2), priority: Priority = "normal", tenant: str = DEFAULT_TENANT,
-    deadline_s: float | None = None,
+    deadline_s: float | None = None, fingerprint: str = "",
 ) -> Submission:  # fmt: skip
     """A job with a short prompt."""
     sampling = SamplingParams(max_new_tokens=max_new_tokens)
@@ -59,6 +59,7 @@ def submission(
         JobSpec(prompt_tokens, sampling, priority=priority, tenant=tenant, deadline_s=deadline_s),
         pack_tokens(range(prompt_tokens)),
         pack_keys(keys),
+        fingerprint,
     )
 
 

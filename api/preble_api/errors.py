@@ -13,7 +13,14 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from preble.errors import BrokerError, InvalidJob, PrebleError, PromptTooLong, QueueFull
+from preble.errors import (
+    BrokerError,
+    InvalidJob,
+    JobRejected,
+    PrebleError,
+    PromptTooLong,
+    QueueFull,
+)
 from preble_api.schemas import ErrorDetail, Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -60,10 +67,8 @@ def refusal(error: Exception) -> HttpError:
     """Any error as the answer it becomes; a bug in Preble becomes a 500 that tells nothing."""
     if isinstance(error, HttpError):
         return error
-    if isinstance(error, InvalidJob):
-        return _invalid(error)
-    if isinstance(error, QueueFull):
-        return _full(error)
+    if isinstance(error, JobRejected):
+        return _rejected(error)
     if isinstance(error, BrokerError):
         _log.warning("%s", error)  # it names hosts, which are no client's business
         return _unavailable()
@@ -95,6 +100,15 @@ def _headers(error: HttpError) -> dict[str, str]:
         wait_s = min(max(1, math.ceil(error.retry_after_s)), LONGEST_RETRY_AFTER_S)
         headers |= {"x-should-retry": "true", "retry-after": str(wait_s)}
     return headers
+
+
+def _rejected(error: JobRejected) -> HttpError:
+    if isinstance(error, InvalidJob):
+        return _invalid(error)
+    if isinstance(error, QueueFull):
+        return _full(error)
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return HttpError(status, "idempotency_key_reused", str(error), param="Idempotency-Key")
 
 
 def _invalid(error: InvalidJob) -> HttpError:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from preble_api.deadlines import CANCEL_AFTER
 from preble_api.errors import MEDIA_TYPE
 from preble_api.generate_schemas import GenerateReply, GenerateRequest
+from preble_api.idempotency import IDEMPOTENCY_KEY
 from preble_api.schemas import (
     Health,
     JobAccepted,
@@ -77,6 +78,18 @@ def cancel_after_parameter() -> Json:
     return {
         "name": CANCEL_AFTER, "in": "header", "required": False, "schema": schema,
         "description": description,
+    }  # fmt: skip
+
+
+def idempotency_key_parameter() -> Json:
+    """A name for the request."""
+    description = (
+        "A name for the request, 1 to 255 printable characters: if it comes again, it is answered "
+        "alike and no second job is made, for as long as the results of its jobs are kept."
+    )
+    return {
+        "name": IDEMPOTENCY_KEY, "in": "header", "required": False,
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"}, "description": description,
     }  # fmt: skip
 
 

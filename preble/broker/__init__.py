@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from preble.errors import BrokerError, QueueFull
+from preble.errors import BrokerError, KeyReused, QueueFull
 from preble.messages import (
     Assignment,
     ClaimedJob,
@@ -43,7 +43,7 @@ from preble.messages import (
     WaitingJob,
 )
 
-Refusal = QueueFull | BrokerError
+Refusal = QueueFull | KeyReused | BrokerError
 """Why a batch was not admitted."""
 
 
@@ -57,6 +57,8 @@ CANCELLED: Final = JobFailure("cancelled", "the job was cancelled")
 
 DEADLINE_PASSED: Final = JobFailure("deadline_passed", "the job had not ended by its deadline")
 """How a job ends that came too late, or took too long."""
+
+KEY_REUSED: Final = "this Idempotency-Key was used before, for another request"
 
 
 PEEKED_JOBS: Final = 4_096
@@ -117,8 +119,8 @@ class Broker(Protocol):
         """Take new jobs. Each batch is taken whole or not at all.
 
         Returns:
-            One entry for each batch: None if accepted, QueueFull or BrokerUnavailable
-            where refused. Admitting the same job ids again changes nothing.
+            One entry for each batch: None if accepted, QueueFull, KeyReused or BrokerUnavailable
+            where refused. Admitting the same jobs again changes nothing.
 
         Changes: jobs become waiting, in order, each at the end of the ingress queue of its
         priority and tenant.

@@ -13,6 +13,7 @@ from preble.broker import (
     ATTEMPTS_USED_UP,
     CANCELLED,
     DEADLINE_PASSED,
+    KEY_REUSED,
     Cursor,
     News,
     PoolView,
@@ -24,7 +25,7 @@ from preble.broker.keys import PoolKeys
 from preble.broker.memory_ingresses import Ingresses
 from preble.broker.memory_records import Instance, Job
 from preble.clock import Clock, SystemClock
-from preble.errors import InstanceFenced, InvariantError, NotLeader, QueueFull
+from preble.errors import InstanceFenced, InvariantError, KeyReused, NotLeader, QueueFull
 from preble.messages import (
     Assignment,
     BlockKeys,
@@ -284,14 +285,18 @@ class MemoryBroker:
 
     # Helpers.
 
-    def _admit_batch(self, batch: Sequence[Submission]) -> QueueFull | None:
+    def _admit_batch(self, batch: Sequence[Submission]) -> Refusal | None:
+        known = [job for job in batch if job.job_id in self._jobs]
+        if any(self._jobs[job.job_id].fingerprint != job.fingerprint for job in known):
+            return KeyReused(KEY_REUSED)
         new = [job for job in batch if job.job_id not in self._jobs]
         if refusal := self._refusal(new):
             return refusal
         now_s = self._clock.now_s()
         for job in new:
             self._jobs[job.job_id] = Job(
-                job.spec, job.prompt, job.block_keys, now_s, order=len(self._jobs)
+                job.spec, job.prompt, job.block_keys, now_s, order=len(self._jobs),
+                fingerprint=job.fingerprint,
             )  # fmt: skip
             self._ingresses.append(job.job_id, job.spec)
         if new:

@@ -31,6 +31,7 @@ class Job:
     block_keys: BlockKeys
     submitted_at_s: float
     order: int
+    fingerprint: str = ""
     state: JobState = JobState.WAITING
     attempt: int = 0
     instance_id: InstanceId | None = None

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from preble.broker import Refusal
+from preble.broker import KEY_REUSED, Refusal
 from preble.broker.bounds import Bounds
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Argument, Client, translated
 from preble.broker.redis_scripts import ScriptRunner
-from preble.errors import BrokerError
+from preble.errors import BrokerError, KeyReused
 from preble.messages import JobSpec, Submission, encode
 
 MAX_CALL_BYTES: Final = 1024 * 1024
@@ -49,7 +49,7 @@ class RedisAdmission:
             arguments += (
                 job.job_id, self._keys.ingress_queue(spec.priority, spec.tenant), encode(spec),
                 spec.total_tokens, _deadline_ms(spec), job.block_keys, len(job.prompt),
-                b"" if is_staged else job.prompt,
+                job.fingerprint, b"" if is_staged else job.prompt,
             )  # fmt: skip
         return arguments
 
@@ -68,6 +68,8 @@ class RedisAdmission:
                 return None
             case ["full", ("jobs" | "prompt bytes" | "ingress queues") as bound]:
                 return self._bounds.refusal(bound)
+            case ["reused", _]:
+                return KeyReused(KEY_REUSED)
             case [_, job]:
                 return BrokerError(f"prompt of {job} expired before it was admitted")
             case other:

@@ -175,8 +175,9 @@ async def test_openapi_describes_every_route_with_its_errors(client: httpx2.Asyn
     page = (await client.get("/openapi.json")).json()
     assert set(page["paths"]) == ROUTES
     submit = page["paths"]["/v1/jobs"]["post"]
-    assert {"202", "400", "401", "404", "413", "415", "429", "503"} <= set(submit["responses"])
-    assert "422" not in submit["responses"]
+    statuses = {"202", "400", "401", "404", "413", "415", "422", "429", "503"}
+    assert set(submit["responses"]) == statuses
+    assert "Idempotency-Key" in submit["responses"]["422"]["description"]  # no invalid body
     show = page["paths"]["/v1/jobs/{job_id}"]["get"]
     assert {"200", "401", "404", "503"} <= set(show["responses"])
     assert [each["name"] for each in show["parameters"]] == ["job_id"]

@@ -94,11 +94,21 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         jobs=st.dictionaries(st.sampled_from(NAMES), QUEUES, min_size=1, max_size=3),
         deadline_s=DEADLINES_S,
+        fingerprint=st.sampled_from(["", "", "x"]),
     )
-    def admit(self, jobs: dict[str, tuple[Priority, str]], deadline_s: float | None = None) -> None:
-        """Also under other queues than before, which changes nothing."""
+    def admit(
+        self, jobs: dict[str, tuple[Priority, str]], deadline_s: float | None = None,
+        fingerprint: str = "",
+    ) -> None:  # fmt: skip
+        """Also under other queues than before, which changes nothing, and by other requests."""
         batch = [
-            submission(name, priority=priority, tenant=tenant, deadline_s=deadline_s)
+            submission(
+                name,
+                priority=priority,
+                tenant=tenant,
+                deadline_s=deadline_s,
+                fingerprint=fingerprint,
+            )
             for name, (priority, tenant) in jobs.items()
         ]
 

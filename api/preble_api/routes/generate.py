@@ -32,8 +32,15 @@ from preble_api.generate_schemas import (
     StreamError,
     StreamErrorEvent,
 )
+from preble_api.idempotency import under_key
 from preble_api.intake import Intake
-from preble_api.openapi import body_of, header_parameters, problems, response_of
+from preble_api.openapi import (
+    body_of,
+    header_parameters,
+    idempotency_key_parameter,
+    problems,
+    response_of,
+)
 from preble_api.schemas import JobRequest
 from preble_api.submitting import JSON, admit_counted, require_json
 from preble_api.waits import Waits
@@ -80,7 +87,9 @@ class GenerateRoutes:
             ),
             openapi_extra={
                 "requestBody": body_of(GenerateRequest),
-                "parameters": header_parameters(QueueChoice, QUEUE_HEADERS),
+                "parameters": [
+                    *header_parameters(QueueChoice, QUEUE_HEADERS), idempotency_key_parameter(),
+                ],
             },
             responses={
                 200: response_of("The answer.", GenerateReply, **{JOB_HEADER: "Id of the job."}),
@@ -89,6 +98,7 @@ class GenerateRoutes:
                     s401="The api key is missing or wrong.",
                     s413="The body is too large.",
                     s415="The body is not declared as JSON.",
+                    s422="The `Idempotency-Key` was used before, for another request.",
                     s429="The queue is full; come back after `Retry-After`.",
                     s500="The job failed; the message begins with its code.",
                     s503="The queue cannot be reached, or this api is being stopped.",
@@ -102,7 +112,7 @@ class GenerateRoutes:
         try:
             require_json(request, "prompt")
             asked = parse_generate(await request.body())
-            submission = await self._submit(job_of(asked, queue_of(request.headers)))
+            submission = await self._submit(request, job_of(asked, queue_of(request.headers)))
         except PrebleError as error:
             self._metrics.jobs_rejected.labels(refusal(error).code).inc()
             raise
@@ -117,9 +127,9 @@ class GenerateRoutes:
         view = await self._waits.ended(job_id, is_gone=request.is_disconnected)
         return Response(_encode(_reply(view, asked.rid)), headers=headers, media_type=JSON)
 
-    async def _submit(self, job: JobRequest) -> Submission:
+    async def _submit(self, request: Request, job: JobRequest) -> Submission:
         try:
-            submission = await self._intake.one(job)
+            [submission] = await under_key(request, [await self._intake.one(job)])
         except InvalidJob as error:
             raise _in_our_names(error) from None
         await admit_counted(self._admission, self._metrics, [submission])

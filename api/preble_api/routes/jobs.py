@@ -17,10 +17,12 @@ from preble.metrics import ApiMetrics
 from preble_api.admission import Admission
 from preble_api.deadlines import with_deadline
 from preble_api.errors import HttpError, refusal
+from preble_api.idempotency import under_key
 from preble_api.intake import Intake
 from preble_api.openapi import (
     body_of,
     cancel_after_parameter,
+    idempotency_key_parameter,
     job_id_parameter,
     problems,
     response_of,
@@ -64,7 +66,7 @@ class JobRoutes:
             ),
             openapi_extra={
                 "requestBody": body_of(JobRequest, JobListRequest, array_of=JobRequest),
-                "parameters": [cancel_after_parameter()],
+                "parameters": [cancel_after_parameter(), idempotency_key_parameter()],
             },
             responses={
                 202: response_of(
@@ -77,6 +79,7 @@ class JobRoutes:
                     s404="The model is not the one served here.",
                     s413="The body is too large.",
                     s415="The body is not declared as JSON.",
+                    s422="The `Idempotency-Key` was used before, for another request.",
                     s429="The queue is full; come back after `Retry-After`.",
                     s503="The queue cannot be reached.",
                 ),
@@ -147,10 +150,11 @@ class JobRoutes:
         parsed = parse(await request.body())
         if isinstance(parsed, JobRequest):
             [job] = with_deadline(request, [parsed])
-            submission = await self._intake.one(job)
+            [submission] = await under_key(request, [await self._intake.one(job)])
             await admit_counted(self._admission, self._metrics, [submission])
             return _accepted_one(submission)
-        submissions = await self._intake.many(with_deadline(request, parsed))
+        jobs = with_deadline(request, parsed)
+        submissions = await under_key(request, await self._intake.many(jobs))
         await admit_counted(self._admission, self._metrics, submissions)
         return _accepted_list(submissions)
 

@@ -4,8 +4,9 @@
 -- Keys:  counts, ingresses, queues, queue, job, prompt, block_keys, deadlines, signals
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, result_ttl_s, then for each job: id,
 --        ingress queue, spec, total tokens, deadline in ms from now or '', block keys, prompt
---        bytes, prompt ('' if staged before)
+--        bytes, fingerprint of a request that has a key or '', prompt ('' if staged before)
 -- Reply: {'ok'} | {'full', 'jobs' | 'prompt bytes' | 'ingress queues'} | {'unstaged', job}
+--        | {'reused', job} if a job exists that another request made
 -- Twice: a job that exists already is skipped, so the second run changes nothing.
 -- Refused under OOM (no allow-oom): a full Redis takes no new work.
 
@@ -13,10 +14,10 @@ local max_jobs, max_bytes, max_ingresses = tonumber(ARGV[1]), tonumber(ARGV[2]),
 local result_ttl_s = ARGV[4]
 local new, bytes = {}, 0
 local ingresses, opened = {}, 0
-for i = 5, #ARGV, 8 do
+for i = 5, #ARGV, 9 do
   local job, ingress = ARGV[i], ARGV[i + 1]
   if redis.call('EXISTS', k.job(job)) == 0 then
-    if ARGV[i + 7] == '' and redis.call('EXISTS', k.prompt(job)) == 0 then
+    if ARGV[i + 8] == '' and redis.call('EXISTS', k.prompt(job)) == 0 then
       return {'unstaged', job}
     end
     new[#new + 1] = i
@@ -25,13 +26,15 @@ for i = 5, #ARGV, 8 do
       ingresses[ingress] = true
       opened = opened + 1 - redis.call('SISMEMBER', k.ingresses(), ingress)
     end
+  elseif (redis.call('HGET', k.job(job), 'preble_fingerprint') or '') ~= ARGV[i + 7] then
+    return {'reused', job}
   end
 end
 if #new == 0 then return {'ok'} end
 
 local function refuse(bound)
   for _, i in ipairs(new) do
-    if ARGV[i + 7] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
+    if ARGV[i + 8] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
   end
   return {'full', bound}
 end
@@ -57,16 +60,17 @@ for index, i in ipairs(new) do
     'description', 'preble job', 'timeout', -1, 'result_ttl', result_ttl_s,
     'failure_ttl', result_ttl_s, 'preble_state', 'waiting', 'preble_ingress', ingress,
     'preble_spec', ARGV[i + 2], 'preble_tokens', ARGV[i + 3], 'preble_bytes', ARGV[i + 6],
-    'preble_attempt', 0, 'preble_submitted_ms', now, 'preble_order', order + index)
+    'preble_attempt', 0, 'preble_submitted_ms', now, 'preble_order', order + index,
+    'preble_fingerprint', ARGV[i + 7])
   if ARGV[i + 4] ~= '' then
     redis.call('HSET', k.job(job), 'preble_deadline_ms', now + ARGV[i + 4])
     redis.call('ZADD', k.deadlines(), now + ARGV[i + 4], job)
   end
   redis.call('SET', k.block_keys(job), ARGV[i + 5])
-  if ARGV[i + 7] == '' then
+  if ARGV[i + 8] == '' then
     redis.call('PERSIST', k.prompt(job))
   else
-    redis.call('SET', k.prompt(job), ARGV[i + 7])
+    redis.call('SET', k.prompt(job), ARGV[i + 8])
   end
   redis.call('RPUSH', k.queue(ingress), job)
 end
