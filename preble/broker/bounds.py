@@ -1,5 +1,6 @@
 """How much one pool holds at once, and what a client is told that would have it hold more."""
 
+from collections import deque
 from typing import Final, Literal
 
 import msgspec
@@ -8,7 +9,14 @@ from preble.errors import QueueFull
 
 Bound = Literal["jobs", "prompt bytes", "ingress queues"]
 
-_RETRY_AFTER_S: Final = 1.0
+UNMEASURED_S: Final = 1.0
+"""To come back after where nothing is known of how fast the pool drains."""
+
+LONGEST_RETRY_AFTER_S: Final = 120.0
+_MEASURED_S: Final = 30.0
+_ROOM: Final = 0.05
+"""Of the bound on jobs, that is to be free when a refused client comes back: it is not alone."""
+
 _LATER: Final = "submit again later"
 _FEWER_TENANTS: Final = (
     "there is one for each priority and tenant with jobs waiting: use one of those, submit "
@@ -23,8 +31,13 @@ class Bounds(msgspec.Struct, frozen=True):
     max_prompt_bytes: int
     max_ingresses: int
 
-    def refusal(self, bound: Bound) -> QueueFull:
-        """What a submission is told that would pass a bound."""
+    def refusal(self, bound: Bound, *, ended_per_s: float | None = None) -> QueueFull:
+        """What a submission is told that would pass a bound.
+
+        Args:
+            bound: Which.
+            ended_per_s: How fast the pool's jobs end, if that is known.
+        """
         most = {
             "jobs": self.max_jobs,
             "prompt bytes": self.max_prompt_bytes,
@@ -32,4 +45,36 @@ class Bounds(msgspec.Struct, frozen=True):
         }
         advice = _FEWER_TENANTS if bound == "ingress queues" else _LATER
         message = f"the pool holds its {most[bound]} {bound}; {advice}"
-        return QueueFull(message, retry_after_s=_RETRY_AFTER_S)
+        return QueueFull(message, retry_after_s=self._retry_after_s(ended_per_s))
+
+    def _retry_after_s(self, ended_per_s: float | None) -> float:
+        if ended_per_s is None:
+            return UNMEASURED_S
+        room_s = self.max_jobs * _ROOM / max(ended_per_s, 1e-9)
+        return min(max(UNMEASURED_S, room_s), LONGEST_RETRY_AFTER_S)
+
+
+class DrainRate:
+    """How fast jobs end, from how many had ended whenever somebody looked."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def __len__(self) -> int:
+        """Looks that are remembered."""
+        return len(self._seen)
+
+    def observe(self, num_ended: int, *, now_s: float) -> float | None:
+        """So many have ended by now.
+
+        Returns:
+            Jobs a second since the oldest look of the last 30 s that is at least 1 s old; None
+            if there is none.
+        """
+        seen = self._seen
+        if not seen or now_s - seen[-1][0] >= 1.0:
+            seen.append((now_s, num_ended))
+        while now_s - seen[0][0] > _MEASURED_S:
+            seen.popleft()
+        elapsed_s = now_s - seen[0][0]
+        return (num_ended - seen[0][1]) / elapsed_s if elapsed_s >= 1.0 else None

@@ -20,7 +20,7 @@ from preble.broker import (
     Refusal,
 )
 from preble.broker.agreement import require_same_pool, require_same_weights
-from preble.broker.bounds import Bounds
+from preble.broker.bounds import Bound, Bounds, DrainRate
 from preble.broker.keys import PoolKeys
 from preble.broker.memory_ingresses import Ingresses
 from preble.broker.memory_records import Instance, Job
@@ -69,6 +69,7 @@ class MemoryBroker:
     ) -> None:  # fmt: skip
         self._clock = clock or SystemClock()
         self._bounds = Bounds(max_jobs, max_prompt_bytes, max_ingresses)
+        self._drain = DrainRate()
         self._max_attempts = max_attempts
         self._pool: PoolRecord | None = None
         self._weights = ""
@@ -305,15 +306,20 @@ class MemoryBroker:
 
     def _refusal(self, new: Sequence[Submission]) -> QueueFull | None:
         bounds = self._bounds
-        unfinished = sum(not job.state.is_terminal for job in self._jobs.values())
+        num_ended = sum(job.state.is_terminal for job in self._jobs.values())
+        unfinished = len(self._jobs) - num_ended
         prompt_bytes = self._prompt_bytes() + sum(len(job.prompt) for job in new)
+        bound: Bound
         if unfinished + len(new) > bounds.max_jobs:
-            return bounds.refusal("jobs")
-        if prompt_bytes > bounds.max_prompt_bytes:
-            return bounds.refusal("prompt bytes")
-        if not self._ingresses.has_room(new, bounds.max_ingresses):
-            return bounds.refusal("ingress queues")
-        return None
+            bound = "jobs"
+        elif prompt_bytes > bounds.max_prompt_bytes:
+            bound = "prompt bytes"
+        elif not self._ingresses.has_room(new, bounds.max_ingresses):
+            bound = "ingress queues"
+        else:
+            return None
+        ended_per_s = self._drain.observe(num_ended, now_s=self._clock.now_s())
+        return bounds.refusal(bound, ended_per_s=ended_per_s)
 
     def _prompt_bytes(self) -> int:
         return sum(len(job.prompt) for job in self._jobs.values())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from preble.broker import KEY_REUSED, Refusal
-from preble.broker.bounds import Bounds
+from preble.broker.bounds import Bounds, DrainRate
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Argument, Client, translated
 from preble.broker.redis_scripts import ScriptRunner
@@ -28,6 +28,7 @@ class RedisAdmission:
         self._scripts = scripts
         self._keys = keys
         self._bounds = bounds
+        self._drain = DrainRate()
         self._result_ttl_s = result_ttl_s
 
     async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
@@ -66,8 +67,9 @@ class RedisAdmission:
         match [part.decode() for part in reply]:
             case ["ok"]:
                 return None
-            case ["full", ("jobs" | "prompt bytes" | "ingress queues") as bound]:
-                return self._bounds.refusal(bound)
+            case ["full", ("jobs" | "prompt bytes" | "ingress queues") as bound, ended, now_ms]:
+                ended_per_s = self._drain.observe(int(ended), now_s=int(now_ms) / 1_000)
+                return self._bounds.refusal(bound, ended_per_s=ended_per_s)
             case ["reused", _]:
                 return KeyReused(KEY_REUSED)
             case [_, job]:

@@ -1,11 +1,12 @@
 #!lua
 -- ADMIT: take a list of new jobs, all or none.
 --
--- Keys:  counts, ingresses, queues, queue, job, prompt, block_keys, deadlines, signals
+-- Keys:  counts, totals, ingresses, queues, queue, job, prompt, block_keys, deadlines, signals
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, result_ttl_s, then for each job: id,
 --        ingress queue, spec, total tokens, deadline in ms from now or '', block keys, prompt
 --        bytes, fingerprint of a request that has a key or '', prompt ('' if staged before)
--- Reply: {'ok'} | {'full', 'jobs' | 'prompt bytes' | 'ingress queues'} | {'unstaged', job}
+-- Reply: {'ok'} | {'full', 'jobs' | 'prompt bytes' | 'ingress queues', how many jobs the pool has
+--        ended, now ms} | {'unstaged', job}
 --        | {'reused', job} if a job exists that another request made
 -- Twice: a job that exists already is skipped, so the second run changes nothing.
 -- Refused under OOM (no allow-oom): a full Redis takes no new work.
@@ -36,7 +37,10 @@ local function refuse(bound)
   for _, i in ipairs(new) do
     if ARGV[i + 8] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
   end
-  return {'full', bound}
+  local ended = 0
+  local totals = redis.call('HMGET', k.totals(), 'completed', 'failed', 'cancelled', 'expired')
+  for i = 1, 4 do ended = ended + tonumber(totals[i] or 0) end
+  return {'full', bound, tostring(ended), tostring(now_ms())}
 end
 
 local counts = redis.call('HMGET', k.counts(), 'jobs', 'prompt_bytes')
