@@ -39,9 +39,9 @@ from preble.window import Waiting, Window
 MAX_PLANNED: Final = 1_024
 """Jobs placed virtually at once: some 50 ms, or three times that of as many tenants."""
 
-AGING: Final = 0.1
+AGING: Final = 0.2
 """Seconds of prefill that a second of waiting is worth: a job that takes 1 s longer waits for
-at most those that come within 10 s."""
+at most those that come within 5 s."""
 
 RANKED_S: Final = 5.0
 """Prefill that counts for a job's rank: a very long prompt waits no longer for shorter ones than

@@ -92,16 +92,16 @@ def test_what_is_held_is_no_work() -> None:
     assert names(plan(stage, "bb", "SSSSSSSSu")) == ["SSSSSSSSu", "bb"]
 
 
-@pytest.mark.parametrize(("waited_s", "first"), [(0.5, "bb"), (0.7, "aaaaaaaa")])
+@pytest.mark.parametrize(("waited_s", "first"), [(0.25, "bb"), (0.35, "aaaaaaaa")])
 def test_a_long_job_that_has_waited_goes_before_a_short_one(waited_s: float, first: str) -> None:
-    """60 ms longer: worth 0.6 s of waiting."""
+    """60 ms longer: worth 0.3 s of waiting."""
     stage = Stage("least_outstanding", instances=1, slots=1)
     long = waiting("aaaaaaaa", "aaaaaaaa", waited_s=waited_s)
     assert names(plan(stage, "bb", long)) == [first]
 
 
 @pytest.mark.parametrize("long_blocks", [500, 900])
-@pytest.mark.parametrize(("waited_s", "first"), [(49, "b"), (51, "long")])
+@pytest.mark.parametrize(("waited_s", "first"), [(24, "b"), (26, "long")])
 def test_beyond_five_seconds_a_job_waits_no_longer_for_shorter_ones(
     long_blocks: int, waited_s: float, first: str
 ) -> None:
@@ -112,11 +112,11 @@ def test_beyond_five_seconds_a_job_waits_no_longer_for_shorter_ones(
 
 
 def test_short_jobs_that_keep_coming_do_not_hold_a_long_one_up() -> None:
-    """100 ms against 10: worth 0.9 s of waiting."""
+    """100 ms against 10: worth 0.45 s of waiting."""
     stage = Stage("least_outstanding", instances=1, slots=1)
     served = list[str]()
     for number in range(12):
-        long = waiting("long", "aaaaaaaaaa", waited_s=0.05 + number / 10)
+        long = waiting("long", "aaaaaaaaaa", waited_s=0.025 + number / 20)
         served += names(plan(stage, waiting(f"short{number}", chr(0x100 + number)), long))
         stage.end(JobId(served[-1]), GPU0)
     assert served[:9] == [f"short{number}" for number in range(9)]
