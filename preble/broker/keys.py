@@ -4,7 +4,7 @@
 by Lua (`lua_functions` renders the same templates as the functions of a table `k`).
 Names start with `preble:{pool}:` (ours) or `rq:` (RQ's own, kept truthful so that RQ's
 tools see what happens). Scripts build key names themselves, so one pool lives on one
-primary: not on a Redis Cluster.
+primary: not on a Redis Cluster. `preble doctor` reads most of them and writes none.
 """
 
 import re

@@ -1,6 +1,7 @@
 """The `preble` command. Errors are one line on stderr; no expected error shows a traceback.
 
-Exit status: 0 done, 1 it failed, 2 wrong usage or configuration, 130 interrupted.
+Exit status: 0 done, 1 it failed, 2 wrong usage or configuration, 130 interrupted. `preble doctor`
+has its own.
 """
 
 import signal
@@ -13,6 +14,7 @@ import typer
 from preble import __version__
 from preble.cli import (
     bench,
+    doctor,
     engine,
     fit_cost,
     front_door,
@@ -51,6 +53,7 @@ app.command("deploy_and_run", help=front_door.DEPLOY_HELP)(front_door.deploy_and
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")
+app.command()(doctor.doctor)
 app.command()(fit_cost.fit_cost)
 app.command()(simulate.simulate)
 app.command()(plot.plot)

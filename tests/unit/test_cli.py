@@ -24,6 +24,7 @@ COMMANDS = (
     ["worker"],
     ["demo"],
     ["settings"],
+    ["doctor"],
     ["jobs", "submit"],
     ["jobs", "get"],
     ["jobs", "wait"],
