@@ -71,6 +71,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_ingresses: Positive = 1_000
     """Most ingress queues at once, one for each priority and tenant with jobs waiting: each
     decision looks at all of them."""
+    max_tenant_jobs: NotNegative = 0
+    """Most jobs of one tenant waiting, assigned and running at once; 0 for as many as the pool
+    takes."""
+    tenant_jobs_per_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Jobs a second that each tenant may submit, over ten seconds; 0 for any number."""
     result_ttl_s: Positive = 24 * 3600
     max_attempts: Positive = 3
     lease_s: Seconds = 10.0

@@ -89,13 +89,16 @@ def completed(lease: Lease, text: str = "answer") -> Outcome:
     return Outcome(lease, result=result)
 
 
-def redis_broker(redis_url: str, pool: str | None = None) -> RedisBroker:
+SMALL_BOUNDS = Bounds(max_jobs=100, max_prompt_bytes=10_000, max_ingresses=5)
+
+
+def redis_broker(
+    redis_url: str, pool: str | None = None, bounds: Bounds = SMALL_BOUNDS
+) -> RedisBroker:
     """A broker on a pool of its own, with bounds small enough to reach."""
     return RedisBroker(
-        redis_url, pool or unique("pool"),
-        bounds=Bounds(max_jobs=100, max_prompt_bytes=10_000, max_ingresses=5),
-        max_attempts=3, result_ttl_s=600,
-    )  # fmt: skip
+        redis_url, pool or unique("pool"), bounds=bounds, max_attempts=3, result_ttl_s=600
+    )
 
 
 def free_port() -> int:

@@ -7,7 +7,13 @@ import msgspec
 
 from preble.errors import QueueFull
 
-Bound = Literal["jobs", "prompt bytes", "ingress queues"]
+Bound = Literal["jobs", "prompt bytes", "ingress queues", "jobs of one tenant"]
+
+BURST_S: Final = 10.0
+"""Of a tenant's rate, that it may submit at once after it was silent for as long."""
+
+LONGEST_LIST: Final = 1_000
+"""Jobs of the longest list: a tenant that was silent may submit it, however low its rate."""
 
 UNMEASURED_S: Final = 1.0
 """To come back after where nothing is known of how fast the pool drains."""
@@ -25,11 +31,26 @@ _FEWER_TENANTS: Final = (
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Most jobs that have not ended, bytes of their prompts, and ingress queues with jobs."""
+    """Most jobs that have not ended, bytes of their prompts, and ingress queues with jobs.
+
+    Args:
+        max_jobs: Of the pool.
+        max_prompt_bytes: Likewise.
+        max_ingresses: Likewise.
+        max_tenant_jobs: Of each tenant; 0 for any number.
+        tenant_jobs_per_s: That each tenant may submit; 0 for any number.
+    """
 
     max_jobs: int
     max_prompt_bytes: int
     max_ingresses: int
+    max_tenant_jobs: int = 0
+    tenant_jobs_per_s: float = 0.0
+
+    @property
+    def tenant_burst_jobs(self) -> float:
+        """Most that a tenant may submit at once."""
+        return max(self.tenant_jobs_per_s * BURST_S, float(LONGEST_LIST))
 
     def refusal(self, bound: Bound, *, ended_per_s: float | None = None) -> QueueFull:
         """What a submission is told that would pass a bound.
@@ -42,10 +63,20 @@ class Bounds(msgspec.Struct, frozen=True):
             "jobs": self.max_jobs,
             "prompt bytes": self.max_prompt_bytes,
             "ingress queues": self.max_ingresses,
+            "jobs of one tenant": self.max_tenant_jobs,
         }
         advice = _FEWER_TENANTS if bound == "ingress queues" else _LATER
         message = f"the pool holds its {most[bound]} {bound}; {advice}"
         return QueueFull(message, retry_after_s=self._retry_after_s(ended_per_s))
+
+    def too_fast(self, wait_s: float) -> QueueFull:
+        """What a tenant is told that submits faster than it may.
+
+        Args:
+            wait_s: Until it may submit these jobs.
+        """
+        message = f"a tenant may submit {self.tenant_jobs_per_s:g} jobs a second; {_LATER}"
+        return QueueFull(message, retry_after_s=wait_s)
 
     def _retry_after_s(self, ended_per_s: float | None) -> float:
         if ended_per_s is None:

@@ -37,6 +37,8 @@ KEYS: Final = (
     Key("counts", "preble:{pool}:counts", "hash", "ADMIT, DONE, REAP", "ADMIT, stats", "never"),
     Key("totals", "preble:{pool}:totals", "hash", "DONE, REAP", "stats", "never"),
     Key("leases", "preble:{pool}:leases", "zset", "CLAIM, RENEW, DONE, REAP", "REAP", "never"),
+    Key("tenants", "preble:{pool}:tenants", "hash", "ADMIT, DONE, REAP", "ADMIT", "at 0 jobs"),
+    Key("rate", "preble:{pool}:rate:{tenant}", "string", "ADMIT", "ADMIT", "when it is full"),
     Key(
         "deadlines", "preble:{pool}:deadlines", "zset", "ADMIT, REAP", "REAP", "with the job's end"
     ),

@@ -5,7 +5,7 @@ plain Python: read this file to learn what the scripts do. Nothing survives the 
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,6 +24,7 @@ from preble.broker.bounds import Bound, Bounds, DrainRate
 from preble.broker.keys import PoolKeys
 from preble.broker.memory_ingresses import Ingresses
 from preble.broker.memory_records import Instance, Job
+from preble.broker.tenant_rates import TenantRates
 from preble.clock import Clock, SystemClock
 from preble.errors import InstanceFenced, InvariantError, KeyReused, NotLeader, QueueFull
 from preble.messages import (
@@ -65,10 +66,14 @@ class MemoryBroker:
 
     def __init__(
         self, *, clock: Clock | None = None, max_jobs: int = 100_000,
-        max_prompt_bytes: int = 1 << 30, max_ingresses: int = 1_000, max_attempts: int = 3,
+        max_prompt_bytes: int = 1 << 30, max_ingresses: int = 1_000, max_tenant_jobs: int = 0,
+        tenant_jobs_per_s: float = 0.0, max_attempts: int = 3,
     ) -> None:  # fmt: skip
         self._clock = clock or SystemClock()
-        self._bounds = Bounds(max_jobs, max_prompt_bytes, max_ingresses)
+        self._bounds = Bounds(
+            max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s
+        )
+        self._rates = TenantRates(self._bounds)
         self._drain = DrainRate()
         self._max_attempts = max_attempts
         self._pool: PoolRecord | None = None
@@ -294,6 +299,7 @@ class MemoryBroker:
         if refusal := self._refusal(new):
             return refusal
         now_s = self._clock.now_s()
+        self._rates.take(Counter(job.spec.tenant for job in new), now_s=now_s)
         for job in new:
             self._jobs[job.job_id] = Job(
                 job.spec, job.prompt, job.block_keys, now_s, order=len(self._jobs),
@@ -316,10 +322,24 @@ class MemoryBroker:
             bound = "prompt bytes"
         elif not self._ingresses.has_room(new, bounds.max_ingresses):
             bound = "ingress queues"
+        elif self._is_over_quota(new):
+            bound = "jobs of one tenant"
         else:
-            return None
+            return self._too_fast(new)
         ended_per_s = self._drain.observe(num_ended, now_s=self._clock.now_s())
         return bounds.refusal(bound, ended_per_s=ended_per_s)
+
+    def _is_over_quota(self, new: Sequence[Submission]) -> bool:
+        most = self._bounds.max_tenant_jobs
+        unfinished = (job.spec.tenant for job in self._jobs.values() if not job.state.is_terminal)
+        asking = Counter(job.spec.tenant for job in new)
+        held = Counter(unfinished)
+        return bool(most) and any(held[each] + number > most for each, number in asking.items())
+
+    def _too_fast(self, new: Sequence[Submission]) -> QueueFull | None:
+        asking = Counter(job.spec.tenant for job in new)
+        wait_s = self._rates.wait_s(asking, now_s=self._clock.now_s())
+        return self._bounds.too_fast(wait_s) if wait_s else None
 
     def _prompt_bytes(self) -> int:
         return sum(len(job.prompt) for job in self._jobs.values())

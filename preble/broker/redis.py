@@ -102,7 +102,10 @@ class RedisBroker:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """The broker that the settings name. Connects on its first call."""
-        bounds = Bounds(settings.max_jobs, settings.max_prompt_bytes, settings.max_ingresses)
+        bounds = Bounds(
+            settings.max_jobs, settings.max_prompt_bytes, settings.max_ingresses,
+            settings.max_tenant_jobs, settings.tenant_jobs_per_s,
+        )  # fmt: skip
         return cls(
             settings.redis_url, settings.pool, bounds=bounds,
             max_attempts=settings.max_attempts, result_ttl_s=settings.result_ttl_s,

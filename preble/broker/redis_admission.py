@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from preble.broker import KEY_REUSED, Refusal
-from preble.broker.bounds import Bounds, DrainRate
+from preble.broker.bounds import Bound, Bounds, DrainRate
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Argument, Client, translated
 from preble.broker.redis_scripts import ScriptRunner
@@ -43,7 +45,9 @@ class RedisAdmission:
             await self._stage(batch)
         bounds = self._bounds
         arguments: list[Argument] = [
-            bounds.max_jobs, bounds.max_prompt_bytes, bounds.max_ingresses, self._result_ttl_s,
+            bounds.max_jobs, bounds.max_prompt_bytes, bounds.max_ingresses,
+            bounds.max_tenant_jobs, bounds.tenant_jobs_per_s, bounds.tenant_burst_jobs,
+            self._result_ttl_s,
         ]  # fmt: skip
         for job in batch:
             spec = job.spec
@@ -64,15 +68,20 @@ class RedisAdmission:
     def _outcome(self, reply: Any) -> Refusal | None:  # noqa: ANN401  # a Lua reply or error
         if isinstance(reply, BrokerError):
             return reply
-        match [part.decode() for part in reply]:
-            case ["ok"]:
-                return None
-            case ["full", ("jobs" | "prompt bytes" | "ingress queues") as bound, ended, now_ms]:
+        told = [part.decode() for part in reply]
+        return None if told == ["ok"] else self._refusal(told)
+
+    def _refusal(self, told: Sequence[str]) -> Refusal:
+        match told:
+            case ["full", bound, ended, now_ms]:
                 ended_per_s = self._drain.observe(int(ended), now_s=int(now_ms) / 1_000)
-                return self._bounds.refusal(bound, ended_per_s=ended_per_s)
+                known = msgspec.convert(bound, Bound)
+                return self._bounds.refusal(known, ended_per_s=ended_per_s)
+            case ["fast", wait_ms]:
+                return self._bounds.too_fast(int(wait_ms) / 1_000)
             case ["reused", _]:
                 return KeyReused(KEY_REUSED)
-            case [_, job]:
+            case ["unstaged", job]:
                 return BrokerError(f"prompt of {job} expired before it was admitted")
             case other:
                 return BrokerError(f"ADMIT replied {other}")

@@ -19,9 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from redis import Redis
-from support import assignment, completed, record, redis_broker, submission
+from support import SMALL_BOUNDS, assignment, completed, record, redis_broker, submission
 
 from preble.broker import Broker, Refusal
 from preble.broker.keys import PoolKeys
@@ -66,10 +66,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.client = Redis.from_url(self.redis_url)
         self.client.flushall()
         self.runner = asyncio.Runner()
-        self.redis = redis_broker(self.redis_url, POOL)
-        self.memory = MemoryBroker(
-            max_jobs=100, max_prompt_bytes=10_000, max_ingresses=5, max_attempts=3
-        )
+        bounds = replace(SMALL_BOUNDS, max_tenant_jobs=7)
+        self.redis = redis_broker(self.redis_url, POOL, bounds)
+        self.memory = MemoryBroker(**asdict(bounds), max_attempts=3)
         self.tokens: list[LeaderToken] = [LeaderToken("0-nobody")]
         self.lives: list[InstanceRecord] = []
         self.leases: list[tuple[InstanceRecord, Lease]] = []

@@ -1,21 +1,24 @@
 #!lua
 -- ADMIT: take a list of new jobs, all or none.
 --
--- Keys:  counts, totals, ingresses, queues, queue, job, prompt, block_keys, deadlines, signals
--- Args:  max_jobs, max_prompt_bytes, max_ingresses, result_ttl_s, then for each job: id,
---        ingress queue, spec, total tokens, deadline in ms from now or '', block keys, prompt
+-- Keys:  counts, totals, tenants, rate, ingresses, queues, queue, job, prompt, block_keys,
+--        deadlines, signals
+-- Args:  max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s, most of
+--        these at once, result_ttl_s, then for each job: id, ingress queue, spec, total tokens, deadline in ms from now or '', block keys, prompt
 --        bytes, fingerprint of a request that has a key or '', prompt ('' if staged before)
--- Reply: {'ok'} | {'full', 'jobs' | 'prompt bytes' | 'ingress queues', how many jobs the pool has
---        ended, now ms} | {'unstaged', job}
+-- Reply: {'ok'} | {'full', 'jobs' | 'prompt bytes' | 'ingress queues' | 'jobs of one tenant', how
+--        many jobs the pool has ended, now ms} | {'fast', ms to wait} | {'unstaged', job}
 --        | {'reused', job} if a job exists that another request made
 -- Twice: a job that exists already is skipped, so the second run changes nothing.
 -- Refused under OOM (no allow-oom): a full Redis takes no new work.
 
 local max_jobs, max_bytes, max_ingresses = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local result_ttl_s = ARGV[4]
-local new, bytes = {}, 0
+local max_tenant_jobs, tenant_jobs_per_s = tonumber(ARGV[4]), tonumber(ARGV[5])
+local tenant_burst, result_ttl_s = tonumber(ARGV[6]), ARGV[7]
+local now = now_ms()
+local new, bytes, tenants = {}, 0, {}
 local ingresses, opened = {}, 0
-for i = 5, #ARGV, 9 do
+for i = 8, #ARGV, 9 do
   local job, ingress = ARGV[i], ARGV[i + 1]
   if redis.call('EXISTS', k.job(job)) == 0 then
     if ARGV[i + 8] == '' and redis.call('EXISTS', k.prompt(job)) == 0 then
@@ -23,6 +26,7 @@ for i = 5, #ARGV, 9 do
     end
     new[#new + 1] = i
     bytes = bytes + tonumber(ARGV[i + 6])
+    tenants[tenant_of(ingress)] = (tenants[tenant_of(ingress)] or 0) + 1
     if not ingresses[ingress] then
       ingresses[ingress] = true
       opened = opened + 1 - redis.call('SISMEMBER', k.ingresses(), ingress)
@@ -33,14 +37,18 @@ for i = 5, #ARGV, 9 do
 end
 if #new == 0 then return {'ok'} end
 
-local function refuse(bound)
+local function drop_staged()
   for _, i in ipairs(new) do
     if ARGV[i + 8] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
   end
+end
+
+local function refuse(bound)
+  drop_staged()
   local ended = 0
   local totals = redis.call('HMGET', k.totals(), 'completed', 'failed', 'cancelled', 'expired')
   for i = 1, 4 do ended = ended + tonumber(totals[i] or 0) end
-  return {'full', bound, tostring(ended), tostring(now_ms())}
+  return {'full', bound, tostring(ended), tostring(now)}
 end
 
 local counts = redis.call('HMGET', k.counts(), 'jobs', 'prompt_bytes')
@@ -49,8 +57,38 @@ if tonumber(counts[2] or 0) + bytes > max_bytes then return refuse('prompt bytes
 if opened > 0 and redis.call('SCARD', k.ingresses()) + opened > max_ingresses then
   return refuse('ingress queues')
 end
+for tenant, number in pairs(tenants) do
+  local held = tonumber(redis.call('HGET', k.tenants(), tenant) or 0)
+  if max_tenant_jobs > 0 and held + number > max_tenant_jobs then
+    return refuse('jobs of one tenant')
+  end
+end
 
-local now = now_ms()
+-- A token bucket for each tenant: jobs left, and when that was so.
+local function left_of(tenant)
+  local bucket = redis.call('GET', k.rate(tenant))
+  if not bucket then return tenant_burst end
+  local left, at = string.match(bucket, '^(.*) (.*)$')
+  return math.min(tenant_burst, tonumber(left) + (now - tonumber(at)) / 1000 * tenant_jobs_per_s)
+end
+
+if tenant_jobs_per_s > 0 then
+  local lacking = 0
+  for tenant, number in pairs(tenants) do
+    lacking = math.max(lacking, math.min(number, tenant_burst) - left_of(tenant))
+  end
+  if lacking > 0 then
+    drop_staged()
+    return {'fast', tostring(math.ceil(lacking / tenant_jobs_per_s * 1000))}
+  end
+  for tenant, number in pairs(tenants) do
+    local left = left_of(tenant) - number
+    local full_ms = math.ceil((tenant_burst - left) / tenant_jobs_per_s * 1000)
+    redis.call('SET', k.rate(tenant), string.format('%.6f %.0f', left, now), 'PX', full_ms)
+  end
+end
+
+for tenant, number in pairs(tenants) do redis.call('HINCRBY', k.tenants(), tenant, number) end
 local now_iso = iso(now)
 redis.call('HINCRBY', k.counts(), 'jobs', #new)
 local order = redis.call('HINCRBY', k.counts(), 'admitted', #new) - #new

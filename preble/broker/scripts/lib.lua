@@ -30,6 +30,9 @@ local function signal(message)
   redis.call('XADD', k.signals(), 'MAXLEN', '~', 100000, '*', 'm', message)
 end
 
+-- Whose jobs enter an ingress queue: its name ends with the tenant's.
+local function tenant_of(ingress) return string.match(ingress, '[^.]*$') end
+
 -- An ingress queue is known, to us and to RQ, while jobs wait in it.
 local function open_ingress(ingress)
   redis.call('SADD', k.ingresses(), ingress)
@@ -102,9 +105,13 @@ local function conclude(job, instance, execution, outcome, result_ttl_s, now)
   redis.call('EXPIRE', k.decision(job), result_ttl_s)
   redis.call('DEL', k.prompt(job), k.block_keys(job))
   redis.call('ZREM', k.deadlines(), job)
-  local bytes = tonumber(redis.call('HGET', k.job(job), 'preble_bytes'))
+  local own = redis.call('HMGET', k.job(job), 'preble_bytes', 'preble_ingress')
+  local tenant = tenant_of(own[2])
   redis.call('HINCRBY', k.counts(), 'jobs', -1)
-  redis.call('HINCRBY', k.counts(), 'prompt_bytes', -bytes)
+  redis.call('HINCRBY', k.counts(), 'prompt_bytes', -tonumber(own[1]))
+  if redis.call('HINCRBY', k.tenants(), tenant, -1) <= 0 then
+    redis.call('HDEL', k.tenants(), tenant)
+  end
   redis.call('HINCRBY', k.totals(), outcome.state, 1)
   if not instance then return end
   signal(cmsgpack.pack({'ended', job, instance, outcome.completion_tokens or 0,
