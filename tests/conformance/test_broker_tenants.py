@@ -83,8 +83,9 @@ async def test_what_comes_again_is_no_more(make: Make) -> None:
 
 async def test_of_tenants_without_jobs_nothing_is_kept(redis_url: str) -> None:
     broker = redis_broker(redis_url, "quota", WIDE)
-    await refusal(broker, [*jobs("a", 1), *jobs("b", 2)])
     with Redis.from_url(redis_url) as client:
+        client.flushall()
+        await refusal(broker, [*jobs("a", 1), *jobs("b", 2)])
         assert client.hgetall("preble:quota:tenants") == {b"a": b"1", b"b": b"2"}
         await broker.cancel([JobId("a0"), JobId("b0"), JobId("b1")])
         assert client.hgetall("preble:quota:tenants") == {}
