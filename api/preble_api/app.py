@@ -63,7 +63,8 @@ def create_app(settings: Settings, broker: Broker, tokenizer: Tokenizer) -> Fast
     app.router.route_class = RawRoute
     app.add_exception_handler(HTTPException, _leave_to_edge)
     admission = Admission(broker)
-    JobRoutes(broker, intake, admission, metrics).add_to(app)
+    jobs = JobRoutes(broker, intake, admission, metrics, result_ttl_s=settings.result_ttl_s)
+    jobs.add_to(app)
     waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
     app.state.stop_waits = waits.stop
     GenerateRoutes(intake, admission, waits, metrics).add_to(app)

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from preble.errors import InvalidJob
 from preble.messages import JobId, Submission
+from preble_api.job_ids import keyed_job_id
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
@@ -41,6 +42,6 @@ async def under_key(request: Request, submissions: Sequence[Submission]) -> Sequ
 
 
 def _job_id(tenant: str, key: str, place: int) -> JobId:
-    """As long as those that are drawn. No part can hold the byte between them."""
+    """No part can hold the byte between them."""
     name = f"{tenant}\0{key}\0{place}"
-    return JobId(f"job_{sha256(name.encode()).hexdigest()[:32]}")
+    return keyed_job_id(sha256(name.encode()).hexdigest())

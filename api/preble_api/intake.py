@@ -6,7 +6,6 @@ tokenizer takes a millisecond for 4 KB and releases the GIL; a short text stays.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,7 +15,6 @@ from preble.block_keys import block_keys, root_key
 from preble.errors import InvalidJob, PromptTooLong
 from preble.messages import (
     TOKEN_BYTES,
-    JobId,
     JobSpec,
     PoolRecord,
     SamplingParams,
@@ -27,6 +25,7 @@ from preble.messages import (
 from preble.metrics import ApiMetrics
 from preble.tokenizer import Message, Tokenizer
 from preble_api.errors import HttpError
+from preble_api.job_ids import new_job_id
 from preble_api.schemas import ChatMessage, JobRequest, Sampling
 from preble_api.threads import TextThreads
 
@@ -183,7 +182,7 @@ class Intake:
             len(tokens) // TOKEN_BYTES, sampling, _NO_SALT, request.priority, request.tenant,
             request.deadline_s,
         )  # fmt: skip
-        return Submission(_new_job_id(), spec, tokens, keys)
+        return Submission(new_job_id(), spec, tokens, keys)
 
 
 _DEFAULT: Final = Sampling()
@@ -198,10 +197,6 @@ async def _paced(requests: Sequence[JobRequest]) -> AsyncIterator[Draft]:
             await asyncio.sleep(0)
             ids = 0
         yield Draft(request, f"jobs[{number}].")
-
-
-def _new_job_id() -> JobId:
-    return JobId(f"job_{secrets.token_hex(16)}")
 
 
 def _message(message: ChatMessage) -> Message:

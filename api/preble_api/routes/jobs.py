@@ -1,6 +1,5 @@
 """Submit jobs and ask how they stand."""
 
-import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
@@ -19,6 +18,7 @@ from preble_api.deadlines import with_deadline
 from preble_api.errors import HttpError, refusal
 from preble_api.idempotency import under_key
 from preble_api.intake import Intake
+from preble_api.job_ids import has_expired, may_be_id
 from preble_api.openapi import (
     body_of,
     cancel_after_parameter,
@@ -38,7 +38,6 @@ from preble_api.schemas import (
 from preble_api.submitting import JSON, admit_counted, require_json
 from preble_api.views import JOBS_PATH, links_of, status_of
 
-_JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ASK_AGAIN: Final = {"retry-after": "1"}
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -48,12 +47,14 @@ class JobRoutes:
     """`POST /v1/jobs`, `GET /v1/jobs/{job_id}` and `POST /v1/jobs/{job_id}/cancel`."""
 
     def __init__(
-        self, broker: Broker, intake: Intake, admission: Admission, metrics: ApiMetrics
-    ) -> None:
+        self, broker: Broker, intake: Intake, admission: Admission, metrics: ApiMetrics, *,
+        result_ttl_s: float,
+    ) -> None:  # fmt: skip
         self._broker = broker
         self._intake = intake
         self._admission = admission
         self._metrics = metrics
+        self._result_ttl_s = result_ttl_s
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes."""
@@ -96,7 +97,8 @@ class JobRoutes:
                 ),
                 **problems(
                     s401="The api key is missing or wrong.",
-                    s404="No such job, or it has expired.",
+                    s404="No such job.",
+                    s410="The job has ended, and its result has expired.",
                     s503="The queue cannot be reached.",
                 ),
             },
@@ -114,7 +116,8 @@ class JobRoutes:
                 200: response_of("The job, which has ended.", JobStatus),
                 **problems(
                     s401="The api key is missing or wrong.",
-                    s404="No such job, or it has expired.",
+                    s404="No such job.",
+                    s410="The job has ended, and its result has expired.",
                     s503="The queue cannot be reached.",
                 ),
             },
@@ -129,11 +132,11 @@ class JobRoutes:
             raise
 
     async def show(self, request: Request) -> Response:
-        """One job. Raises: HttpError (404), BrokerUnavailable."""
+        """One job. Raises: HttpError (404, 410), BrokerUnavailable."""
         return await self._show(_job_id(request))
 
     async def cancel(self, request: Request) -> Response:
-        """End one job. Raises: HttpError (404), BrokerUnavailable."""
+        """End one job. Raises: HttpError (404, 410), BrokerUnavailable."""
         job_id = _job_id(request)
         await self._broker.cancel([job_id])
         return await self._show(job_id)
@@ -141,9 +144,15 @@ class JobRoutes:
     async def _show(self, job_id: JobId) -> Response:
         view = await self._broker.view(job_id)
         if view is None:
-            raise _unknown_job()
+            raise self._unknown(job_id)
         headers = None if view.state.is_terminal else _ASK_AGAIN
         return Response(_encode(status_of(view)), headers=headers, media_type=JSON)
+
+    def _unknown(self, job_id: JobId) -> HttpError:
+        if not has_expired(job_id, kept_s=self._result_ttl_s):
+            return _unknown_job()
+        message = f"the job has ended, and its result, kept for {self._result_ttl_s:g} s, is gone"
+        return HttpError(HTTPStatus.GONE, "job_expired", message)
 
     async def _submit(self, request: Request) -> Response:
         require_json(request, "jobs")
@@ -162,13 +171,13 @@ class JobRoutes:
 def _job_id(request: Request) -> JobId:
     """Of the path. Raises: HttpError (404) if it cannot be any job's."""
     job_id: str = request.path_params["job_id"]
-    if not _JOB_ID.fullmatch(job_id):
+    if not may_be_id(job_id):
         raise _unknown_job()
     return JobId(job_id)
 
 
 def _unknown_job() -> HttpError:
-    return HttpError(HTTPStatus.NOT_FOUND, "job_not_found", "no such job, or it has expired")
+    return HttpError(HTTPStatus.NOT_FOUND, "job_not_found", "no such job")
 
 
 def _accepted_one(submission: Submission) -> Response:

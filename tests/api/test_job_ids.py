@@ -1,0 +1,45 @@
+"""What an id says of its job."""
+
+import httpx2
+import pytest
+
+from preble.clock import unix_s
+from preble.messages import JobId
+from preble_api.job_ids import has_expired, keyed_job_id, may_be_id, new_job_id
+
+DAY_S = 86_400.0
+
+
+def test_ids_differ_and_are_fit_for_a_url() -> None:
+    ids = {new_job_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(may_be_id(each) and len(each) == 36 for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "expected"), [(0, False), (DAY_S - 60, False), (DAY_S + 60, True)]
+)
+def test_an_unknown_job_older_than_results_are_kept_has_expired(
+    age_s: float, *, expected: bool
+) -> None:
+    made_at_s = 1_800_000_000.0
+    job_id = new_job_id(lambda: made_at_s)
+    assert has_expired(job_id, kept_s=DAY_S, now=lambda: made_at_s + age_s) is expected
+
+
+@pytest.mark.parametrize("job_id", [keyed_job_id("0" * 64), JobId("job_1"), JobId("0" * 36)])
+def test_of_other_ids_nothing_is_known(job_id: JobId) -> None:
+    assert not has_expired(job_id, kept_s=DAY_S)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.anyio
+async def test_what_has_expired_is_gone_and_what_never_was_is_not_found(
+    client: httpx2.AsyncClient, method: str
+) -> None:
+    old = new_job_id(lambda: unix_s() - 2 * DAY_S)
+    for job_id, status, code in ((old, 410, "job_expired"), (new_job_id(), 404, "job_not_found")):
+        path = f"/v1/jobs/{job_id}" + ("/cancel" if method == "POST" else "")
+        reply = await client.request(method, path)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
+        assert reply.headers["x-should-retry"] == "false"
