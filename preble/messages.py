@@ -355,13 +355,22 @@ class InstanceJoined(msgspec.Struct, frozen=True, tag="joined", array_like=True)
     record: InstanceRecord
 
 
+class JobsReaped(msgspec.Struct, frozen=True, tag="reaped", array_like=True):
+    """What was taken back from the dead. Told here and not by REAP's reply, which may be lost."""
+
+    requeued: tuple[JobId, ...]
+    """They wait again."""
+    gone: tuple[InstanceId, ...]
+    """They had not renewed their own lease."""
+
+
 class JobsAdmitted(msgspec.Struct, frozen=True, tag="admitted", array_like=True):
     """Jobs were added to an ingress queue."""
 
     count: int
 
 
-Signal = JobEnded | InstanceJoined | JobsAdmitted
+Signal = JobEnded | InstanceJoined | JobsReaped | JobsAdmitted
 """What the scheduler must hear besides block events; one stream for each pool."""
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Final
 from uuid import uuid4
 
@@ -29,7 +30,9 @@ from preble.messages import (
     InstanceJoined,
     InstanceRecord,
     JobEnded,
+    JobId,
     JobsAdmitted,
+    JobsReaped,
     LeaderToken,
     Reaped,
     Signal,
@@ -155,14 +158,14 @@ class Leadership:
         )  # fmt: skip
 
     async def _catch_up(self) -> None:
-        """Fold what came after the snapshots, so that nothing is decided on old news.
+        """Fold all that came, so that nothing is decided on old news.
 
         Bounded, for events may come as fast as they are read.
         """
         for _ in range(CATCH_UP_READS):
             news = await self._broker.follow(self._cursor, timeout_s=0)
             await self._fold(news)
-            if not news.batches:
+            if not (news.batches or news.signals):
                 return
 
     async def turn(self) -> None:
@@ -179,14 +182,11 @@ class Leadership:
         await self._fold(await self._broker.follow(self._cursor, timeout_s=timeout_s))
 
     async def _reap(self) -> None:
+        """Take back what the dead hold, and hear of it before anything is placed again."""
         self._reap_at_s = self._clock.now_s() + REAP_EVERY_S
         reaped = await self._broker.reap(self._token, limit=REAP_LIMIT)
-        for job_id in (*reaped.requeued, *reaped.failed, *reaped.expired):
-            self._scheduler.forget(job_id)
-        for instance_id in reaped.gone:
-            self._scheduler.leave(instance_id)
+        await self._catch_up()
         if reaped != Reaped():
-            self._has_waiting = True
             _log.warning(
                 "reaped requeued_jobs=%d failed_jobs=%d expired_jobs=%d gone_instances=%s",
                 len(reaped.requeued), len(reaped.failed), len(reaped.expired),
@@ -255,12 +255,21 @@ class Leadership:
         match signal_:
             case JobsAdmitted():
                 self._has_waiting = True
+            case JobsReaped(requeued, gone):
+                self._take_back(requeued, gone)
             case JobEnded():
                 self._scheduler.ended(signal_, now_s=self._clock.now_s())
             case InstanceJoined(record):
                 self._join(record)
                 await self._load_snapshot(record.instance_id)
                 self._has_waiting = True
+
+    def _take_back(self, jobs: Iterable[JobId], instances: Iterable[InstanceId]) -> None:
+        for job_id in jobs:
+            self._scheduler.forget(job_id)
+        for instance_id in instances:
+            self._scheduler.leave(instance_id)
+        self._has_waiting = True
 
     def _join(self, record: InstanceRecord) -> None:
         try:

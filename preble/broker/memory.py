@@ -41,6 +41,7 @@ from preble.messages import (
     JobId,
     JobResult,
     JobsAdmitted,
+    JobsReaped,
     JobState,
     JobView,
     LeaderToken,
@@ -193,7 +194,10 @@ class MemoryBroker:
         requeued, failed = self._reap_leases(limit - len(expired))
         left = limit - len(expired) - len(requeued) - len(failed)
         recalled, gone = self._reap_instances(left)
-        return Reaped(tuple(requeued + recalled), tuple(failed), tuple(expired), tuple(gone))
+        taken_back = JobsReaped(tuple(requeued + recalled), tuple(gone))
+        if taken_back.requeued or taken_back.gone:
+            self._signal(taken_back)
+        return Reaped(taken_back.requeued, tuple(failed), tuple(expired), taken_back.gone)
 
     async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
         """An instance's newest snapshot and the event cursor that follows it."""
@@ -379,7 +383,7 @@ class MemoryBroker:
         if not (instance and job) or instance.expires_at_s <= self._clock.now_s():
             return False
         if job.state is not JobState.WAITING:
-            return job.state is JobState.ASSIGNED and job.instance_id == assignment.instance_id
+            return job.instance_id == assignment.instance_id
         if self._ingresses.name(job.spec) != ingress or self._is_late(job):
             return False
         self._ingresses.remove(assignment.job_id, job.spec)

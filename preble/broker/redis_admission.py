@@ -35,9 +35,18 @@ class RedisAdmission:
 
     async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
         """Take new jobs, each batch whole or not at all."""
-        calls = [await self._arguments(batch) for batch in batches]
-        replies = await self._scripts.run_each("admit", calls)
+        replies = await self._admit(batches)
+        # A reply that said no was lost, and the prompts that were staged went with it.
+        again = [at for at, reply in enumerate(replies) if _is_unstaged(reply)]
+        if again:
+            second = await self._admit([batches[at] for at in again])
+            for at, reply in zip(again, second, strict=True):
+                replies[at] = reply
         return [self._outcome(reply) for reply in replies]
+
+    async def _admit(self, batches: Sequence[Sequence[Submission]]) -> list[Any]:
+        calls = [await self._arguments(batch) for batch in batches]
+        return await self._scripts.run_each("admit", calls)
 
     async def _arguments(self, batch: Sequence[Submission]) -> list[Argument]:
         is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES
@@ -85,6 +94,10 @@ class RedisAdmission:
                 return BrokerError(f"prompt of {job} expired before it was admitted")
             case other:
                 return BrokerError(f"ADMIT replied {other}")
+
+
+def _is_unstaged(reply: Any) -> bool:  # noqa: ANN401  # a Lua reply or error
+    return not isinstance(reply, BrokerError) and reply[0] == b"unstaged"
 
 
 def _deadline_ms(spec: JobSpec) -> Argument:

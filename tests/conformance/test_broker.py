@@ -198,8 +198,12 @@ async def test_routing_again_moves_nothing_again(broker: Broker) -> None:
     decided = [(job.ingress, assignment(job))]
     assert await broker.route(token, decided) == [True]
     assert await broker.route(token, decided) == [True]
-    assert [job.job_id for job in await claim(broker, record())] == ["a"]
-    assert await broker.route(token, decided) == [False]
+    [running] = await claim(broker, record())
+    assert await broker.route(token, decided) == [True]
+    assert await broker.route(token, [(job.ingress, assignment(job, "gpu1"))]) == [False]
+    await broker.finish(record(), [completed(running.lease)])
+    assert await broker.route(token, decided) == [True]
+    assert await claim(broker, record(), "c2") == []
 
 
 async def test_nothing_is_routed_to_an_instance_that_is_gone(broker: Broker) -> None:

@@ -6,17 +6,18 @@ from support import record, submission
 from preble.broker.memory import MemoryBroker
 from preble.clock import ManualClock
 from preble.config import Settings
-from preble.messages import Submission
+from preble.messages import JobId, JobState, LeaderToken, Reaped, Submission
 from preble.scheduler_process import Leadership
 
 pytestmark = pytest.mark.anyio
 
 
 async def leading(
-    clock: ManualClock, settings: Settings, *submissions: Submission
-) -> tuple[MemoryBroker, Leadership]:
+    clock: ManualClock, settings: Settings, *submissions: Submission,
+    kind: type[MemoryBroker] = MemoryBroker,
+) -> tuple[MemoryBroker, Leadership]:  # fmt: skip
     """A leader of a pool with one instance, in which these jobs wait."""
-    broker = MemoryBroker(clock=clock)
+    broker = kind(clock=clock)
     await broker.admit([submissions])
     await broker.register(record(), lease_s=60)
     token = await broker.lead("one", ttl_s=60)
@@ -72,3 +73,59 @@ async def test_a_window_from_which_jobs_are_left_is_as_long_as_was_said(
     await leadership.turn()
 
     assert len(await left(broker)) == 20 - 8 - 1
+
+
+class LosingReplies(MemoryBroker):
+    """Each reply of REAP is lost, and the call repeated: the second finds nothing left to do."""
+
+    async def reap(self, token: LeaderToken, *, limit: int) -> Reaped:
+        await super().reap(token, limit=limit)
+        return await super().reap(token, limit=limit)
+
+
+LATE = Settings(policy="least_outstanding", binding="late", credit_s=1e9)
+
+
+async def test_what_was_taken_back_is_placed_again_though_the_reply_was_lost(
+    clock: ManualClock,
+) -> None:
+    broker, leadership = await leading(clock, LATE, submission("a"), kind=LosingReplies)
+    for _ in range(2):
+        await leadership.turn()  # places it, and sees that nothing else waits
+    await broker.claim(record(), claim_id="c", jobs=1, tokens=1_000, lease_s=0)
+    clock.advance(1)
+    await leadership.turn()
+    view = await broker.view(JobId("a"))
+    assert view
+    assert (view.state, view.attempt) == (JobState.ASSIGNED, 1)
+
+
+async def test_an_instance_that_is_gone_gets_nothing_though_the_reply_was_lost(
+    clock: ManualClock,
+) -> None:
+    jobs = [submission(str(number)) for number in range(4)]
+    broker, leadership = await leading(clock, LATE, kind=LosingReplies)
+    await broker.register(record("gpu1"), lease_s=60)
+    await leadership.turn()
+    await broker.retire(record("gpu1"))
+    clock.advance(1)
+    await leadership.turn()
+    await broker.admit([jobs])
+    for _ in range(2):
+        await leadership.turn()
+    assert await left(broker) == []
+
+
+async def test_an_instance_that_left_before_it_was_heard_of_gets_nothing(
+    clock: ManualClock,
+) -> None:
+    """Its worker failed at its start: the leader takes it off before it hears that it came."""
+    broker, leadership = await leading(clock, LATE)
+    await broker.register(record("gpu1"), lease_s=60)
+    await broker.retire(record("gpu1"))
+    clock.advance(1)
+    await leadership.turn()
+    await broker.admit([[submission(str(number)) for number in range(4)]])
+    for _ in range(2):
+        await leadership.turn()
+    assert await left(broker) == []

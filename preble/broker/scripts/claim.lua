@@ -69,6 +69,8 @@ while #claimed < most_jobs do
       local execution = claim_id .. '-' .. #claimed
       lease(job, execution)
       hand_over(job, execution)
+    else
+      bury(job)
     end
     redis.call('LPOP', k.queue(queue))
   end

@@ -16,8 +16,8 @@ for i = 1, #ARGV, 2 do
     reply[#reply + 1] = known[1]
     reply[#reply + 1] = block_keys
     reply[#reply + 1] = tonumber(known[2])
-  else
-    leave_ingress(ingress, job)
+  elseif leave_ingress(ingress, job) then
+    bury(job)
   end
 end
 return reply

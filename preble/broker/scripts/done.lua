@@ -2,11 +2,12 @@
 -- DONE: record how executions ended; the fence that makes each result single.
 --
 -- Keys:  leases, started, execution, executions, worker, worker_executions, job, results,
---        finished, failed, prompt, block_keys, decision, counts, totals, signals
+--        finished, failed, prompt, block_keys, decision, deadlines, counts, tenants, totals, signals
 -- Args:  instance, result_ttl_s, then for each outcome: job, execution, state, RQ result
 --        text, JobFailure or '', prompt tokens, completion tokens, hit tokens predicted at
 --        the start, hit tokens delivered, seconds of decode
 -- Reply: 1 or 0 for each: accepted or refused
+-- Of a job that was deleted behind our back nothing is recorded.
 -- Twice: only the holder of the lease is accepted; the execution that already ended the job
 --        hears 1 again and nothing changes.
 
@@ -29,7 +30,11 @@ end
 
 local function finish(job, execution, state, text, failure, prompt_tokens, completion_tokens,
   predicted, delivered, decode_s)
-  if not end_execution(job, execution, instance) then return is_mine(job, execution) and 1 or 0 end
+  if not end_execution(job, execution) then return is_mine(job, execution) and 1 or 0 end
+  if redis.call('EXISTS', k.job(job)) == 0 then
+    bury(job)
+    return 0
+  end
   local outcome = {state = state, text = text, failure = failure ~= '' and failure or nil,
     completion_tokens = tonumber(completion_tokens), decode_s = tonumber(decode_s)}
   conclude(job, instance, execution, outcome, result_ttl_s, now)

@@ -53,18 +53,27 @@ local function leave_ingress(ingress, job)
 end
 
 -- Ends one execution wherever it is known. False if its lease is gone: the fence.
-local function end_execution(job, execution, instance)
+local function end_execution(job, execution)
   local composite = job .. ':' .. execution
   if redis.call('ZREM', k.leases(), composite) == 0 then return false end
-  local queue = instance_queue(instance)
-  redis.call('ZREM', k.started(queue), composite)
+  local queue = redis.call('HGET', k.execution(composite), 'worker_name')
   redis.call('DEL', k.execution(composite), k.executions(job))
+  if not queue then return true end -- deleted behind our back
+  redis.call('ZREM', k.started(queue), composite)
   redis.call('SREM', k.worker_executions(queue), composite)
   if redis.call('EXISTS', k.worker(queue)) == 1
     and redis.call('SCARD', k.worker_executions(queue)) == 0 then
     redis.call('HSET', k.worker(queue), 'state', 'idle')
   end
   return true
+end
+
+-- What is left of a job whose hash was deleted behind our back. Call it once for each.
+local function bury(job)
+  redis.call('HINCRBY', k.counts(), 'jobs', -1)
+  redis.call('HINCRBY', k.counts(), 'prompt_bytes', -redis.call('STRLEN', k.prompt(job)))
+  redis.call('DEL', k.prompt(job), k.block_keys(job), k.decision(job))
+  redis.call('ZREM', k.deadlines(), job)
 end
 
 -- Puts a job back at the front of the ingress queue it came from.
@@ -131,7 +140,7 @@ local function stop(job, outcome, result_ttl_s, now)
     redis.call('LREM', k.queue(instance_queue(instance)), 1, job)
     conclude(job, instance, false, outcome, result_ttl_s, now)
   elseif state == 'running' then
-    end_execution(job, execution, instance)
+    end_execution(job, execution)
     -- No execution ended this job, so none may later hear that it did.
     redis.call('HDEL', k.job(job), 'preble_execution')
     conclude(job, instance, execution, outcome, result_ttl_s, now)

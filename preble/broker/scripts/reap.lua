@@ -2,7 +2,7 @@
 -- REAP: take back what the dead hold, and end what comes too late.
 --
 -- Keys:  leader, leases, instances, instance, ingresses, queue, queues, job, prompt, block_keys,
---        results, started, finished, failed, canceled, deadlines, events, snapshot, doorbell,
+--        results, started, finished, failed, canceled, deadlines, execution, executions, events, snapshot, doorbell,
 --        recalls, counts, totals, signals
 -- Args:  leader token, most jobs, max_attempts, result_ttl_s, then JobFailure and RQ result text
 --        of a job whose attempts are used up, and of one whose deadline has passed
@@ -29,13 +29,13 @@ for _, composite in ipairs(redis.call('ZRANGEBYSCORE', k.leases(), '-inf', now, 
   if at[1] then
     expired[#expired + 1] = {job = job, execution = execution, instance = at[1],
       attempt = tonumber(at[2]), order = tonumber(at[3])}
-  else
-    redis.call('ZREM', k.leases(), composite)
+  elseif end_execution(job, execution) then
+    bury(job)
   end
 end
 
 local function take_back(lease)
-  end_execution(lease.job, lease.execution, lease.instance)
+  end_execution(lease.job, lease.execution)
   if lease.attempt < max_attempts then
     make_waiting(lease.job)
     redis.call('HINCRBY', k.totals(), 'requeued', 1)
@@ -75,6 +75,8 @@ for _, instance in ipairs(redis.call('ZRANGEBYSCORE', k.instances(), '-inf', now
       make_waiting(job)
       requeued[#requeued + 1] = job
       left = left - 1
+    else
+      bury(job)
     end
   end
   if redis.call('LLEN', queue) == 0 then remove_instance(instance) end
@@ -87,4 +89,6 @@ for _, queue in ipairs(redis.call('SMEMBERS', k.queues())) do
   redis.call('ZREMRANGEBYSCORE', k.failed(name), '-inf', now_s)
   redis.call('ZREMRANGEBYSCORE', k.canceled(name), '-inf', now_s)
 end
+-- The reply may be lost, and that of the call after it is empty.
+if #requeued + #gone > 0 then signal(cmsgpack.pack({'reaped', requeued, gone})) end
 return {requeued, failed, late, gone}

@@ -14,7 +14,9 @@ for i = 3, #ARGV, 2 do
   local expires = redis.call('ZSCORE', k.leases(), composite)
   if expires and tonumber(expires) > 0 then
     redis.call('ZADD', k.leases(), 0, composite)
-    if ARGV[2] == '0' then redis.call('HINCRBY', k.job(ARGV[i]), 'preble_attempt', -1) end
+    if ARGV[2] == '0' and redis.call('EXISTS', k.job(ARGV[i])) == 1 then
+      redis.call('HINCRBY', k.job(ARGV[i]), 'preble_attempt', -1)
+    end
     released = released + 1
   end
 end

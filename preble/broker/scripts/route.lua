@@ -5,7 +5,7 @@
 -- Args:  leader token, then for each job: ingress queue, job, instance, decision, hit tokens
 --        available on the best instance
 -- Reply: false if the token is not the leader's; else 1 or 0 for each job: moved or not
--- Twice: a job that already lies where it should says 1 again and is not pushed again.
+-- Twice: a job that was moved to its instance says 1 again, whatever became of it there.
 
 if redis.call('GET', k.leader()) ~= ARGV[1] then return false end
 local now, reply, rung = now_ms(), {}, {}
@@ -14,8 +14,8 @@ local function move(ingress, job, instance, decision, available)
   local expires = redis.call('ZSCORE', k.instances(), instance)
   if not expires or tonumber(expires) <= now then return 0 end
   local at = redis.call('HMGET', k.job(job), 'preble_state', 'preble_instance')
-  if not at[1] then leave_ingress(ingress, job) end -- deleted behind our back
-  if at[1] ~= 'waiting' then return at[1] == 'assigned' and at[2] == instance and 1 or 0 end
+  if not at[1] and leave_ingress(ingress, job) then bury(job) end
+  if at[1] ~= 'waiting' then return at[2] == instance and 1 or 0 end
   if is_late(job, now) or not leave_ingress(ingress, job) then return 0 end
   local queue = instance_queue(instance)
   redis.call('HSET', k.job(job), 'origin', queue, 'preble_state', 'assigned',
