@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from support import POOL, assignment, completed, record, submission
 
 from preble.broker import Broker
-from preble.errors import InstanceFenced, NotLeader, PoolMismatch, QueueFull
+from preble.errors import InstanceFenced, KeyReused, NotLeader, PoolMismatch, QueueFull
 from preble.messages import (
     AllBlocksCleared,
     BlocksRemoved,
@@ -101,6 +101,16 @@ async def test_the_first_founds_the_pool_and_others_must_agree(broker: Broker) -
 
 
 # Admission.
+
+
+async def test_what_another_request_made_is_refused_whole(broker: Broker) -> None:
+    first = [submission("a", fingerprint="one"), submission("b", fingerprint="one")]
+    assert await broker.admit([first, first]) == [None, None]
+    other = [submission("c", fingerprint="two"), submission("a", fingerprint="two")]
+    [refusal] = await broker.admit([other])
+    assert isinstance(refusal, KeyReused)
+    assert await broker.view(JobId("c")) is None
+    assert [job.job_id for job in await broker.peek(9)] == ["a", "b"]
 
 
 async def test_admitted_jobs_wait_in_order(broker: Broker) -> None:
