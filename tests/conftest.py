@@ -31,6 +31,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A look at that Valkey, emptied: RQ's job keys are the same for all pools."""
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client
+
+
 @pytest.fixture(params=["memory", "redis"])
 async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
     """Each broker in turn, empty: what tests say of it must hold for both."""

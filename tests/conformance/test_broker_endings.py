@@ -1,7 +1,7 @@
 """How jobs end that no execution finishes: cancelled, or too late. On both brokers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
@@ -28,14 +28,6 @@ TOO_LATE_S: Final = 0.0
 
 SOON_S: Final = 0.05
 STATES: Final = ("waiting", "assigned", "running")
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    """Emptied."""
-    with Redis.from_url(redis_url) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Jobs that somebody deletes behind our back, as RQ's own tools do: nothing of them is left."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,14 +15,6 @@ from preble.errors import QueueFull
 from preble.messages import ClaimedJob, LeaderToken, pack_tokens
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    """Emptied."""
-    with Redis.from_url(redis_url) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

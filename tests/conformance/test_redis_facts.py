@@ -1,6 +1,6 @@
 """What a look at a pool on a real Valkey sees while all is well, and what it costs."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from redis import Redis
@@ -15,13 +15,6 @@ from preble.broker.redis_facts import PoolReader
 from preble.broker.redis_questions import Questions, Replies
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_url) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

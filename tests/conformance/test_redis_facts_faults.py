@@ -1,6 +1,6 @@
 """What a look at a pool on a real Valkey sees when one thing is wrong."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from redis import Redis
@@ -20,13 +20,6 @@ from preble.messages import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_url) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What only Redis shows of the ingress queues: what RQ sees, what is left behind, what is asked."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
@@ -15,13 +15,6 @@ pytestmark = pytest.mark.anyio
 
 POOL: Final = "blue"
 INGRESSES: Final = f"preble:{POOL}:ingresses"
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_url) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture
