@@ -51,8 +51,9 @@ MAX_SKIPS: Final = 16
 """Jobs that take the KV memory a larger one waits for. Then it goes to its instance, where nothing
 starts before it."""
 
-ASKING_SLOTS: Final = 1 / 16
-"""Of an engine's slots, free before a plan is made for it: fewer plans, for 3 % of idle slots."""
+AHEAD_SLOTS: Final = 1 / 16
+"""Of an engine's slots: so many jobs more may be placed on it than it runs at once, and a plan is
+made when all that are placed can run. So one plan fills several slots, and none stands idle."""
 
 
 Placed: TypeAlias = tuple[Assignment, PlacedRequest]
@@ -139,16 +140,15 @@ class Planner:
     def _credit(self, credit_s: float) -> npt.NDArray[np.bool_]:
         fleet = self._fleet
         has_room = (fleet.outstanding == 0) | (fleet.free_kv_tokens > 0)
-        has_slot = fleet.outstanding < fleet.slots
+        has_slot = fleet.outstanding < fleet.slots + np.floor(fleet.slots * AHEAD_SLOTS)
         credit: npt.NDArray[np.bool_] = (fleet.backlog_s < credit_s) & has_slot & has_room
         return credit
 
     def _asks(self, credit_s: float) -> npt.NDArray[np.bool_]:
-        """Which instances have half of their credit left, and not just one slot."""
+        """Which instances have half of their credit left, and a slot for all that is placed."""
         fleet = self._fleet
-        free_slots = fleet.slots - fleet.outstanding
         asks: npt.NDArray[np.bool_] = self._credit(credit_s / 2) & (
-            free_slots >= np.ceil(fleet.slots * ASKING_SLOTS)
+            fleet.outstanding <= fleet.slots
         )
         return asks
 

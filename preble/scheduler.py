@@ -10,7 +10,9 @@ leader:
 Expected blocks of a job cover its whole prompt, not only what was missing when it was placed:
 the held part may be evicted before the job runs, and is then computed again. They end when
 its last block is stored, when the job ends or loses its lease, or when twice the predicted
-time has passed, whichever is first.
+time has passed, whichever is first. A prefill that stores no block, because all are held or
+the prompt is shorter than one, counts as over when its predicted time has passed: else every
+solution sampled from one prompt would look like a prefill for as long as it decodes.
 """
 
 from collections.abc import Sequence
@@ -62,6 +64,8 @@ class Scheduler:
         self._fleet = Fleet(block_size=block_size, history_s=history_s)
         self._planner = Planner(self._fleet, policy)
         self._expecting: list[tuple[float, int, PlacedRequest]] = []
+        self._unheard: list[tuple[float, int, PlacedRequest]] = []
+        """Those whose prefill stores no block: no event will say that it is over."""
         self._serials = count()
 
     @property
@@ -167,7 +171,7 @@ class Scheduler:
             job.job_id, instance, keys, match, prompt_tokens=prompt_tokens, hit_tokens=resident,
             prefill_s=prefill_s, now_s=now_s,
         )  # fmt: skip
-        self._remember(placed)
+        self._remember(placed, resident)
 
     def assign(self, job: WaitingJob, *, now_s: float) -> Assignment | None:
         """Eager binding: decide where a job goes, and count it there at once.
@@ -183,7 +187,7 @@ class Scheduler:
             return None
         self._expire(now_s)
         assignment, placed = self._decide(job, now_s)
-        self._remember(placed)
+        self._remember(placed, assignment.resident_hit_tokens)
         return assignment
 
     def plan(
@@ -206,12 +210,13 @@ class Scheduler:
         """
         self._expire(now_s)
         planned = self._planner.plan(jobs, credit_s=credit_s, now_s=now_s)
-        for _, placed in planned:
-            self._remember(placed)
+        for assignment, placed in planned:
+            self._remember(placed, assignment.resident_hit_tokens)
         return [assignment for assignment, _ in planned]
 
-    def has_credit(self, credit_s: float) -> bool:
+    def has_credit(self, credit_s: float, *, now_s: float) -> bool:
         """Whether a plan could move anything that waits. Cost: O(instances)."""
+        self._expire(now_s)
         return self._planner.has_credit(credit_s)
 
     def ended(self, end: JobEnded, *, now_s: float) -> None:
@@ -227,6 +232,10 @@ class Scheduler:
         if placed is not None and placed.instance is instance:
             self._learn(placed, end, now_s)
 
+    def is_placed(self, job_id: JobId) -> bool:
+        """Whether a job is on an instance, as far as it was heard."""
+        return self._fleet.placed(job_id) is not None
+
     def forget(self, job_id: JobId) -> None:
         """A job is no longer on its instance; unknown jobs are skipped."""
         self._fleet.forget(job_id)
@@ -237,6 +246,8 @@ class Scheduler:
         self._fleet.history.expire(now_s)
         while self._expecting and self._expecting[0][0] <= now_s:
             self._fleet.unexpect(heappop(self._expecting)[2])
+        while self._unheard and self._unheard[0][0] <= now_s:
+            self._fleet.computed(heappop(self._unheard)[2])
 
     def _fold_event(
         self, instance: Instance, event: BlocksStored | BlocksRemoved | AllBlocksCleared
@@ -273,10 +284,13 @@ class Scheduler:
         )  # fmt: skip
         return assignment, placed
 
-    def _remember(self, placed: PlacedRequest) -> None:
+    def _remember(self, placed: PlacedRequest, resident_tokens: int) -> None:
         self._fleet.remember(placed)
-        if placed.is_expected:
-            backlog_s = float(self._fleet.backlog_s[placed.instance.account.row])  # its own too
+        backlog_s = float(self._fleet.backlog_s[placed.instance.account.row])  # its own too
+        if self._fleet.fills_no_block(placed.prompt_tokens, resident_tokens):
+            computed_at_s = placed.placed_at_s + backlog_s
+            heappush(self._unheard, (computed_at_s, next(self._serials), placed))
+        else:
             ends_at_s = placed.placed_at_s + 2 * backlog_s + EXPECT_AT_LEAST_S
             heappush(self._expecting, (ends_at_s, next(self._serials), placed))
 

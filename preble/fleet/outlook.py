@@ -34,6 +34,11 @@ class Outlook(Columns):
         blocks = self.tree.resident_depth(match, instance.account.holder)
         return min(blocks * self.block_size, prompt_tokens - 1)
 
+    def fills_no_block(self, prompt_tokens: int, resident_tokens: int) -> bool:
+        """Whether a prefill stores no block, of whose end no event tells then."""
+        full_tokens = prompt_tokens // self.block_size * self.block_size
+        return resident_tokens >= full_tokens - 1  # one token is always computed
+
     # Seconds.
 
     def prefill_s(self, prompt_tokens: int, hit_tokens: Sequence[int]) -> Column:

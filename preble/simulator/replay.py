@@ -155,7 +155,7 @@ class _Replay:
 
     def _planned(self) -> list[Assignment]:
         credit_s = self._settings.credit_s
-        if not self._scheduler.has_credit(credit_s):
+        if not self._scheduler.has_credit(credit_s, now_s=self._now_s):
             return []
         jobs = self._ingress.windows(self._now_s)
         return self._scheduler.plan(jobs, credit_s=credit_s, now_s=self._now_s)

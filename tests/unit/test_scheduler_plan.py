@@ -36,34 +36,55 @@ def test_computed_prompts_give_credit_back() -> None:
     assert plan(stage, "bb") == [("bb", GPU0)]
 
 
-def test_an_instance_takes_no_more_jobs_than_it_can_run() -> None:
-    stage = Stage("least_outstanding", instances=1, slots=2)
-    assert names(plan(stage, "a", "b", "c")) == ["a", "b"]
-    assert not stage.scheduler.has_credit(CREDIT_S)
+@pytest.mark.parametrize(("slots", "taken"), [(2, 2), (15, 15), (16, 17), (32, 34)])
+def test_an_instance_takes_hardly_more_jobs_than_it_can_run(slots: int, taken: int) -> None:
+    stage = Stage("least_outstanding", instances=1, slots=slots)
+    assert len(plan(stage, *(f"{number:02}" for number in range(40)), credit_s=9.0)) == taken
+    assert not stage.scheduler.has_credit(9.0, now_s=0)
 
 
 def test_a_plan_is_worth_it_while_half_of_an_instances_credit_is_left() -> None:
     stage = Stage("preble", instances=1)
     stage.put(GPU0, "xx")
-    assert stage.scheduler.has_credit(CREDIT_S)
+    assert stage.scheduler.has_credit(CREDIT_S, now_s=0)
     stage.put(GPU0, "y")
-    assert not stage.scheduler.has_credit(CREDIT_S)
+    assert not stage.scheduler.has_credit(CREDIT_S, now_s=0)
 
 
-@pytest.mark.parametrize(("jobs", "has_credit"), [(30, True), (31, False)])
-def test_a_plan_is_worth_it_while_a_sixteenth_of_the_slots_is_free(
-    jobs: int, *, has_credit: bool
-) -> None:
+@pytest.mark.parametrize(("jobs", "has_credit"), [(32, True), (33, False)])
+def test_a_plan_is_worth_it_while_no_job_waits_for_a_slot(jobs: int, *, has_credit: bool) -> None:
     stage = Stage("preble", instances=1, slots=32)
     for _ in range(jobs):
         stage.put(GPU0, "", extra_tokens=1)
-    assert stage.scheduler.has_credit(1.0) == has_credit
+    assert stage.scheduler.has_credit(1.0, now_s=0) == has_credit
+
+
+@pytest.mark.parametrize("prompt", ["aaa", ""], ids=["held", "shorter than a block"])
+def test_a_prefill_that_stores_nothing_gives_its_credit_back_when_its_time_has_passed(
+    prompt: str,
+) -> None:
+    """No event tells that it is over; the job may decode for long."""
+    stage = Stage("least_outstanding", instances=1, slots=32)
+    stage.store(GPU0, "aaa")
+    jobs = [waiting(f"{number}", prompt, extra_tokens=9) for number in range(12)]
+    taken = decide(stage, *jobs)
+    assert 0 < len(taken) < len(jobs)
+    left = jobs[len(taken) :]
+    assert decide(stage, *left, now_s=0.01) == []
+    assert len(decide(stage, *left, now_s=0.06)) == len(taken)
+
+
+def test_a_prefill_that_stores_blocks_keeps_its_credit_until_they_are_stored() -> None:
+    stage = Stage("least_outstanding", instances=1)
+    stage.store(GPU0, "aa")
+    assert plan(stage, "aaaaaaaaaa") == [("aaaaaaaaaa", GPU0)]
+    assert decide(stage, "bb", now_s=60.0) == []
 
 
 def test_nothing_is_planned_without_instances() -> None:
     stage = Stage("e2", instances=0)
     assert plan(stage, "aa") == []
-    assert not stage.scheduler.has_credit(CREDIT_S)
+    assert not stage.scheduler.has_credit(CREDIT_S, now_s=0)
     stage.join(GPU0)
     assert plan(stage, "aa") == [("aa", GPU0)]
 

@@ -29,7 +29,7 @@ def test_no_plan_is_made_twice_while_a_job_waits_for_an_instance_without_credit(
     stage.load(GPU1, 46)
     for _ in range(5):
         assert plan(stage, "aaaa") == []
-        assert stage.scheduler.has_credit(CREDIT_S)
+        assert stage.scheduler.has_credit(CREDIT_S, now_s=0)
     assert policy.asked == 1
 
 
