@@ -5,13 +5,15 @@ BIN := .venv/bin
 # `make demo ENGINE=emulated` needs no SGLang.
 ENGINE_FLAG := $(if $(ENGINE),--engine $(ENGINE))
 
-.PHONY: help demo serve test check bench bench-policies compose-test
+.PHONY: help demo serve test check fuzz chaos bench bench-policies compose-test
 
 help:
 	@echo "make demo    place the same prompts by two policies, and compare"
 	@echo "make serve   run everything on this machine until Ctrl-C"
 	@echo "make test    run all tests"
 	@echo "make check   format, lint, types and layers"
+	@echo "make fuzz    send 10,000 malformed requests to a real stack, for some minutes"
+	@echo "make chaos   break a pool in 30 ways under load (SEED, JOBS, FAULTS), for a quarter of an hour"
 	@echo "make bench   measure decisions and the dispatch path"
 	@echo "make bench-policies   run all experiments on policies (docs/reference/experiments.md)"
 	@echo "make compose-test   bring docker-compose.yml up on a Docker engine and use it"
@@ -32,6 +34,15 @@ check: .venv/.installed
 	$(BIN)/mypy tests tools examples benchmarks
 	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/lint-imports
+
+fuzz: .venv/.installed
+	PYTHONPATH=tests $(BIN)/python -m fuzz
+
+# SEED, JOBS and FAULTS; REDIS_SERVER names a binary in place of the embedded Valkey.
+chaos: .venv/.installed
+	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(FAULTS),--faults $(FAULTS)) \
+	  $(if $(REDIS_SERVER),--redis-server $(REDIS_SERVER))
 
 bench: .venv/.installed
 	$(BIN)/preble bench decision

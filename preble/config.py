@@ -27,6 +27,7 @@ PolicyName = Literal[
 ]  # fmt: skip
 _OWN_POLICY: Final = re.compile(r"\w+(\.\w+)*:\w+")
 Binding = Literal["eager", "late"]
+Durability = Literal["local", "replicated"]
 Priority = Literal["high", "normal", "batch"]
 """Classes of jobs, the most urgent first; `fair_share` says what each gets."""
 
@@ -43,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a process of Preble can be told."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    """A server, `rediss://` for TLS; or `redis+sentinel://host:port,host:port/service/0`, where
+    Sentinels say which server is the primary."""
     pool: Name = "default"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -68,6 +71,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most jobs waiting, assigned and running at once."""
     max_prompt_bytes: Positive = 1024 * 1024 * 1024
     """Most bytes of prompts in Redis at once."""
+    max_dead_letter_bytes: NotNegative = 256 * 1024 * 1024
+    """Most bytes of prompts of failed jobs, kept so that `preble jobs retry` can run them again;
+    beyond, those submitted first lose theirs. 0 keeps none."""
     max_ingresses: Positive = 1_000
     """Most ingress queues at once, one for each priority and tenant with jobs waiting: each
     decision looks at all of them."""
@@ -76,9 +82,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     takes."""
     tenant_jobs_per_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Jobs a second that each tenant may submit, over ten seconds; 0 for any number."""
+    durability: Durability = "local"
+    """When a job counts as accepted: once Redis has it, or once a replica has it on disk, too."""
     result_ttl_s: Positive = 24 * 3600
-    max_attempts: Positive = 3
-    lease_s: Seconds = 10.0
+    max_attempts: Positive = 5
+    """Executions of a job that end with the death of its worker, after which it fails: two beside
+    other jobs, then alone."""
+    lease_s: Seconds = 8.0
+    """How long a worker that says nothing keeps its jobs: less than 10 s with what it takes to
+    notice."""
 
     # The scheduler.
     policy: str = "preble"

@@ -6,6 +6,7 @@ PrebleError
 │   ├── InvalidJob           a field is wrong; names it
 │   ├── PromptTooLong        prompt plus output do not fit the context
 │   ├── KeyReused            its Idempotency-Key was used for another request
+│   ├── PromptDropped        it failed and cannot be run again
 │   └── QueueFull            a bound is reached; try again later
 ├── BrokerError
 │   ├── BrokerUnavailable    Redis unreachable, loading, or full
@@ -51,6 +52,10 @@ class PromptTooLong(InvalidJob):
 
 class KeyReused(JobRejected):
     """A job's Idempotency-Key was used before, for another request."""
+
+
+class PromptDropped(JobRejected):
+    """A failed job cannot be run again, for its prompt is no longer kept."""
 
 
 class QueueFull(JobRejected):

@@ -50,6 +50,9 @@ TOKENIZE_SECONDS: Final = Metric(
 POOL_UP: Final = Metric("pool_up", "1 if the queue answered this scrape, else 0.")
 POOL_JOBS: Final = Metric("pool_jobs", "Jobs now in each state.", ("state",))
 POOL_PROMPT_BYTES: Final = Metric("pool_prompt_bytes", "Bytes of prompts now in the queue.")
+POOL_DEAD_LETTER_BYTES: Final = Metric(
+    "pool_dead_letter_bytes", "Bytes of prompts that failed jobs keep, to be run again."
+)
 POOL_INSTANCES: Final = Metric("pool_instances", "Instances now registered.")
 
 # Counters of the pool, by their names in `PoolStats.totals`.
@@ -58,7 +61,15 @@ POOL_TOTALS: Final[Mapping[str, Metric]] = {
     "failed": Metric("pool_jobs_failed", "Jobs that failed for good."),
     "cancelled": Metric("pool_jobs_cancelled", "Jobs that were cancelled."),
     "expired": Metric("pool_jobs_expired", "Jobs that had not ended by their deadline."),
+    "retried": Metric("pool_jobs_retried", "Failed jobs that were asked to run again."),
     "requeued": Metric("pool_jobs_requeued", "Jobs taken back from an instance."),
+    "quarantined": Metric(
+        "pool_jobs_quarantined", "Jobs whose workers died so often that they run alone."
+    ),
+    "rollbacks": Metric("pool_rollbacks", "Times that Redis lost what it had written."),
+    "lost_write_ms": Metric(
+        "pool_lost_write_milliseconds", "Time whose writes Redis lost, at most."
+    ),
     "prompt_tokens": Metric("pool_prompt_tokens", "Prompt tokens of completed jobs."),
     "completion_tokens": Metric("pool_completion_tokens", "Output tokens of completed jobs."),
     "hit_tokens_available": Metric(

@@ -106,9 +106,13 @@ class SchedulerProcess:
     async def _keep_leading(self, holder: str, token: LeaderToken) -> None:
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
-            if await self._broker.lead(holder, ttl_s=LEADER_LEASE_S) != token:
-                msg = "another scheduler leads this pool"
-                raise NotLeader(msg)
+            renewed = await self._broker.lead(holder, ttl_s=LEADER_LEASE_S)
+            if renewed == token:
+                continue
+            if renewed:  # the lease ran out, or was lost: what was loaded may be old
+                await self._broker.resign(renewed)
+            msg = "the term is over"
+            raise NotLeader(msg)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -137,6 +141,8 @@ class Leadership:
         self._reap_at_s = clock.now_s()
         self._has_waiting = True
         self._window_jobs = settings.window_jobs
+        self._alone: JobId | None = None
+        """The job of the quarantine that was placed last."""
 
     async def load(self) -> None:
         """Build the Scheduler's state from the broker. Raises: BrokerUnavailable."""
@@ -206,8 +212,9 @@ class Leadership:
         waiting = await self._broker.peek(
             self._window_jobs, batch_window_jobs=self._settings.batch_window_jobs
         )
-        ingress = {job.job_id: job.ingress for job in waiting}
-        decided = [(ingress[each.job_id], each) for each in self._decide(waiting)]
+        eligible = self._eligible(waiting)
+        ingress = {job.job_id: job.ingress for job in eligible}
+        decided = [(ingress[each.job_id], each) for each in self._decide(eligible)]
         self._fit_window(is_all=len(decided) == len(waiting))
         has_moved = bool(decided) and any(await self._route(decided))
         self._has_waiting = bool(waiting)
@@ -226,7 +233,19 @@ class Leadership:
     def _may_place(self) -> bool:
         """Whether it is worth a look at what waits."""
         settings = self._settings
-        return not settings.is_late or self._scheduler.has_credit(settings.credit_s)
+        return not settings.is_late or self._scheduler.has_credit(
+            settings.credit_s, now_s=self._clock.now_s()
+        )
+
+    def _eligible(self, waiting: list[WaitingJob]) -> list[WaitingJob]:
+        """All but those of the quarantine, and of those one at a time.
+
+        An instance stands still while it empties for such a job; so no two of them do.
+        """
+        alone = [job.job_id for job in waiting if job.runs_alone]
+        if self._alone is None or not self._scheduler.is_placed(self._alone):
+            self._alone = alone[0] if alone else None
+        return [job for job in waiting if not job.runs_alone or job.job_id == self._alone]
 
     def _decide(self, waiting: list[WaitingJob]) -> list[Assignment]:
         now_s = self._clock.now_s()

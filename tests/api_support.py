@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import count
 
 import httpx2
 from support import assignment, completed, record
 
-from preble.broker import Broker, Refusal
+from preble.broker import Broker, Refusal, Retried
+from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
 from preble.errors import BrokerUnavailable
@@ -39,6 +41,14 @@ class DownBroker(MemoryBroker):
         del job_ids
         raise BrokerUnavailable("redis is gone")
 
+    async def list_jobs(self, query: JobQuery) -> JobPage:
+        del query
+        raise BrokerUnavailable("redis is gone")
+
+    async def retry(self, job_ids: Sequence[JobId]) -> list[Retried]:
+        del job_ids
+        raise BrokerUnavailable("redis is gone")
+
     async def stats(self) -> PoolStats:
         raise BrokerUnavailable("redis is gone")
 
@@ -49,6 +59,7 @@ class OneWorker:
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
         self._record = record()
+        self._claim_numbers = count(1)
         self._claims: list[ClaimedJob] = []
 
     async def assign_all(self) -> None:
@@ -63,8 +74,9 @@ class OneWorker:
     async def run_all(self) -> list[ClaimedJob]:
         """Claim every assigned job."""
         self._claims = await self._broker.claim(
-            self._record, claim_id="c", jobs=1_000, tokens=1_000_000, lease_s=60
-        )
+            self._record, number=next(self._claim_numbers), jobs=1_000, tokens=1_000_000,
+            num_held=0, lease_s=60,
+        )  # fmt: skip
         return self._claims
 
     async def complete_all(self) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,13 +38,23 @@ class Stack:
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str) -> None:
-        """Start `api`, `scheduler` or an instance's worker such as `gpu0`."""
-        module = MODULES.get(name, MODULES["worker"])
-        environ = self._environ | {"PREBLE_INSTANCE": name}
+    def start(
+        self, name: str, *, module: str = "", under: Sequence[str] = (), **settings: str
+    ) -> None:
+        """Start `api`, `scheduler1` or an instance's worker such as `gpu0`.
+
+        Args:
+            name: Of the process; digits at its end number those that do the same.
+            module: Its entry, if it is another than the name says.
+            under: A command that becomes this process, such as `ip netns exec NAME`.
+            settings: Its own, over those of the stack.
+        """
+        module = module or MODULES.get(name.rstrip("0123456789"), MODULES["worker"])
+        own = {f"PREBLE_{setting.upper()}": value for setting, value in settings.items()}
+        environ = self._environ | {"PREBLE_INSTANCE": name} | own
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", module], env=environ, stderr=log, stdout=log
+                [*under, sys.executable, "-m", module], env=environ, stderr=log, stdout=log
             )
 
     def kill(self, name: str) -> None:

@@ -36,6 +36,6 @@ async def fill(broker: RedisBroker) -> None:
         await broker.admit([[submission(name)]])
     token, waiting = await lead(broker), await broker.peek(10)
     assert all(await broker.route(token, [(job.ingress, assignment(job)) for job in waiting]))
-    first, _ = await broker.claim(record(), claim_id="c", jobs=2, tokens=100, lease_s=60)
+    first, _ = await broker.claim(record(), number=1, jobs=2, tokens=100, num_held=0, lease_s=60)
     await broker.finish(record(), [completed(first.lease)])
     await broker.admit([[submission("d", priority="high", tenant="acme")]])

@@ -93,12 +93,13 @@ SMALL_BOUNDS = Bounds(max_jobs=100, max_prompt_bytes=10_000, max_ingresses=5)
 
 
 def redis_broker(
-    redis_url: str, pool: str | None = None, bounds: Bounds = SMALL_BOUNDS
+    redis_url: str, pool: str | None = None, bounds: Bounds = SMALL_BOUNDS, *, max_attempts: int = 3
 ) -> RedisBroker:
     """A broker on a pool of its own, with bounds small enough to reach."""
     return RedisBroker(
-        redis_url, pool or unique("pool"), bounds=bounds, max_attempts=3, result_ttl_s=600
-    )
+        redis_url, pool or unique("pool"), bounds=bounds, max_attempts=max_attempts,
+        result_ttl_s=600,
+    )  # fmt: skip
 
 
 def free_port() -> int:

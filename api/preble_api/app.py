@@ -24,6 +24,7 @@ from preble_api.limits import ApiKey, BodyLimit
 from preble_api.openapi import DescribedApi
 from preble_api.routes.generate import GenerateRoutes
 from preble_api.routes.health import HealthRoutes
+from preble_api.routes.job_lists import JobListRoutes
 from preble_api.routes.jobs import JobRoutes
 from preble_api.threads import TextThreads
 from preble_api.waits import Waits
@@ -65,6 +66,7 @@ def create_app(settings: Settings, broker: Broker, tokenizer: Tokenizer) -> Fast
     admission = Admission(broker)
     jobs = JobRoutes(broker, intake, admission, metrics, result_ttl_s=settings.result_ttl_s)
     jobs.add_to(app)
+    JobListRoutes(broker).add_to(app)
     waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
     app.state.stop_waits = waits.stop
     GenerateRoutes(intake, admission, waits, metrics).add_to(app)

@@ -12,7 +12,7 @@ from preble_api.schemas import MAX_DEADLINE_S, JobRequest
 
 CANCEL_AFTER: Final = "Cancel-After"
 
-_DURATION: Final = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,8}(?:\.\d{1,3})?)s?)?")
+DURATION: Final = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,8}(?:\.\d{1,3})?)s?)?")
 
 
 def with_deadline(request: Request, jobs: Iterable[JobRequest]) -> list[JobRequest]:
@@ -33,7 +33,7 @@ def _cancel_after_s(request: Request) -> float | None:
     text = request.headers.get(CANCEL_AFTER)
     if text is None:
         return None
-    parts = _DURATION.fullmatch(text.strip())
+    parts = DURATION.fullmatch(text.strip())
     hours, minutes, seconds = parts.groups() if parts else (None, None, None)
     duration_s = int(hours or 0) * 3_600 + int(minutes or 0) * 60 + float(seconds or 0)
     if not 0 < duration_s <= MAX_DEADLINE_S:

@@ -86,4 +86,9 @@ def _request_id(scope: Scope) -> bytes:
     given = header(scope, REQUEST_ID)
     if given and _SANE_ID.fullmatch(given):
         return given
+    return new_request_id()
+
+
+def new_request_id() -> bytes:
+    """An id for a request that brings none."""
     return b"req_" + secrets.token_hex(16).encode()

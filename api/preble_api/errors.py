@@ -18,6 +18,7 @@ from preble.errors import (
     InvalidJob,
     JobRejected,
     PrebleError,
+    PromptDropped,
     PromptTooLong,
     QueueFull,
 )
@@ -107,6 +108,8 @@ def _rejected(error: JobRejected) -> HttpError:
         return _invalid(error)
     if isinstance(error, QueueFull):
         return _full(error)
+    if isinstance(error, PromptDropped):
+        return HttpError(HTTPStatus.CONFLICT, "prompt_dropped", str(error))
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     return HttpError(status, "idempotency_key_reused", str(error), param="Idempotency-Key")
 

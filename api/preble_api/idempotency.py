@@ -44,4 +44,4 @@ async def under_key(request: Request, submissions: Sequence[Submission]) -> Sequ
 def _job_id(tenant: str, key: str, place: int) -> JobId:
     """No part can hold the byte between them."""
     name = f"{tenant}\0{key}\0{place}"
-    return keyed_job_id(sha256(name.encode()).hexdigest())
+    return keyed_job_id(key, sha256(name.encode()).hexdigest())

@@ -7,13 +7,15 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI
 
-from preble_api.deadlines import CANCEL_AFTER
+from preble_api.deadlines import CANCEL_AFTER, DURATION
 from preble_api.errors import MEDIA_TYPE
 from preble_api.generate_schemas import GenerateReply, GenerateRequest
 from preble_api.idempotency import IDEMPOTENCY_KEY
 from preble_api.schemas import (
+    MAX_JOBS,
     Health,
     JobAccepted,
+    JobList,
     JobListAccepted,
     JobListRequest,
     JobRequest,
@@ -46,7 +48,8 @@ def body_of(*structs: type[msgspec.Struct], array_of: type[msgspec.Struct] | Non
     """`requestBody` of an operation that takes any of these, or a list."""
     schemas = [_reference(each) for each in structs]
     if array_of is not None:
-        schemas.append({"type": "array", "items": _reference(array_of)})
+        bounds = {"minItems": 1, "maxItems": MAX_JOBS}
+        schemas.append({"type": "array", "items": _reference(array_of), **bounds})
     schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     return {"required": True, "content": {_JSON: {"schema": schema}}}
 
@@ -73,7 +76,8 @@ def job_id_parameter() -> Json:
 
 def cancel_after_parameter() -> Json:
     """A deadline for all jobs of a request."""
-    schema = {"type": "string", "examples": ["90", "15m", "1h30m"]}
+    pattern = f"^{DURATION.pattern}$"
+    schema = {"type": "string", "pattern": pattern, "examples": ["90", "15m", "1h30m"]}
     description = "`deadline_s` of the jobs that name none, in seconds or as a time."
     return {
         "name": CANCEL_AFTER, "in": "header", "required": False, "schema": schema,
@@ -102,6 +106,17 @@ def header_parameters(struct: type[msgspec.Struct], names: Mapping[str, str]) ->
     ]
 
 
+def query_parameters(struct: type[msgspec.Struct]) -> list[Json]:
+    """The parameters of a URL, as the struct that takes them."""
+    components = msgspec.json.schema_components([struct], ref_template=_REFERENCE)[1]
+    described = components[struct.__name__]["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema,
+         "description": schema.pop("description")}
+        for name, schema in described.items()
+    ]  # fmt: skip
+
+
 def problems(**by_status: str) -> Responses:
     """Error entries of `responses`, as `problems(s404="no such job")`."""
     content = {MEDIA_TYPE: {"schema": _reference(Problem)}}
@@ -118,7 +133,7 @@ def _reference(struct: type[msgspec.Struct]) -> Json:
 @cache
 def _schemas() -> Json:
     structs = (
-        JobRequest, JobListRequest, JobAccepted, JobListAccepted, JobStatus, Health, Problem,
-        GenerateRequest, GenerateReply,
+        JobRequest, JobListRequest, JobAccepted, JobListAccepted, JobStatus, JobList, Health,
+        Problem, GenerateRequest, GenerateReply,
     )  # fmt: skip
     return msgspec.json.schema_components(structs, ref_template=_REFERENCE)[1]

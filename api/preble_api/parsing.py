@@ -1,7 +1,7 @@
-"""A request body into job requests, and msgspec's errors into ours, naming the field."""
+"""Bodies into job requests, URLs into queries, and msgspec's errors into ours, naming the field."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -11,7 +11,9 @@ from preble.errors import InvalidJob
 from preble_api.errors import HttpError
 from preble_api.schemas import (
     JOBS_ALONE,
+    NO_ORDER,
     NO_PRIORITY,
+    NO_STATUS,
     NO_TENANT,
     NO_TOP_K,
     ONE_PROMPT,
@@ -28,6 +30,8 @@ _MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 _NAMES: Final = {ONE_PROMPT: "prompt", NO_TOP_K: "top_k"}
 WRONG_QUEUE: Final = {"priority": NO_PRIORITY, "tenant": NO_TENANT}
 """What would be right in the fields that say where a job waits."""
+
+_WRONG_PARAMETER: Final = {"status": NO_STATUS, "tenant": NO_TENANT, "order": NO_ORDER}
 
 _LONGEST_NAME: Final = 64
 """Characters of a field name, which may be the client's own, that are repeated to it."""
@@ -70,6 +74,24 @@ def decode_json(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"the body is not JSON: {error}"
         raise HttpError(HTTPStatus.BAD_REQUEST, "invalid_json", message) from None
+
+
+def parse_query(parameters: Iterable[tuple[str, str]], kind: type[_T]) -> _T:
+    """The parameters of a URL.
+
+    Raises:
+        InvalidJob: If one is wrong, unknown, or given twice, naming it.
+    """
+    given: dict[str, str] = {}
+    for name, value in parameters:
+        if name in given:
+            raise InvalidJob(name[:_LONGEST_NAME], "is given twice")
+        given[name] = value
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        wrong = _invalid(str(error))
+        raise InvalidJob(wrong.field, _WRONG_PARAMETER.get(wrong.field, str(wrong))) from None
 
 
 def _invalid(error: str) -> InvalidJob:

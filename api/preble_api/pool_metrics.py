@@ -7,7 +7,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from preble.messages import JobState, PoolStats
-from preble.metrics import POOL_INSTANCES, POOL_JOBS, POOL_PROMPT_BYTES, POOL_TOTALS, POOL_UP
+from preble.metrics import (
+    POOL_DEAD_LETTER_BYTES,
+    POOL_INSTANCES,
+    POOL_JOBS,
+    POOL_PROMPT_BYTES,
+    POOL_TOTALS,
+    POOL_UP,
+)
 
 
 class PoolCollector(Collector):
@@ -42,6 +49,9 @@ def _gauges(stats: PoolStats) -> Iterator[Metric]:
     jobs.add_metric([JobState.RUNNING], stats.running)
     yield jobs
     yield GaugeMetricFamily(POOL_PROMPT_BYTES.full_name, POOL_PROMPT_BYTES.help, stats.prompt_bytes)
+    yield GaugeMetricFamily(
+        POOL_DEAD_LETTER_BYTES.full_name, POOL_DEAD_LETTER_BYTES.help, stats.dead_letter_bytes
+    )
     yield GaugeMetricFamily(POOL_INSTANCES.full_name, POOL_INSTANCES.help, stats.instances)
 
 

@@ -8,13 +8,16 @@ too (`openapi.py`).
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from preble.config import Priority
 from preble.messages import DEFAULT_TENANT, JobState, SamplingParams
 
 MAX_JOBS: Final = 1000
 """Jobs in one list."""
+
+MAX_LISTED: Final = 100
+"""Jobs in one page of a list."""
 
 MAX_DEADLINE_S: Final = 30 * 86_400.0
 
@@ -25,6 +28,10 @@ ONE_PROMPT: Final = "exactly one of `prompt`, `messages` and `input_ids` must be
 NO_TOP_K: Final = "0 would leave no token; use -1 for all"
 NO_PRIORITY: Final = "must be `high`, `normal` or `batch`"
 NO_TENANT: Final = "must be 1 to 64 letters, digits, `_` and `-`"
+NO_STATUS: Final = (
+    f"must be {', '.join(f'`{state}`' for state in list(JobState)[:-1])} or `expired`"
+)
+NO_ORDER: Final = "must be `asc` or `desc`"
 JOBS_ALONE: Final = "`jobs` goes alone; give each job its own fields"
 
 Prompt = Annotated[str, Meta(min_length=1, description="Text to complete, taken as it is.")]
@@ -34,12 +41,12 @@ TopK = Annotated[int, Meta(ge=-1, le=1_000_000, description="-1 for all tokens."
 JobPriority = Annotated[
     Priority, Meta(description="`batch` waits for what the others leave, in the best order.")
 ]
-Tenant = Annotated[
+TenantName = Annotated[
     str,
-    Meta(
-        pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)",  # a `$` alone lets a last newline pass, in Python
-        description="On whose behalf; tenants of one priority share alike.",
-    ),
+    Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)"),  # a `$` alone lets a last newline pass, in Python
+]
+Tenant = Annotated[
+    TenantName, Meta(description="On whose behalf; tenants of one priority share alike.")
 ]
 DeadlineS = Annotated[
     float,
@@ -225,6 +232,36 @@ class JobStatus(msgspec.Struct, frozen=True):
     error: Failure | None
     urls: Links
     object: Literal["job"] = "job"
+
+
+Place = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+"""Where a page ended."""
+
+
+class JobListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of a list. They have no `null`, which would begin a list from its start."""
+
+    status: Annotated[JobState | UnsetType, Meta(description="Only jobs that stand so.")] = UNSET
+    tenant: Annotated[TenantName | UnsetType, Meta(description="Only its; else those of all.")] = (
+        UNSET
+    )
+    limit: Annotated[int, Meta(ge=1, le=MAX_LISTED, description="Most jobs of a page.")] = 20
+    after: Annotated[Place | UnsetType, Meta(description="`next` of the page before.")] = UNSET
+    order: Annotated[
+        Literal["desc", "asc"], Meta(description="The newest submission first, or the oldest.")
+    ] = "desc"
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """A page of jobs, without position, assignment and result.
+
+    It may be short, or empty, while more follow.
+    """
+
+    data: list[JobStatus]
+    has_more: bool
+    next: Annotated[int, Meta(description="To ask for the next page, as `after`.")] | None
+    object: Literal["list"] = "list"
 
 
 class Health(msgspec.Struct, frozen=True):

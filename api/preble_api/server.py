@@ -7,15 +7,19 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
+from http import HTTPStatus
 from types import FrameType
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from preble.config import Settings
 from preble.errors import ConfigError
+from preble_api.edge import REQUEST_ID, new_request_id
+from preble_api.errors import HttpError, answer
 
 MOST_HEAD_BYTES: Final = 64 * 1024
 """Of a request line and its headers together."""
@@ -55,10 +59,14 @@ def _require_key_beyond_loopback(settings: Settings, address: str) -> None:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP, with the bound on a request's head that its parser lacks."""
+    """uvicorn's HTTP, with the bound on a request's head that its parser lacks.
+
+    What is no HTTP never reaches the application; its answer has the form of all errors.
+    """
 
     _in_head = False
     _head_bytes = 0
+    _answering: RequestResponseCycle | None = None
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -81,8 +89,34 @@ class BoundedHttp(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
+        is_too_long = self._in_head and self._head_bytes > MOST_HEAD_BYTES
+        if is_too_long and not self.transport.is_closing():
             self.send_400_response(f"The request's head has more than {MOST_HEAD_BYTES} bytes.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be read, and close; a request before it is left unanswered."""
+        request_id = new_request_id()
+        error = HttpError(HTTPStatus.BAD_REQUEST, "invalid_http", msg)
+        response = answer(error, request_id.decode())
+        headers = [*response.raw_headers, (REQUEST_ID, request_id), (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % each for each in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + response.body)
+        self.transport.close()
+        self._drop_answer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, perhaps with more requests sent than answered."""
+        self._drop_answer()
+        super().connection_lost(exc)
+
+    def _drop_answer(self) -> None:
+        """Write no more: to what is closed that would raise, and uvicorn knows the last request."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
 
 class ApiServer(uvicorn.Server):

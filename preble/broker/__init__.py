@@ -4,8 +4,10 @@ One protocol, two brokers: `RedisBroker` (production) and `MemoryBroker` (simula
 tests), held to the same conformance suite. A broker knows messages, never decisions.
 
     admit ──▶ waiting ──route──▶ assigned ──claim──▶ running ──finish──▶ completed | failed
-                 ▲                   │                  │
-                 └──────── reap ─────┴──────────────────┘   instance gone, lease expired
+               ▲   ▲                │                   │                             │
+               │   └───── reap ─────┴───────────────────┘   instance gone,            │
+               │                                            lease expired             │
+               └────────────────────────────── retry ─────────────────────────────────┘
 
     from any of the three:  cancel ──▶ cancelled,  reap, its deadline has come ──▶ expired
 
@@ -18,7 +20,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from preble.errors import BrokerError, KeyReused, QueueFull
+from preble.broker.lists import JobPage, JobQuery
+from preble.errors import BrokerError, KeyReused, PromptDropped, QueueFull
 from preble.messages import (
     Assignment,
     ClaimedJob,
@@ -46,6 +49,8 @@ from preble.messages import (
 Refusal = QueueFull | KeyReused | BrokerError
 """Why a batch was not admitted."""
 
+Retried = JobState | PromptDropped | QueueFull | None
+"""What became of a job that was to run again."""
 
 ATTEMPTS_USED_UP: Final = JobFailure(
     "attempts_used_up", "the job's worker died or lost its lease each time it was tried"
@@ -59,6 +64,8 @@ DEADLINE_PASSED: Final = JobFailure("deadline_passed", "the job had not ended by
 """How a job ends that came too late, or took too long."""
 
 KEY_REUSED: Final = "this Idempotency-Key was used before, for another request"
+
+PROMPT_DROPPED: Final = "the job failed, and its prompt is no longer kept: submit it again"
 
 
 PEEKED_JOBS: Final = 4_096
@@ -142,6 +149,27 @@ class Broker(Protocol):
         """
         ...
 
+    async def list_jobs(self, query: JobQuery) -> JobPage:
+        """A page of the jobs that are waiting, assigned, running, or ended and not yet expired.
+
+        A job that is there throughout is on exactly one page, if its state is always the one
+        asked for.
+
+        Cost: O(limit), however many jobs there are.
+        """
+        ...
+
+    async def retry(self, job_ids: Sequence[JobId]) -> list[Retried]:
+        """Let failed jobs wait again, each at the end of its ingress queue, as if new.
+
+        Attempts and deadline begin anew; place in the lists and time of submission stay.
+
+        Returns:
+            For each its state now, which is no failure if it runs again; None if it is unknown;
+            PromptDropped or QueueFull if it failed and cannot run. Again: says how it stands.
+        """
+        ...
+
     async def stats(self) -> PoolStats:
         """Counts of the pool. Cost: O(instances + ingress queues)."""
         ...
@@ -151,7 +179,9 @@ class Broker(Protocol):
     async def lead(self, holder: str, *, ttl_s: float) -> LeaderToken | None:
         """Become or stay the leader; None while another holds the lease.
 
-        The token stays the same while the holder renews in time, and is new otherwise.
+        The token stays the same while the holder renews in time, and is new otherwise. Where
+        Redis turns out to have lost writes, that is logged and counted, and nobody leads: what
+        was loaded before is not to be relied on.
         """
         ...
 
@@ -226,13 +256,22 @@ class Broker(Protocol):
         ...
 
     async def claim(
-        self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
-    ) -> list[ClaimedJob]:
-        """Lease jobs from the head of the instance's queue, at most `jobs` and `tokens`.
+        self, record: InstanceRecord, *, number: int, jobs: int, tokens: int, num_held: int,
+        lease_s: float,
+    ) -> list[ClaimedJob]:  # fmt: skip
+        """Lease jobs from the head of the instance's queue.
 
-        Calling again with the same `claim_id` returns the same jobs: a lost reply is safe.
-        `tokens` bounds the sum of `JobSpec.total_tokens`; the head of the queue is never
-        skipped, unless its deadline has passed: then it ends.
+        The head of the queue is never skipped, unless its deadline has passed: then it ends. A
+        job of the quarantine comes only to a worker that holds nothing, and alone.
+
+        Args:
+            record: The instance.
+            number: Of this claim among those of this life, upwards from 1. The last one again
+                returns the same jobs, so a lost reply is safe; an earlier one returns nothing.
+            jobs: Most of them.
+            tokens: Most of their `JobSpec.total_tokens` together.
+            num_held: Jobs that the worker holds, or still stops.
+            lease_s: Seconds until the leases expire.
 
         Raises:
             InstanceFenced: If a newer life has registered.

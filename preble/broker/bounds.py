@@ -39,6 +39,7 @@ class Bounds(msgspec.Struct, frozen=True):
         max_ingresses: Likewise.
         max_tenant_jobs: Of each tenant; 0 for any number.
         tenant_jobs_per_s: That each tenant may submit; 0 for any number.
+        max_dead_letter_bytes: Of prompts that failed jobs keep, beside those of the others.
     """
 
     max_jobs: int
@@ -46,6 +47,7 @@ class Bounds(msgspec.Struct, frozen=True):
     max_ingresses: int
     max_tenant_jobs: int = 0
     tenant_jobs_per_s: float = 0.0
+    max_dead_letter_bytes: int = 1 << 28
 
     @property
     def tenant_burst_jobs(self) -> float:

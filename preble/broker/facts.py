@@ -45,6 +45,8 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     used_memory_bytes: int
     system_memory_bytes: int
     """Of its machine; 0 where the server does not tell."""
+    min_replicas_to_write: int | None = None
+    """Without which it refuses writes; None where the server does not tell."""
     evicted_keys: int
     """Since it was started."""
     round_trips_ms: tuple[float, ...]
@@ -165,6 +167,16 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
         return sum(ingress.jobs for ingress in self.ingresses)
 
 
+class RollbackFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The last time that Redis turned out to have lost writes."""
+
+    lost_s: float | None
+    """Of how long, at most; None if all that it held was lost."""
+    ago_s: float
+    rollbacks: int
+    """So many so far."""
+
+
 class PoolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A pool: who runs it, and what it holds."""
 
@@ -176,6 +188,8 @@ class PoolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How often leadership began so far."""
     instances: tuple[InstanceFacts, ...]
     jobs: JobFacts
+    rollback: RollbackFacts | None = None
+    """None if no scheduler has noticed one."""
 
     @property
     def alive(self) -> tuple[InstanceFacts, ...]:

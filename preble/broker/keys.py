@@ -5,6 +5,12 @@ by Lua (`lua_functions` renders the same templates as the functions of a table `
 Names start with `preble:{pool}:` (ours) or `rq:` (RQ's own, kept truthful so that RQ's
 tools see what happens). Scripts build key names themselves, so one pool lives on one
 primary: not on a Redis Cluster. `preble doctor` reads most of them and writes none.
+
+Prompt and block keys go with a job's end; if it failed, with its result, while `dead` counts them.
+
+The lists of jobs, `jobs` and `jobs_in`, are scored by the order of admission. Their scope is a
+tenant, or `*`, which no tenant is called, for the pool; their group `unfinished`, or how a job
+ended (`broker/lists.py`).
 """
 
 import re
@@ -31,8 +37,8 @@ KEYS: Final = (
     Key("pool", "preble:{pool}:pool", "string", "join", "join", "never"),
     Key("weights", "preble:{pool}:weights", "string", "join", "join", "never"),
     Key("ingresses", "preble:{pool}:ingresses", "set", "ADMIT, REAP", "PEEK, stats", "ROUTE, PEEK"),
-    Key("prompt", "preble:{pool}:prompt:{job}", "string", "stage, ADMIT", "CLAIM", "DONE, REAP"),
-    Key("block_keys", "preble:{pool}:blocks:{job}", "string", "ADMIT", "DESCRIBE", "DONE, REAP"),
+    Key("prompt", "preble:{pool}:prompt:{job}", "string", "stage, ADMIT", "CLAIM", "see `dead`"),
+    Key("block_keys", "preble:{pool}:blocks:{job}", "string", "ADMIT", "DESCRIBE", "see `dead`"),
     Key("decision", "preble:{pool}:decision:{job}", "string", "ROUTE", "VIEW", "with the job"),
     Key("counts", "preble:{pool}:counts", "hash", "ADMIT, DONE, REAP", "ADMIT, stats", "never"),
     Key("totals", "preble:{pool}:totals", "hash", "DONE, REAP", "stats", "never"),
@@ -42,8 +48,15 @@ KEYS: Final = (
     Key(
         "deadlines", "preble:{pool}:deadlines", "zset", "ADMIT, REAP", "REAP", "with the job's end"
     ),
+    Key("jobs", "preble:{pool}:jobs:{scope}", "zset", "ADMIT, RETRY", "LIST", "REAP"),
+    Key("jobs_in", "preble:{pool}:jobs:{scope}:{group}", "zset", "ADMIT, DONE", "LIST", "REAP"),
+    Key("ended", "preble:{pool}:ended", "zset", "DONE, REAP, CANCEL", "REAP", "REAP, by score"),
+    Key("dead", "preble:{pool}:dead", "zset", "DONE, REAP", "RETRY", "RETRY, REAP"),
     Key("leader", "preble:{pool}:leader", "string", "LEAD", "ROUTE, REAP", "its lease"),
     Key("leader_epoch", "preble:{pool}:leader_epoch", "string", "LEAD", "LEAD", "never"),
+    Key("beat", "preble:{pool}:beat", "string", "LEAD", "LEAD", "never"),
+    Key("rollback", "preble:{pool}:rollback", "hash", "LEAD", "LEAD", "never"),
+    Key("confirmed", "preble:{pool}:confirmed", "string", "ADMIT", "nobody", "never"),
     Key("signals", "preble:{pool}:signals", "stream", "ADMIT, DONE, REGISTER", "follow", "trimmed"),
     Key("instances", "preble:{pool}:instances", "zset", "REGISTER, RENEW", "ROUTE, REAP", "REAP"),
     Key("instance", "preble:{pool}:instance:{instance}", "hash", "REGISTER", "CLAIM", "REAP"),
@@ -88,12 +101,18 @@ class PoolKeys:
         """RQ queue of the jobs assigned to an instance; also the name of its RQ worker."""
         return f"{self.pool}.instance.{instance}"
 
+    @property
+    def quarantine_queue(self) -> str:
+        """RQ queue of the waiting jobs that must run alone."""
+        return f"{self.pool}.quarantine"
+
     def lua_functions(self) -> str:
-        """The table as Lua: `k.job(id)`, `k.leases()`, and `instance_queue(instance)`."""
+        """The table as Lua: `k.job(id)`, `k.leases()`, and the names of queues."""
         lines = ["local k = {}"]
         lines += [self._lua_function(key) for key in KEYS]
         name = _lua_concatenation(self.instance_queue("{instance}"))
         lines.append(f"local function instance_queue(instance) return {name} end")
+        lines.append(f"local quarantine_queue = '{self.quarantine_queue}'")
         return "\n".join(lines)
 
     def _lua_function(self, key: Key) -> str:

@@ -18,18 +18,21 @@ from preble.broker import (
     News,
     PoolView,
     Refusal,
+    Retried,
 )
 from preble.broker.agreement import require_same_pool, require_same_weights
 from preble.broker.bounds import Bound, Bounds, DrainRate
 from preble.broker.keys import PoolKeys
+from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory_ingresses import Ingresses
+from preble.broker.memory_lists import DeadLetters, page_of
 from preble.broker.memory_records import Instance, Job
 from preble.broker.tenant_rates import TenantRates
 from preble.clock import Clock, SystemClock
 from preble.errors import InstanceFenced, InvariantError, KeyReused, NotLeader, QueueFull
 from preble.messages import (
+    QUARANTINE_AFTER,
     Assignment,
-    BlockKeys,
     ClaimedJob,
     EventBatch,
     ExecutionId,
@@ -55,7 +58,6 @@ from preble.messages import (
     Signal,
     Snapshot,
     Submission,
-    Tokens,
     WaitingJob,
 )
 
@@ -68,14 +70,17 @@ class MemoryBroker:
     def __init__(
         self, *, clock: Clock | None = None, max_jobs: int = 100_000,
         max_prompt_bytes: int = 1 << 30, max_ingresses: int = 1_000, max_tenant_jobs: int = 0,
-        tenant_jobs_per_s: float = 0.0, max_attempts: int = 3,
+        tenant_jobs_per_s: float = 0.0, max_dead_letter_bytes: int = 1 << 28,
+        max_attempts: int = 5,
     ) -> None:  # fmt: skip
         self._clock = clock or SystemClock()
         self._bounds = Bounds(
-            max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s
-        )
+            max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s,
+            max_dead_letter_bytes,
+        )  # fmt: skip
         self._rates = TenantRates(self._bounds)
         self._drain = DrainRate()
+        self._dead_letters = DeadLetters(self._bounds)
         self._max_attempts = max_attempts
         self._pool: PoolRecord | None = None
         self._weights = ""
@@ -118,6 +123,14 @@ class MemoryBroker:
         """End jobs, wherever they stand."""
         return [self._cancel(job_id) for job_id in job_ids]
 
+    async def list_jobs(self, query: JobQuery) -> JobPage:
+        """A page of jobs."""
+        return page_of(self._jobs, query)
+
+    async def retry(self, job_ids: Sequence[JobId]) -> list[Retried]:
+        """Let failed jobs wait again."""
+        return [self._retry(job_id) for job_id in job_ids]
+
     async def stats(self) -> PoolStats:
         """Counts of the pool."""
         return PoolStats(
@@ -127,6 +140,7 @@ class MemoryBroker:
             prompt_bytes=self._prompt_bytes(),
             instances=len(self._instances),
             totals=dict(self._totals),
+            dead_letter_bytes=self._dead_letters.num_bytes,
         )
 
     # The scheduler's calls.
@@ -214,7 +228,8 @@ class MemoryBroker:
         expires_at_s = self._clock.now_s() + lease_s
         earlier = self._instances.get(record.instance_id)
         if earlier and earlier.record.epoch == record.epoch:
-            earlier.expires_at_s = expires_at_s
+            if not earlier.has_retired:
+                earlier.expires_at_s = expires_at_s
             return
         for lease in self._leases:
             if self._jobs[lease.job_id].instance_id == record.instance_id:
@@ -224,11 +239,14 @@ class MemoryBroker:
         self._signal(InstanceJoined(record))
 
     async def claim(
-        self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
-    ) -> list[ClaimedJob]:
+        self, record: InstanceRecord, *, number: int, jobs: int, tokens: int, num_held: int,
+        lease_s: float,
+    ) -> list[ClaimedJob]:  # fmt: skip
         """Lease jobs from the head of the instance's queue. Raises: InstanceFenced."""
         instance = self._require_epoch(record)
-        if instance.claim_id == claim_id:
+        if number < instance.claim:
+            return []
+        if number == instance.claim:
             return [job for job in instance.claimed if self._leases.get(job.lease, 0) > 0]
         claimed: list[ClaimedJob] = []
         while instance.queue and len(claimed) < jobs:
@@ -236,13 +254,14 @@ class MemoryBroker:
             if self._is_late(job):
                 self._stop(instance.queue[0], job, JobState.EXPIRED, DEADLINE_PASSED)
                 continue
-            if job.spec.total_tokens > tokens:
+            if job.spec.total_tokens > tokens or (job.is_quarantined and (claimed or num_held)):
                 break
             tokens -= job.spec.total_tokens
-            execution_id = ExecutionId(f"{claim_id}-{len(claimed) + 1}")
+            execution_id = ExecutionId(f"{record.epoch}-{number}-{len(claimed) + 1}")
             claimed.append(self._lease(instance.queue.popleft(), execution_id, lease_s))
-        if claimed:
-            instance.claim_id, instance.claimed = claim_id, claimed
+            if claimed[-1].runs_alone:
+                break
+        instance.claim, instance.claimed = number, claimed
         return claimed
 
     async def listen(self, instance_id: InstanceId, *, timeout_s: float) -> frozenset[Ring]:
@@ -256,7 +275,10 @@ class MemoryBroker:
     ) -> list[Lease]:
         """Renew the instance's own lease and those of its jobs. Raises: InstanceFenced."""
         expires_at_s = self._clock.now_s() + lease_s
-        self._require_epoch(record).expires_at_s = expires_at_s
+        instance = self._require_epoch(record)
+        if instance.has_retired:
+            raise InstanceFenced(_fenced(record))
+        instance.expires_at_s = expires_at_s
         lost = [lease for lease in leases if self._leases.get(lease, 0) == 0]
         self._leases.update({lease: expires_at_s for lease in leases if lease not in lost})
         return lost
@@ -291,7 +313,7 @@ class MemoryBroker:
         """Leave the pool."""
         instance = self._instances.get(record.instance_id)
         if instance and instance.record.epoch == record.epoch:
-            instance.expires_at_s = 0
+            instance.expires_at_s, instance.has_retired = 0, True
 
     # Helpers.
 
@@ -300,24 +322,23 @@ class MemoryBroker:
         if any(self._jobs[job.job_id].fingerprint != job.fingerprint for job in known):
             return KeyReused(KEY_REUSED)
         new = [job for job in batch if job.job_id not in self._jobs]
-        if refusal := self._refusal(new):
+        if refusal := self._full(new) or self._too_fast(new):
             return refusal
         now_s = self._clock.now_s()
         self._rates.take(Counter(job.spec.tenant for job in new), now_s=now_s)
         for job in new:
             self._jobs[job.job_id] = Job(
-                job.spec, job.prompt, job.block_keys, now_s, order=len(self._jobs),
+                job.spec, job.prompt, job.block_keys, now_s, order=len(self._jobs) + 1,
                 fingerprint=job.fingerprint,
             )  # fmt: skip
-            self._ingresses.append(job.job_id, job.spec)
+            self._ingresses.append(job.job_id, self._jobs[job.job_id])
         if new:
             self._signal(JobsAdmitted(len(new)))
         return None
 
-    def _refusal(self, new: Sequence[Submission]) -> QueueFull | None:
+    def _full(self, new: Sequence[Submission]) -> QueueFull | None:
         bounds = self._bounds
-        num_ended = sum(job.state.is_terminal for job in self._jobs.values())
-        unfinished = len(self._jobs) - num_ended
+        unfinished = sum(not job.state.is_terminal for job in self._jobs.values())
         prompt_bytes = self._prompt_bytes() + sum(len(job.prompt) for job in new)
         bound: Bound
         if unfinished + len(new) > bounds.max_jobs:
@@ -329,7 +350,8 @@ class MemoryBroker:
         elif self._is_over_quota(new):
             bound = "jobs of one tenant"
         else:
-            return self._too_fast(new)
+            return None
+        num_ended = sum(self._totals.get(state, 0) for state in JobState if state.is_terminal)
         ended_per_s = self._drain.observe(num_ended, now_s=self._clock.now_s())
         return bounds.refusal(bound, ended_per_s=ended_per_s)
 
@@ -346,11 +368,28 @@ class MemoryBroker:
         return self._bounds.too_fast(wait_s) if wait_s else None
 
     def _prompt_bytes(self) -> int:
-        return sum(len(job.prompt) for job in self._jobs.values())
+        jobs = self._jobs.values()
+        return sum(len(job.prompt) for job in jobs if not job.state.is_terminal)
+
+    def _retry(self, job_id: JobId) -> Retried:
+        job = self._jobs.get(job_id)
+        if job is None:
+            return None
+        if job.state is not JobState.FAILED:
+            return job.state
+        submission = Submission(job_id, job.spec, job.prompt, job.block_keys)
+        if refusal := self._dead_letters.dropped(job) or self._full([submission]):
+            return refusal
+        self._dead_letters.forget(job)
+        job.begin_anew(self._clock.now_s())
+        self._ingresses.append(job_id, job)
+        self._count("retried", 1)
+        self._signal(JobsAdmitted(1))
+        return job.state
 
     def _position(self, job_id: JobId, job: Job) -> int | None:
         if job.state is JobState.WAITING:
-            return self._ingresses.position(job_id, job.spec)
+            return self._ingresses.position(job_id, job)
         if job.state is JobState.ASSIGNED and job.instance_id:
             return self._instances[job.instance_id].queue.index(job_id)
         return None
@@ -374,8 +413,10 @@ class MemoryBroker:
 
     def _waiting(self, ingress: str, job_id: JobId) -> WaitingJob:
         job = self._jobs[job_id]
-        waited_s = self._clock.now_s() - job.submitted_at_s
-        return WaitingJob(job_id, ingress, job.spec, job.block_keys, waited_s)
+        waited_s = self._clock.now_s() - job.waits_since_s
+        return WaitingJob(
+            job_id, ingress, job.spec, job.block_keys, waited_s, runs_alone=job.is_quarantined
+        )
 
     def _move(self, ingress: str, assignment: Assignment) -> bool:
         instance = self._instances.get(assignment.instance_id)
@@ -384,9 +425,9 @@ class MemoryBroker:
             return False
         if job.state is not JobState.WAITING:
             return job.instance_id == assignment.instance_id
-        if self._ingresses.name(job.spec) != ingress or self._is_late(job):
+        if self._ingresses.of(job) != ingress or self._is_late(job):
             return False
-        self._ingresses.remove(assignment.job_id, job.spec)
+        self._ingresses.remove(assignment.job_id, job)
         instance.queue.append(assignment.job_id)
         job.state, job.instance_id = JobState.ASSIGNED, assignment.instance_id
         job.assignment = assignment
@@ -409,7 +450,7 @@ class MemoryBroker:
         if job.state.is_terminal:
             return
         if job.state is JobState.WAITING:
-            self._ingresses.remove(job_id, job.spec)
+            self._ingresses.remove(job_id, job)
         elif job.state is JobState.ASSIGNED and job.instance_id:
             self._instances[job.instance_id].queue.remove(job_id)
         elif job.instance_id and job.execution_id:
@@ -449,6 +490,8 @@ class MemoryBroker:
             else:
                 self._make_waiting(job_id, job)
                 self._count("requeued", 1)
+                if job.attempt == QUARANTINE_AFTER:
+                    self._count("quarantined", 1)
                 requeued.append(job_id)
         return requeued, failed
 
@@ -471,7 +514,7 @@ class MemoryBroker:
     def _make_waiting(self, job_id: JobId, job: Job) -> None:
         job.state, job.instance_id, job.execution_id = JobState.WAITING, None, None
         job.assignment, job.started_at_s = None, None
-        self._ingresses.put_first(job_id, job.spec)
+        self._ingresses.put_first(job_id, job)
 
     def _lease(self, job_id: JobId, execution_id: ExecutionId, lease_s: float) -> ClaimedJob:
         now_s = self._clock.now_s()
@@ -505,7 +548,7 @@ class MemoryBroker:
         job.state = state
         job.result, job.failure = result, failure
         job.ended_at_s = self._clock.now_s()
-        job.prompt, job.block_keys = Tokens(b""), BlockKeys(b"")
+        self._dead_letters.keep(job)
         self._count(job.state, 1)
         if result and job.assignment:
             self._count("prompt_tokens", result.prompt_tokens)
@@ -528,8 +571,7 @@ class MemoryBroker:
     def _require_epoch(self, record: InstanceRecord) -> Instance:
         instance = self._instances.get(record.instance_id)
         if instance is None or instance.record.epoch != record.epoch:
-            msg = f"instance {record.instance_id} was taken over, or its lease ran out"
-            raise InstanceFenced(msg)
+            raise InstanceFenced(_fenced(record))
         return instance
 
     def _signal(self, signal: Signal) -> None:
@@ -546,3 +588,7 @@ class MemoryBroker:
                 await self._happened.wait()
         except TimeoutError:
             return
+
+
+def _fenced(record: InstanceRecord) -> str:
+    return f"instance {record.instance_id} was taken over, or its lease ran out"

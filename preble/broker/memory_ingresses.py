@@ -6,6 +6,7 @@ from itertools import islice
 
 from preble.broker import PEEKED_JOBS
 from preble.broker.keys import PoolKeys
+from preble.broker.memory_records import Job
 from preble.messages import JobId, JobSpec, Submission
 
 
@@ -22,33 +23,36 @@ class Ingresses:
         """Jobs that wait."""
         return sum(map(len, self._queues.values()))
 
-    def name(self, spec: JobSpec) -> str:
-        """The queue that a job waits in."""
+    def of(self, job: Job) -> str:
+        """The queue that a job waits in: its own, or the quarantine."""
+        return self._keys.quarantine_queue if job.is_quarantined else self._own(job.spec)
+
+    def _own(self, spec: JobSpec) -> str:
         return self._keys.ingress_queue(spec.priority, spec.tenant)
 
     def has_room(self, jobs: Iterable[Submission], most: int) -> bool:
         """Whether new jobs can wait with at most so many queues; always, where others wait."""
-        opened = {self.name(job.spec) for job in jobs} - self._queues.keys()
+        opened = {self._own(job.spec) for job in jobs} - self._queues.keys()
         return not opened or len(self._queues) + len(opened) <= most
 
-    def append(self, job_id: JobId, spec: JobSpec) -> None:
+    def append(self, job_id: JobId, job: Job) -> None:
         """Let a job wait at the end of its queue."""
-        self._queues.setdefault(self.name(spec), deque()).append(job_id)
+        self._queues.setdefault(self.of(job), deque()).append(job_id)
 
-    def put_first(self, job_id: JobId, spec: JobSpec) -> None:
+    def put_first(self, job_id: JobId, job: Job) -> None:
         """Let a job wait at the front of its queue."""
-        self._queues.setdefault(self.name(spec), deque()).appendleft(job_id)
+        self._queues.setdefault(self.of(job), deque()).appendleft(job_id)
 
-    def remove(self, job_id: JobId, spec: JobSpec) -> None:
+    def remove(self, job_id: JobId, job: Job) -> None:
         """Take a waiting job out."""
-        queue = self._queues[self.name(spec)]
+        queue = self._queues[self.of(job)]
         queue.remove(job_id)
         if not queue:
-            del self._queues[self.name(spec)]
+            del self._queues[self.of(job)]
 
-    def position(self, job_id: JobId, spec: JobSpec) -> int:
+    def position(self, job_id: JobId, job: Job) -> int:
         """Jobs ahead of a waiting one."""
-        return self._queues[self.name(spec)].index(job_id)
+        return self._queues[self.of(job)].index(job_id)
 
     def heads(self, window_jobs: int, batch_window_jobs: int) -> Iterator[tuple[str, JobId]]:
         """The first jobs of each queue; the queues by name."""

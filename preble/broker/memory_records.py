@@ -3,7 +3,10 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from preble.messages import (
+    QUARANTINE_AFTER,
     Assignment,
     BlockKeys,
     ClaimedJob,
@@ -41,22 +44,48 @@ class Job:
     assignment: Assignment | None = None
     result: JobResult | None = None
     failure: JobFailure | None = None
+    retried_at_s: float | None = None
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Of a job that does not run: whether it may only run alone."""
+        return self.attempt >= QUARANTINE_AFTER
 
     @property
     def deadline_at_s(self) -> float | None:
         """By when it must have ended; None for never."""
         wanted_s = self.spec.deadline_s
-        return None if wanted_s is None else self.submitted_at_s + wanted_s
+        return None if wanted_s is None else self.waits_since_s + wanted_s
+
+    @property
+    def waits_since_s(self) -> float:
+        """When it was submitted, or asked to run again."""
+        return self.submitted_at_s if self.retried_at_s is None else self.retried_at_s
+
+    def drop_prompt(self) -> None:
+        """It will not run again."""
+        self.prompt, self.block_keys = Tokens(b""), BlockKeys(b"")
+
+    def begin_anew(self, now_s: float) -> None:
+        """It failed and waits again, as if new."""
+        self.state, self.attempt, self.retried_at_s = JobState.WAITING, 0, now_s
+        self.instance_id = self.execution_id = self.started_at_s = self.ended_at_s = None
+        self.assignment = self.failure = None
 
     def view(self, job_id: JobId, position: int | None) -> JobView:
         """The job as a client may see it."""
+        return replace(
+            self.summary(job_id),
+            position=position, assignment=self.assignment, result=self.result,
+        )  # fmt: skip
+
+    def summary(self, job_id: JobId) -> JobView:
+        """The job as lists show it."""
         return JobView(
             job_id=job_id, state=self.state, spec=self.spec, attempt=self.attempt,
             submitted_at_s=self.submitted_at_s, deadline_at_s=self.deadline_at_s,
-            position=position,
             instance_id=self.instance_id, started_at_s=self.started_at_s,
-            ended_at_s=self.ended_at_s, assignment=self.assignment, result=self.result,
-            failure=self.failure,
+            ended_at_s=self.ended_at_s, failure=self.failure,
         )  # fmt: skip
 
 
@@ -67,7 +96,8 @@ class Instance:
     record: InstanceRecord
     expires_at_s: float
     queue: deque[JobId] = field(default_factory=deque[JobId])
-    claim_id: str = ""
+    claim: int = 0
     claimed: list[ClaimedJob] = field(default_factory=list[ClaimedJob])
     batches: list[EventBatch] = field(default_factory=list[EventBatch])
     snapshot: tuple[Snapshot, int] | None = None
+    has_retired: bool = False

@@ -20,12 +20,17 @@ from preble.broker import (
     News,
     PoolView,
     Refusal,
+    Retried,
 )
 from preble.broker.agreement import require_same_pool, require_same_weights
 from preble.broker.bounds import Bounds
 from preble.broker.keys import PoolKeys
+from preble.broker.lists import JobPage, JobQuery
 from preble.broker.redis_admission import RedisAdmission
 from preble.broker.redis_client import SOCKET_TIMEOUT_S, Argument, connect, translated
+from preble.broker.redis_confirmation import Confirmation
+from preble.broker.redis_leader import RedisLeader
+from preble.broker.redis_lists import job_page, list_arguments
 from preble.broker.redis_outcomes import done_arguments, rq_failure_text
 from preble.broker.redis_peek import RedisPeek
 from preble.broker.redis_replies import (
@@ -39,7 +44,7 @@ from preble.broker.redis_replies import (
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.rq_worker import RQ_WORKER_TTL_S, RqWorker
 from preble.broker.scripts import load_scripts
-from preble.config import Settings
+from preble.config import Durability, Settings
 from preble.errors import (
     BrokerUnavailable,
     InstanceFenced,
@@ -83,17 +88,23 @@ class RedisBroker:
     """The queue of one pool on one Redis primary. Implements `preble.broker.Broker`."""
 
     def __init__(
-        self, redis_url: str, pool: str, *, bounds: Bounds, max_attempts: int, result_ttl_s: int
-    ) -> None:
+        self, redis_url: str, pool: str, *, bounds: Bounds, max_attempts: int, result_ttl_s: int,
+        durability: Durability = "local",
+    ) -> None:  # fmt: skip
         self._redis_url = redis_url
         self._keys = PoolKeys(pool)
         self._client = connect(redis_url)
         self._scripts = ScriptRunner(self._client, load_scripts(self._keys))
+        is_replicated = durability == "replicated"
+        self._confirmation = Confirmation(self._client, self._keys) if is_replicated else None
         self._admission = RedisAdmission(
-            self._client, self._scripts, self._keys, bounds=bounds, result_ttl_s=result_ttl_s
-        )
+            self._client, self._scripts, self._keys, bounds=bounds, result_ttl_s=result_ttl_s,
+            confirmation=self._confirmation,
+        )  # fmt: skip
+        self._leader = RedisLeader(self._scripts)
         self._peek = RedisPeek(self._scripts, self._keys)
         self._max_attempts = max_attempts
+        self._max_dead_letter_bytes = bounds.max_dead_letter_bytes
         self._result_ttl_s = result_ttl_s
         self._rings: dict[str, str] = {}
         """The last that was heard of each of the streams by which workers are called."""
@@ -104,15 +115,18 @@ class RedisBroker:
         """The broker that the settings name. Connects on its first call."""
         bounds = Bounds(
             settings.max_jobs, settings.max_prompt_bytes, settings.max_ingresses,
-            settings.max_tenant_jobs, settings.tenant_jobs_per_s,
+            settings.max_tenant_jobs, settings.tenant_jobs_per_s, settings.max_dead_letter_bytes,
         )  # fmt: skip
         return cls(
             settings.redis_url, settings.pool, bounds=bounds,
             max_attempts=settings.max_attempts, result_ttl_s=settings.result_ttl_s,
+            durability=settings.durability,
         )  # fmt: skip
 
     async def close(self) -> None:
         """Release connections."""
+        if self._confirmation:
+            await self._confirmation.close()
         await self._client.aclose()
 
     async def join_pool(self, record: PoolRecord) -> None:
@@ -153,6 +167,14 @@ class RedisBroker:
         )
         return [JobState(state.decode()) if state else None for state in reply]
 
+    async def list_jobs(self, query: JobQuery) -> JobPage:
+        """A page of jobs."""
+        return job_page(await self._scripts.run("list", *list_arguments(query)))
+
+    async def retry(self, job_ids: Sequence[JobId]) -> list[Retried]:
+        """Let failed jobs wait again."""
+        return await self._admission.retry(job_ids)
+
     async def stats(self) -> PoolStats:
         """Counts of the pool."""
         keys = self._keys
@@ -166,20 +188,21 @@ class RedisBroker:
                     pipeline.llen(keys("queue", queue=keys.instance_queue(instance.decode())))
                 pipeline.zcard(keys("leases"))
                 pipeline.hget(keys("counts"), "prompt_bytes")
+                pipeline.hget(keys("counts"), "dead_letter_bytes")
                 pipeline.hgetall(keys("totals"))
-                *lengths, running, prompt_bytes, totals = await pipeline.execute()
+                *lengths, running, prompt_bytes, dead_bytes, totals = await pipeline.execute()
         return PoolStats(
             waiting=sum(lengths[: len(ingresses)]), assigned=sum(lengths[len(ingresses) :]),
             running=running, prompt_bytes=int(prompt_bytes or 0), instances=len(instances),
             totals={name.decode(): int(value) for name, value in totals.items()},
+            dead_letter_bytes=int(dead_bytes or 0),
         )  # fmt: skip
 
     # The scheduler's calls.
 
     async def lead(self, holder: str, *, ttl_s: float) -> LeaderToken | None:
         """Become or stay the leader."""
-        token = await self._scripts.run("lead", holder, _ms(ttl_s))
-        return LeaderToken(token.decode()) if token else None
+        return await self._leader.lead(holder, ttl_s=ttl_s)
 
     async def resign(self, token: LeaderToken) -> None:
         """Give leadership up."""
@@ -213,7 +236,10 @@ class RedisBroker:
         block_ms = _ms(min(timeout_s, SOCKET_TIMEOUT_S / 2)) or None
         with translated():
             reply = await self._client.xread(streams, count=SIGNALS_READ, block=block_ms)
-        return news(cursor, reply, keys)
+        heard = news(cursor, reply, keys)
+        if heard.signals:
+            self._leader.hear(heard.cursor.signals)
+        return heard
 
     async def peek(
         self, window_jobs: int, *, batch_window_jobs: int | None = None
@@ -233,6 +259,7 @@ class RedisBroker:
                 ingress, a.job_id, a.instance_id, encode(a), a.available_hit_tokens,
             )  # fmt: skip
         reply = await self._scripts.run("route", *arguments)
+        self._peek.forget(a.job_id for _, a in assignments)
         return [bool(moved) for moved in _led(reply)]
 
     async def reap(self, token: LeaderToken, *, limit: int) -> Reaped:
@@ -240,6 +267,7 @@ class RedisBroker:
         reply = await self._scripts.run(
             "reap", token, limit, self._max_attempts, self._result_ttl_s,
             *_failure_arguments(ATTEMPTS_USED_UP), *_failure_arguments(DEADLINE_PASSED),
+            self._max_dead_letter_bytes,
         )  # fmt: skip
         *jobs, gone = _led(reply)
         requeued, failed, expired = (tuple(JobId(job.decode()) for job in each) for each in jobs)
@@ -265,15 +293,17 @@ class RedisBroker:
             encode(InstanceJoined(record)),
         )  # fmt: skip
         self._event_ids.pop(record.instance_id, None)
+        self._rings.clear()  # its streams may be new, and the clock may have been set back
         await self._in_rq(RqWorker.announce, record)
 
     async def claim(
-        self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
-    ) -> list[ClaimedJob]:
+        self, record: InstanceRecord, *, number: int, jobs: int, tokens: int, num_held: int,
+        lease_s: float,
+    ) -> list[ClaimedJob]:  # fmt: skip
         """Lease jobs from the head of the instance's queue. Raises: InstanceFenced."""
         reply = await self._scripts.run(
-            "claim", record.instance_id, record.epoch, claim_id, jobs, tokens, _ms(lease_s),
-            self._result_ttl_s, msgspec.json.encode(DEADLINE_PASSED),
+            "claim", record.instance_id, record.epoch, number, jobs, tokens, num_held,
+            _ms(lease_s), self._result_ttl_s, msgspec.json.encode(DEADLINE_PASSED),
         )  # fmt: skip
         return claimed_jobs(_unfenced(reply, record))
 
@@ -285,8 +315,12 @@ class RedisBroker:
         }
         heard = {key: self._rings.get(key, _START) for key in ring_of}
         block_ms = _ms(min(timeout_s, SOCKET_TIMEOUT_S / 2)) or None
-        with translated():
-            reply = await self._client.xread(heard, block=block_ms)
+        try:
+            with translated():
+                reply = await self._client.xread(heard, block=block_ms)
+        except BrokerUnavailable:
+            self._rings.clear()  # another server may come, whose clock is behind this one's
+            raise
         newest = {key.decode(): entries[-1][0].decode() for key, entries in reply}
         self._rings |= newest
         return frozenset(ring_of[key] for key in newest)
@@ -303,10 +337,15 @@ class RedisBroker:
 
     async def finish(self, record: InstanceRecord, outcomes: Sequence[Outcome]) -> list[bool]:
         """Record how executions ended; the fence refuses lost leases."""
-        arguments: list[Argument] = [record.instance_id, self._result_ttl_s]
+        arguments: list[Argument] = [
+            record.instance_id, self._result_ttl_s, self._max_dead_letter_bytes,
+        ]  # fmt: skip
         for outcome in outcomes:
             arguments += done_arguments(outcome)
-        return [bool(ok) for ok in await self._scripts.run("done", *arguments)]
+        accepted = await self._scripts.run("done", *arguments)
+        if self._confirmation:
+            self._confirmation.watch()
+        return [bool(ok) for ok in accepted]
 
     async def publish(self, batches: Sequence[EventBatch]) -> None:
         """Append block events to the instances' streams."""

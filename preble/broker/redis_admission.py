@@ -1,22 +1,25 @@
-"""ADMIT as the api calls it: batches of new jobs, large prompts sent ahead."""
+"""ADMIT and RETRY as the api calls them: what comes into a pool, large prompts sent ahead."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from preble.broker import KEY_REUSED, Refusal
+from preble.broker import KEY_REUSED, PROMPT_DROPPED, Refusal, Retried
 from preble.broker.bounds import Bound, Bounds, DrainRate
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Argument, Client, translated
+from preble.broker.redis_confirmation import Confirmation
 from preble.broker.redis_scripts import ScriptRunner
-from preble.errors import BrokerError, KeyReused
-from preble.messages import JobSpec, Submission, encode
+from preble.errors import BrokerError, KeyReused, PromptDropped, QueueFull
+from preble.messages import JobId, JobSpec, JobState, Submission, encode
 
 MAX_CALL_BYTES: Final = 1024 * 1024
 """Prompts above this, together, are staged before ADMIT, so that no call blocks Redis long."""
 
 STAGED_TTL_S: Final = 60
+
+_OK: Final = [b"ok"]
 
 
 class RedisAdmission:
@@ -24,9 +27,10 @@ class RedisAdmission:
 
     def __init__(
         self, client: Client, scripts: ScriptRunner, keys: PoolKeys, *, bounds: Bounds,
-        result_ttl_s: int,
+        result_ttl_s: int, confirmation: Confirmation | None = None,
     ) -> None:  # fmt: skip
         self._client = client
+        self._confirmation = confirmation
         self._scripts = scripts
         self._keys = keys
         self._bounds = bounds
@@ -44,9 +48,29 @@ class RedisAdmission:
                 replies[at] = reply
         return [self._outcome(reply) for reply in replies]
 
+    async def retry(self, job_ids: Sequence[JobId]) -> list[Retried]:
+        """Let failed jobs wait again, each for itself."""
+        replies = await self._scripts.run("retry", *self._pool_bounds(), *job_ids)
+        return [reply and self._retried([part.decode() for part in reply]) for reply in replies]
+
+    def _retried(self, told: Sequence[str]) -> Retried:
+        match told:
+            case ["full", bound, ended, now_ms]:
+                return self._full(bound, ended, now_ms)
+            case ["dropped", _]:
+                return PromptDropped(PROMPT_DROPPED)
+            case _:
+                return JobState(told[0])
+
     async def _admit(self, batches: Sequence[Sequence[Submission]]) -> list[Any]:
         calls = [await self._arguments(batch) for batch in batches]
-        return await self._scripts.run_each("admit", calls)
+        if self._confirmation is None:
+            return await self._scripts.run_each("admit", calls)
+        then = self._confirmation.commands
+        replies = await self._scripts.run_each("admit", calls, then=then)
+        admitted, confirmed = replies[: len(calls)], replies[len(calls) :]
+        refusal = self._confirmation.refusal(confirmed)
+        return [refusal if refusal and reply == _OK else reply for reply in admitted]
 
     async def _arguments(self, batch: Sequence[Submission]) -> list[Argument]:
         is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES
@@ -54,8 +78,7 @@ class RedisAdmission:
             await self._stage(batch)
         bounds = self._bounds
         arguments: list[Argument] = [
-            bounds.max_jobs, bounds.max_prompt_bytes, bounds.max_ingresses,
-            bounds.max_tenant_jobs, bounds.tenant_jobs_per_s, bounds.tenant_burst_jobs,
+            *self._pool_bounds(), bounds.tenant_jobs_per_s, bounds.tenant_burst_jobs,
             self._result_ttl_s,
         ]  # fmt: skip
         for job in batch:
@@ -66,6 +89,13 @@ class RedisAdmission:
                 job.fingerprint, b"" if is_staged else job.prompt,
             )  # fmt: skip
         return arguments
+
+    def _pool_bounds(self) -> Sequence[Argument]:
+        """What ADMIT and RETRY have in common."""
+        bounds = self._bounds
+        return (
+            bounds.max_jobs, bounds.max_prompt_bytes, bounds.max_ingresses, bounds.max_tenant_jobs,
+        )  # fmt: skip
 
     async def _stage(self, batch: Sequence[Submission]) -> None:
         """Write prompts ahead of ADMIT, one by one; they expire if it never comes."""
@@ -83,9 +113,7 @@ class RedisAdmission:
     def _refusal(self, told: Sequence[str]) -> Refusal:
         match told:
             case ["full", bound, ended, now_ms]:
-                ended_per_s = self._drain.observe(int(ended), now_s=int(now_ms) / 1_000)
-                known = msgspec.convert(bound, Bound)
-                return self._bounds.refusal(known, ended_per_s=ended_per_s)
+                return self._full(bound, ended, now_ms)
             case ["fast", wait_ms]:
                 return self._bounds.too_fast(int(wait_ms) / 1_000)
             case ["reused", _]:
@@ -94,6 +122,10 @@ class RedisAdmission:
                 return BrokerError(f"prompt of {job} expired before it was admitted")
             case other:
                 return BrokerError(f"ADMIT replied {other}")
+
+    def _full(self, bound: str, ended: str, now_ms: str) -> QueueFull:
+        ended_per_s = self._drain.observe(int(ended), now_s=int(now_ms) / 1_000)
+        return self._bounds.refusal(msgspec.convert(bound, Bound), ended_per_s=ended_per_s)
 
 
 def _is_unstaged(reply: Any) -> bool:  # noqa: ANN401  # a Lua reply or error

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final, Protocol, cast
 
+import redis
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -24,10 +25,16 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from preble.broker.redis_sentinel import blocking_primary, primary
+from preble.broker.redis_url import is_sentinel_url, parse_sentinel_url
 from preble.errors import BrokerError, BrokerUnavailable, ConfigError
 
 SOCKET_TIMEOUT_S: Final = 5.0
 """Longest silence of Redis before it counts as unreachable; blocking reads stay below."""
+
+_TIMEOUTS: Final[dict[str, Any]] = {
+    "protocol": 2, "socket_timeout": SOCKET_TIMEOUT_S, "socket_connect_timeout": SOCKET_TIMEOUT_S,
+}  # fmt: skip
 
 Argument = str | bytes | int | float
 Entries = Sequence[tuple[bytes, Mapping[bytes, bytes]]]
@@ -39,8 +46,13 @@ _UNAVAILABLE: Final = (
 )  # fmt: skip
 
 
-_UNAVAILABLE_REPLIES: Final = ("MISCONF", "NOREPLICAS", "BUSY")
-"""Refusals that pass and have no class: a full disk, missing replicas, a long script."""
+_UNAVAILABLE_REPLIES: Final = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED")
+"""Refusals that pass and have no class: a full disk, missing replicas, a long script, a primary
+that became a replica while a read waited."""
+
+
+_CLOSED_TRANSPORT: Final = "the handler is closed"
+"""How uvloop says that a connection was reset in the moment of a write."""
 
 
 class Pipeline(Protocol):
@@ -81,20 +93,42 @@ class Client(Protocol):
 def connect(redis_url: str, *, max_connections: int = 16) -> Client:
     """A client whose calls wait for a free connection instead of failing.
 
+    One that is told a server became a replica forgets its connection: the next may lead to
+    another server, under the same name or by the Sentinels' word.
+
     Raises:
         ConfigError: If the URL is none that Redis knows.
     """
-    retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries=3)
-    try:
+    options = {
+        "max_connections": max_connections,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries=3),
+        "retry_on_error": [ReadOnlyError],
+        **_TIMEOUTS,
+    }
+    with _as_setting():
+        if is_sentinel_url(redis_url):
+            url = parse_sentinel_url(redis_url)
+            return cast("Client", primary(url, options, _TIMEOUTS))
         # redis-py leaves the keywords of `from_url` without types.
-        pool = aioredis.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
-            redis_url, max_connections=max_connections, protocol=2, retry=retry,
-            socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S,
-        )  # fmt: skip
+        pool = aioredis.BlockingConnectionPool.from_url(redis_url, **options)  # pyright: ignore[reportUnknownMemberType]
+    return cast("Client", aioredis.Redis.from_pool(pool))
+
+
+def connect_blocking(redis_url: str) -> redis.Redis:
+    """A client for threads, and for RQ. Raises: ConfigError."""
+    with _as_setting():
+        if is_sentinel_url(redis_url):
+            return blocking_primary(parse_sentinel_url(redis_url), _TIMEOUTS)
+        return redis.Redis.from_url(redis_url, **_TIMEOUTS)  # pyright: ignore[reportUnknownMemberType]  # as above
+
+
+@contextmanager
+def _as_setting() -> Generator[None]:
+    try:
+        yield
     except ValueError as error:
         msg = f"setting redis_url: {error}"
         raise ConfigError(msg) from None
-    return cast("Client", aioredis.Redis.from_pool(pool))
 
 
 @contextmanager
@@ -109,6 +143,12 @@ def translated() -> Generator[None]:
     except (RedisError, OSError) as error:
         _require_not_cancelled()
         raise as_broker_error(error) from error
+    except RuntimeError as error:
+        _require_not_cancelled()
+        if _CLOSED_TRANSPORT not in str(error):
+            raise
+        msg = "Redis is not available: the connection was reset"
+        raise BrokerUnavailable(msg) from error
     _require_not_cancelled()
 
 
@@ -123,6 +163,13 @@ def _require_not_cancelled() -> None:
 
 def as_broker_error(error: Exception) -> BrokerError:
     """What a Redis error means to a caller."""
-    if isinstance(error, _UNAVAILABLE) or str(error).startswith(_UNAVAILABLE_REPLIES):
-        return BrokerUnavailable(f"Redis is not available: {error}")
-    return BrokerError(f"Redis refused a command: {error}")
+    said = _said(error)
+    if isinstance(error, _UNAVAILABLE) or said.startswith(_UNAVAILABLE_REPLIES):
+        return BrokerUnavailable(f"Redis is not available: {said}")
+    return BrokerError(f"Redis refused a command: {said}")
+
+
+def _said(error: Exception) -> str:
+    """The server's words. A pipeline puts the command before them, which holds clients' data."""
+    _, is_pipeline, said = str(error).rpartition(" of pipeline caused error: ")
+    return said.strip("(\"',)") if is_pipeline else said

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from preble.broker.facts import DamagedJob, Facts, JobFacts, PoolFacts
+from preble.broker.facts import DamagedJob, Facts, JobFacts, PoolFacts, RollbackFacts
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_census import Census, SampledJob, decoded, sampled_job
 from preble.broker.redis_client import Client, connect, translated
@@ -76,6 +76,7 @@ class PoolReader:
             terms=int(replies["terms", ""] or 0),
             instances=tuple(census.instances()),
             jobs=_jobs(census, await self._sample(census)),
+            rollback=_rollback(census),
         )
 
     async def _census(self) -> Census:
@@ -129,6 +130,17 @@ def _jobs(census: Census, sample: Mapping[str, SampledJob]) -> JobFacts:
         damaged=tuple(sorted(damaged, key=lambda job: job.job_id)),
         longest_run_s=_longest_run_s(census, sample),
         totals=_integers(replies["totals", ""]),
+    )
+
+
+def _rollback(census: Census) -> RollbackFacts | None:
+    from_ms, to_ms = (int(ms or 0) for ms in census.replies["rollback", ""])
+    if not to_ms:
+        return None
+    return RollbackFacts(
+        lost_s=(to_ms - from_ms) / 1_000 if from_ms else None,
+        ago_s=census.ago_s(to_ms),
+        rollbacks=_integers(census.replies["totals", ""]).get("rollbacks", 0),
     )
 
 

@@ -4,7 +4,7 @@ A plan looks at hundreds of jobs at each decision and places a few of them. Thei
 listed each time; their specs and block keys, which are most of the bytes, only once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from preble.broker import PEEKED_JOBS
@@ -23,7 +23,8 @@ class RedisPeek:
     def __init__(self, scripts: ScriptRunner, keys: PoolKeys) -> None:
         self._scripts = scripts
         self._batch_queues = keys.ingress_queue("batch", "")
-        self._known: Mapping[JobId, DescribedJob] = {}
+        self._quarantine = keys.quarantine_queue
+        self._known: dict[JobId, DescribedJob] = {}
 
     async def __call__(self, window_jobs: int, batch_window_jobs: int) -> list[WaitingJob]:
         """The first jobs of each queue. Cost: one call, and one for each 256 jobs first seen."""
@@ -34,10 +35,15 @@ class RedisPeek:
         known = await self._describe(peeked)
         self._known = known
         return [
-            _waiting(job_id, ingress, known[job_id], now_ms)
+            self._waiting(job_id, ingress, known[job_id], now_ms)
             for ingress, job_id in peeked
             if job_id in known
         ]
+
+    def forget(self, job_ids: Iterable[JobId]) -> None:
+        """They were placed. One that waits again may have been retried, and waits since then."""
+        for job_id in job_ids:
+            self._known.pop(job_id, None)
 
     async def _describe(self, peeked: Sequence[tuple[str, JobId]]) -> dict[JobId, DescribedJob]:
         """All that were peeked, but for those that left meanwhile."""
@@ -50,8 +56,10 @@ class RedisPeek:
             known |= described_jobs(await self._scripts.run("describe", *arguments))
         return known
 
-
-def _waiting(job_id: JobId, ingress: str, job: DescribedJob, now_ms: int) -> WaitingJob:
-    # A clock of Redis that was set back must not make a job wait for less than nothing.
-    waited_s = max(0, now_ms - job.submitted_ms) / 1000
-    return WaitingJob(job_id, ingress, job.spec, job.block_keys, waited_s)
+    def _waiting(self, job_id: JobId, ingress: str, job: DescribedJob, now_ms: int) -> WaitingJob:
+        # A clock of Redis that was set back must not make a job wait for less than nothing.
+        waited_s = max(0, now_ms - job.submitted_ms) / 1000
+        return WaitingJob(
+            job_id, ingress, job.spec, job.block_keys, waited_s,
+            runs_alone=ingress == self._quarantine,
+        )  # fmt: skip

@@ -81,6 +81,7 @@ def _questions_of_pool(keys: PoolKeys, now_ms: int) -> Questions:
         ("record", ""): ("GET", keys("pool")),
         ("terms", ""): ("GET", keys("leader_epoch")),
         ("leader lease", ""): ("PTTL", keys("leader")),
+        ("rollback", ""): ("HMGET", keys("rollback"), "from_ms", "to_ms"),
         ("instance leases", ""): ("ZRANGE", keys("instances"), 0, -1, "WITHSCORES"),
         ("counts", ""): ("HGETALL", keys("counts")),
         ("totals", ""): ("HGETALL", keys("totals")),

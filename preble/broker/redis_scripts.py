@@ -38,19 +38,26 @@ class ScriptRunner:
                 await self._client.script_load(self._sources[name])
                 return await self._call(self._client, name, arguments)
 
-    async def run_each(self, name: str, calls: Sequence[Arguments]) -> list[Any]:
+    async def run_each(
+        self, name: str, calls: Sequence[Arguments], *, then: Sequence[Arguments] = ()
+    ) -> list[Any]:
         """One script with several argument lists in one round trip.
 
+        Args:
+            name: Of the script.
+            calls: Its arguments.
+            then: Commands that follow on the same connection.
+
         Returns:
-            For each call its reply, or the BrokerError it met.
+            For each call and command its reply, or the BrokerError it met.
         """
-        if len(calls) == 1:
+        if len(calls) == 1 and not then:
             return [await self._run_or_error(name, calls[0])]
-        replies = await self._pipeline(name, calls)
+        replies = await self._pipeline(name, calls, then)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             with translated():
                 await self._client.script_load(self._sources[name])
-            replies = await self._pipeline(name, calls)
+            replies = await self._pipeline(name, calls, then)
         return [as_broker_error(r) if isinstance(r, Exception) else r for r in replies]
 
     async def _run_or_error(self, name: str, arguments: Arguments) -> Any:  # noqa: ANN401
@@ -59,11 +66,15 @@ class ScriptRunner:
         except BrokerError as error:
             return error
 
-    async def _pipeline(self, name: str, calls: Sequence[Arguments]) -> list[Any]:
+    async def _pipeline(
+        self, name: str, calls: Sequence[Arguments], then: Sequence[Arguments]
+    ) -> list[Any]:
         with translated():
             async with self._client.pipeline(transaction=False) as pipeline:
                 for arguments in calls:
                     self._call(pipeline, name, arguments)
+                for command in then:
+                    pipeline.execute_command(*command)
                 return await pipeline.execute(raise_on_error=False)
 
     def _call(self, client: Client | Pipeline, name: str, arguments: Arguments) -> Any:  # noqa: ANN401

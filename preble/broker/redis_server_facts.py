@@ -31,14 +31,16 @@ async def collect_server_facts(client: Client, clock: Clock) -> ServerFacts:
         async with client.pipeline(transaction=False) as pipeline:
             pipeline.execute_command("INFO")
             pipeline.execute_command("CONFIG", "GET", "appendfsync")
+            pipeline.execute_command("CONFIG", "GET", "min-replicas-to-write")
             pipeline.execute_command("SLOWLOG", "GET", _SLOW_LOG_READ)
             pipeline.execute_command("TIME")
-            info, fsync, slow_log, now = await pipeline.execute(raise_on_error=False)
+            info, fsync, least, slow_log, now = await pipeline.execute(raise_on_error=False)
         if isinstance(info, Exception):
             raise info
     return ServerFacts(
         **_identity(info), **_memory(info), **_disk(info, fsync), round_trips_ms=round_trips_ms,
         slow_commands=_slow_commands(slow_log, now),
+        min_replicas_to_write=_least_replicas(least),
     )  # fmt: skip
 
 
@@ -81,6 +83,10 @@ def _disk(info: Mapping[str, Any], fsync: Sequence[bytes] | Exception) -> dict[s
         "appendfsync": None if isinstance(fsync, Exception) or not fsync else fsync[1].decode(),
         "failing_writes": tuple(name for name in _WRITES if info.get(name, "ok") != "ok"),
     }
+
+
+def _least_replicas(least: Sequence[bytes] | Exception) -> int | None:
+    return None if isinstance(least, Exception) or not least else int(least[1])
 
 
 def _slow_commands(

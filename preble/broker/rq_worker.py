@@ -10,12 +10,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import redis
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from preble.broker.redis_client import SOCKET_TIMEOUT_S, translated
+from preble.broker.redis_client import connect_blocking, translated
 from preble.errors import PrebleError
 
 RQ_WORKER_TTL_S: Final = 60
@@ -59,11 +58,7 @@ class RqWorker(SimpleWorker):
     @classmethod
     @contextmanager
     def _connected(cls, redis_url: str, queue: str) -> Generator["RqWorker"]:
-        # redis-py leaves the keywords of `from_url` without types.
-        client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            redis_url, protocol=2, socket_timeout=SOCKET_TIMEOUT_S
-        )
-        with translated(), client:
+        with translated(), connect_blocking(redis_url) as client:
             listened = Queue(queue, connection=client, serializer=JSONSerializer)
             yield cls(
                 [listened], name=queue, connection=client, serializer=JSONSerializer,

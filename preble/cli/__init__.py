@@ -18,6 +18,7 @@ from preble.cli import (
     engine,
     fit_cost,
     front_door,
+    job_lists,
     jobs,
     plot,
     processes,
@@ -50,6 +51,8 @@ for command in (
 for name in front_door.SERVER_NAMES:
     app.command(name, help=front_door.SERVER_HELP)(front_door.server)
 app.command("deploy_and_run", help=front_door.DEPLOY_HELP)(front_door.deploy_and_run)
+jobs.app.command("list")(job_lists.list_jobs)
+jobs.app.command("retry")(job_lists.retry)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")

@@ -1,4 +1,4 @@
-"""`preble jobs`: submit, look at, await and cancel jobs over the HTTP api.
+"""`preble jobs`: submit, look at, await and cancel jobs over the HTTP api (`job_lists`: the rest).
 
 Ids and results go to stdout, everything else to stderr, so that commands can be joined:
 
@@ -17,13 +17,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 from preble.cli import options
-from preble.client import Job, JobFields, PrebleClient, Usage, calls, in_prefix_order
+from preble.client import (
+    Job,
+    JobFields,
+    PrebleClient,
+    SubmissionUncertain,
+    Usage,
+    calls,
+    dated_key,
+    in_prefix_order,
+)
 from preble.config import Priority, load_settings
 from preble.errors import ConfigError
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Submit jobs, look at them, await their results, cancel them.",
+    help="Submit jobs, look at them, await their results, cancel them, run them again.",
     epilog="The api is found at --url or PREBLE_URL, and given the key in PREBLE_API_KEY.",
 )
 
@@ -54,6 +63,10 @@ def submit(
         float | None,
         typer.Option(help="Seconds after which to stop jobs that name no `deadline_s`."),
     ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="A name for all this: if it comes again, no job is made twice."),
+    ] = None,
     output: options.Output = "text",
     url: options.Url = None,
 ) -> None:
@@ -72,11 +85,15 @@ def submit(
         print_line(job_id if output == "text" else msgspec.json.encode({"id": job_id}))
 
     with connected(url) as client:
-        submit_all(client, [{**defaults, **job} for job in jobs], tell)
+        key = dated_key() if idempotency_key is None else idempotency_key
+        submit_all(client, [{**defaults, **job} for job in jobs], tell, key)
 
 
 def submit_all(
-    client: PrebleClient, jobs: Sequence[JobFields], tell: Callable[[str], None]
+    client: PrebleClient,
+    jobs: Sequence[JobFields],
+    tell: Callable[[str], None],
+    idempotency_key: str,
 ) -> None:
     """Submit any number of jobs, those of priority `batch` last and sorted by prefix.
 
@@ -85,6 +102,7 @@ def submit_all(
         jobs: As the api takes them.
         tell: Told the ids in the order of the jobs, each as soon as all before it are known;
             if a call fails, those of all jobs that were accepted.
+        idempotency_key: Of all of them; each call's has its number behind it.
 
     Raises:
         PrebleError: As `PrebleClient.submit`.
@@ -94,14 +112,15 @@ def submit_all(
     accepted: dict[int, str] = {}
     next_place = 0
     try:
-        for call in calls(jobs[place] for place in order):
+        for number, call in enumerate(calls(jobs[place] for place in order), 1):
+            ids = client.submit(call, idempotency_key=f"{idempotency_key}-{number}")
             # The ids go first, and end: a place more would be lost to the next call.
-            accepted |= {
-                place: job_id for job_id, place in zip(client.submit(call), places, strict=False)
-            }
+            accepted |= {place: job_id for job_id, place in zip(ids, places, strict=False)}
             while next_place in accepted:
                 tell(accepted.pop(next_place))
                 next_place += 1
+    except SubmissionUncertain as error:
+        raise error.under(idempotency_key) from error
     finally:
         for _, job_id in sorted(accepted.items()):
             tell(job_id)

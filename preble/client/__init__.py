@@ -6,8 +6,8 @@
             print(job.result)
 
 What may be tried again is tried again, with growing, jittered pauses, and never sooner than
-the api asks for. A submission is repeated after 429 and 503; a 503 may in
-rare cases, when only the queue's answer was lost, have been accepted all the same.
+the api asks for. That makes no job twice: all attempts of a submission carry one
+`Idempotency-Key`, and so does a later one if `submit` is given the key that the error named.
 """
 
 from preble.client.errors import (
@@ -18,12 +18,14 @@ from preble.client.errors import (
     UnexpectedReply,
     WaitTimeout,
 )
-from preble.client.http import JobFields, PrebleClient, calls
+from preble.client.http import MAX_JOBS_PER_PAGE, JobFields, PrebleClient, calls
+from preble.client.keys import dated_key
 from preble.client.prefix_order import in_prefix_order
 from preble.client.replies import Failure, HitPrediction, Job, Placement, Result, Usage
 from preble.client.watch import JobWatch
 
 __all__ = [
+    "MAX_JOBS_PER_PAGE",
     "Failure",
     "HitPrediction",
     "Job",
@@ -40,5 +42,6 @@ __all__ = [
     "Usage",
     "WaitTimeout",
     "calls",
+    "dated_key",
     "in_prefix_order",
 ]

@@ -1,5 +1,7 @@
 """What can go wrong between a client and the api."""
 
+from typing import Self
+
 from preble.errors import PrebleError
 
 
@@ -8,7 +10,24 @@ class ServerUnreachable(PrebleError):
 
 
 class SubmissionUncertain(ServerUnreachable):
-    """The connection broke after jobs were sent: they may have been accepted or not."""
+    """Jobs were sent and no answer came: they may have been accepted or not.
+
+    Args:
+        why: How the last attempt failed.
+        idempotency_key: Under which the same jobs can be submitted again, and are made once.
+    """
+
+    def __init__(self, why: str, *, idempotency_key: str) -> None:
+        super().__init__(
+            f"{why}: the jobs may have been accepted or not; submit the same again under the "
+            f"idempotency key `{idempotency_key}`, and none is made twice"
+        )
+        self.why = why
+        self.idempotency_key = idempotency_key
+
+    def under(self, idempotency_key: str) -> "SubmissionUncertain":
+        """The same error, of a larger submission that goes under another key."""
+        return SubmissionUncertain(self.why, idempotency_key=idempotency_key)
 
 
 class UnexpectedReply(PrebleError):
@@ -35,10 +54,10 @@ class RequestRefused(PrebleError):
         self.code = code
         self.field = field
 
+    def about(self, job_id: str) -> Self:
+        """The same error, with the job named."""
+        return type(self)(f"{job_id}: {self}", status=self.status, code=self.code, field=self.field)
+
 
 class JobUnknown(RequestRefused):
     """No such job, or its result has expired."""
-
-    def about(self, job_id: str) -> "JobUnknown":
-        """The same error, with the job named."""
-        return JobUnknown(f"{job_id}: {self}", status=self.status, code=self.code, field=self.field)

@@ -1,42 +1,33 @@
-"""The client itself: requests, attempts, replies."""
+"""The client itself: what can be asked of an api, and what it replies."""
 
-import logging
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx2
 import msgspec
 
-from preble.client.errors import (
-    JobUnknown,
-    RequestRefused,
-    ServerUnreachable,
-    SubmissionUncertain,
-    UnexpectedReply,
-    WaitTimeout,
-)
+from preble.client.connection import Connection
+from preble.client.errors import JobUnknown, RequestRefused, UnexpectedReply, WaitTimeout
+from preble.client.keys import dated_key
 from preble.client.replies import Job
-from preble.client.retries import Outcome, may_try_again, retry_after_s, retry_pause_s
+from preble.client.retries import retry_after_s
 from preble.client.watch import JobWatch
 from preble.clock import Clock, SystemClock
-from preble.errors import ConfigError, PrebleError
+from preble.messages import JobState
 
 JobFields = Mapping[str, object]
 """A job as the api takes it: `prompt`, `messages` or `input_ids`; `sampling_params`, `model`,
 `priority`, `tenant`, `deadline_s`."""
 
 MAX_JOBS_PER_CALL: Final = 1_000
+MAX_JOBS_PER_PAGE: Final = 100
 MAX_BYTES_PER_CALL: Final = 8 * 1024 * 1024
 POLL_PERIOD_S: Final = 0.5
 """Pause between two looks at one job if the api names none."""
 
-TIMEOUT_S: Final = 30.0
 RETRY_FOR_S: Final = 60.0
-_log = logging.getLogger(__name__)
-_GONE: Final = frozenset({404, 410})
 
 _Reply = TypeVar("_Reply")
 
@@ -49,14 +40,9 @@ class _AcceptedList(msgspec.Struct, frozen=True):
     data: list[_Accepted]
 
 
-class _ErrorDetail(msgspec.Struct, frozen=True):
-    message: str
-    code: str | None = None
-    param: str | None = None
-
-
-class _Problem(msgspec.Struct, frozen=True):
-    error: _ErrorDetail
+class _Page(msgspec.Struct, frozen=True):
+    data: list[Job]
+    next: int | None = None
 
 
 class PrebleClient:
@@ -84,17 +70,15 @@ class PrebleClient:
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._url = url
-        self._retry_for_s = retry_for_s
         self._clock = clock or SystemClock()
         self._sleep = sleep
-        self._http = httpx2.Client(
-            base_url=_checked(url),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            timeout=TIMEOUT_S,
+        self._server = Connection(
+            url,
+            api_key=api_key,
+            retry_for_s=retry_for_s,
             transport=transport,
-            # A proxy from the environment cannot reach this machine's own loopback.
-            trust_env=not is_loopback(url),
+            clock=self._clock,
+            sleep=sleep,
         )
 
     def __enter__(self) -> Self:
@@ -107,27 +91,29 @@ class PrebleClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.close()
+        self._server.close()
 
-    def submit(self, jobs: Sequence[JobFields]) -> list[str]:
+    def submit(self, jobs: Sequence[JobFields], *, idempotency_key: str | None = None) -> list[str]:
         """Submit jobs in one call: all are accepted, or none.
 
         Args:
             jobs: At most `MAX_JOBS_PER_CALL`; `calls` cuts longer lists, those of priority
                 `batch` best after `in_prefix_order`.
+            idempotency_key: A name for these jobs: submitted again under it they are found, in
+                whatever state, and not made twice. By default a new one.
 
         Returns:
             Their ids, in the same order.
 
         Raises:
             RequestRefused: If a job is wrong, naming its field, or the queue stays full.
-            SubmissionUncertain: If nobody can know whether they were accepted.
+            SubmissionUncertain: If nobody can know whether they were accepted, naming the key.
             ServerUnreachable: If they surely were not.
         """
         if not jobs:
             return []
-        body = msgspec.json.encode(jobs)
-        reply = self._request("POST", "/v1/jobs", body, is_repeatable=False)
+        key = dated_key() if idempotency_key is None else idempotency_key
+        reply = self._server.send("/v1/jobs", msgspec.json.encode(jobs), key)
         return [job.id for job in _decoded(reply, _AcceptedList).data]
 
     def get(self, job_id: str) -> Job:
@@ -143,7 +129,7 @@ class PrebleClient:
         """As `get`, with the seconds after which the api wants to be asked again."""
         path = f"/v1/jobs/{quote(job_id, safe='')}"
         try:
-            reply = self._request("GET", path, None, is_repeatable=True)
+            reply = self._server.request("GET", path)
         except JobUnknown as error:
             # The api's words do not say which of many jobs it is.
             raise error.about(job_id) from None
@@ -160,11 +146,60 @@ class PrebleClient:
             JobUnknown: If there is no such job, or its result has expired.
             ServerUnreachable: If the api does not answer.
         """
-        path = f"/v1/jobs/{quote(job_id, safe='')}/cancel"
+        return self._post(job_id, "cancel")
+
+    def retry(self, job_id: str) -> Job:
+        """Let a failed job run again, as if it had just been submitted.
+
+        Returns:
+            The job, which waits; or as it stands, if it had not ended.
+
+        Raises:
+            JobUnknown: If there is no such job, or its result has expired.
+            RequestRefused: If it ended and did not fail (`job_not_failed`), its prompt is no longer
+                kept (`prompt_dropped`), or the queue stays full (`queue_full`).
+            ServerUnreachable: If the api does not answer.
+        """
+        return self._post(job_id, "retry")
+
+    def _post(self, job_id: str, action: str) -> Job:
+        path = f"/v1/jobs/{quote(job_id, safe='')}/{action}"
         try:
-            return _decoded(self._request("POST", path, None, is_repeatable=True), Job)
-        except JobUnknown as error:
+            return _decoded(self._server.request("POST", path), Job)
+        except RequestRefused as error:
             raise error.about(job_id) from None
+
+    def list_jobs(
+        self,
+        *,
+        status: JobState | None = None,
+        tenant: str | None = None,
+        is_newest_first: bool = True,
+        page_jobs: int = MAX_JOBS_PER_PAGE,
+    ) -> Iterator[Job]:
+        """All jobs of the pool that have not expired, a page at a time as they are asked for.
+
+        They come without position, assignment and result; `get` has those.
+
+        Args:
+            status: Only those that stand so.
+            tenant: Only its.
+            is_newest_first: Else the oldest come first.
+            page_jobs: Most jobs of a page, at most `MAX_JOBS_PER_PAGE`.
+
+        Raises:
+            RequestRefused: If an argument is wrong.
+            ServerUnreachable: If the api does not answer.
+        """
+        chosen = {"status": status, "tenant": tenant}
+        query: dict[str, str | int] = {name: value for name, value in chosen.items() if value}
+        query |= {"limit": page_jobs, "order": "desc" if is_newest_first else "asc"}
+        while True:
+            page = _decoded(self._server.request("GET", f"/v1/jobs?{urlencode(query)}"), _Page)
+            yield from page.data
+            if page.next is None:
+                return
+            query["after"] = page.next
 
     def watch(self, job_ids: Iterable[str] = ()) -> JobWatch:
         """Follow jobs as they end; more can be added while it runs."""
@@ -205,49 +240,6 @@ class PrebleClient:
                     on_progress(len(ended))
         return [ended[job_id] for job_id in job_ids]
 
-    def _request(
-        self, method: str, path: str, body: bytes | None, *, is_repeatable: bool
-    ) -> httpx2.Response:
-        """One request, tried again while that makes sense. Returns a success."""
-        give_up_s = self._clock.now_s() + self._retry_for_s
-        failures = 0
-        while True:
-            outcome = self._attempt(method, path, body)
-            if not may_try_again(outcome, is_repeatable=is_repeatable):
-                return self._success(outcome, is_repeatable=is_repeatable)
-            failures += 1
-            jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
-            pause_s = retry_pause_s(failures, retry_after_s(outcome), jitter=jitter)
-            if self._clock.now_s() + pause_s > give_up_s:
-                return self._success(outcome, is_repeatable=is_repeatable)
-            if failures == 1:
-                _log.warning("%s: trying again for %g s", self._why(outcome), self._retry_for_s)
-            self._sleep(pause_s)
-
-    def _attempt(self, method: str, path: str, body: bytes | None) -> Outcome:
-        headers = {"Content-Type": "application/json"} if body is not None else None
-        try:
-            return self._http.request(method, path, content=body, headers=headers)
-        except httpx2.TransportError as error:
-            return error
-
-    def _success(self, outcome: Outcome, *, is_repeatable: bool) -> httpx2.Response:
-        """The final reply, if it is a success; else its error."""
-        if isinstance(outcome, httpx2.Response):
-            if outcome.is_success:
-                return outcome
-            raise _refusal(outcome)
-        if is_repeatable or may_try_again(outcome, is_repeatable=False):
-            raise ServerUnreachable(self._why(outcome)) from outcome
-        msg = f"{self._why(outcome)}: the jobs may have been accepted or not"
-        raise SubmissionUncertain(msg) from outcome
-
-    def _why(self, outcome: Outcome) -> str:
-        """Why an attempt failed, in words."""
-        if isinstance(outcome, httpx2.Response):
-            return f"{self._url} answers {outcome.status_code} {outcome.reason_phrase}"
-        return f"cannot reach {self._url}: {str(outcome) or type(outcome).__name__}"
-
 
 def calls(jobs: Iterable[JobFields]) -> Iterator[list[JobFields]]:
     """Any number of jobs, cut into lists that one `submit` takes."""
@@ -262,34 +254,6 @@ def calls(jobs: Iterable[JobFields]) -> Iterator[list[JobFields]]:
         size += job_bytes
     if call:
         yield call
-
-
-def _checked(url: str) -> str:
-    try:
-        httpx2.URL(url)
-        is_usable = url.startswith(("http://", "https://")) and bool(urlsplit(url).hostname)
-    except (httpx2.InvalidURL, ValueError):
-        is_usable = False
-    if not is_usable:
-        msg = f"`{url}` is no URL of an api: give one such as http://127.0.0.1:8000"
-        raise ConfigError(msg)
-    return url
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine's loopback interface."""
-    return urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
-
-
-def _refusal(reply: httpx2.Response) -> PrebleError:
-    try:
-        detail = msgspec.json.decode(reply.content, type=_Problem).error
-    except msgspec.DecodeError:
-        return UnexpectedReply(f"{reply.url} answered {reply.status_code}, and not as Preble does")
-    kind = JobUnknown if reply.status_code in _GONE else RequestRefused
-    return kind(
-        detail.message, status=reply.status_code, code=detail.code or "", field=detail.param
-    )
 
 
 def _decoded(reply: httpx2.Response, kind: type[_Reply]) -> _Reply:

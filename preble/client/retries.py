@@ -9,25 +9,26 @@ LONGEST_PAUSE_S: Final = 10.0
 LONGEST_RETRY_AFTER_S: Final = 120.0
 
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
-_NOT_ACCEPTED: Final = frozenset({429, 503})
-"""A gateway's 502 and 504 leave open whether the api has acted; a 503 hardly ever does."""
-
 _NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 Outcome = httpx2.Response | httpx2.TransportError
 """How one attempt ended."""
 
 
-def may_try_again(outcome: Outcome, *, is_repeatable: bool) -> bool:
-    """Whether another attempt makes sense and does no harm.
+def may_try_again(outcome: Outcome) -> bool:
+    """Whether another attempt makes sense."""
+    return not isinstance(outcome, httpx2.Response) or outcome.status_code in _TRY_AGAIN
 
-    Args:
-        outcome: Of the attempt before.
-        is_repeatable: Whether the api may act on the request twice.
+
+def may_have_acted(outcome: Outcome) -> bool:
+    """Whether the api may have done what was asked, though it did not say so.
+
+    A gateway's 502 and 504 leave that open, and so does a 503: the queue may have taken what it
+    could not confirm.
     """
     if isinstance(outcome, httpx2.Response):
-        return outcome.status_code in (_TRY_AGAIN if is_repeatable else _NOT_ACCEPTED)
-    return is_repeatable or isinstance(outcome, _NOT_SENT)
+        return outcome.is_server_error
+    return not isinstance(outcome, _NOT_SENT)
 
 
 def retry_after_s(outcome: Outcome) -> float | None:

@@ -3,6 +3,7 @@
     Facts ─┬─▶ redis_rules        the server
            ├─▶ pool_rules         leader and instances   ─▶ findings, the worst first
            ├─▶ job_rules          what waits, runs or is stuck
+           ├─▶ failover_rules     what a failover lost, or would lose
            └─▶ event_rules        block events
 
 Pure: the facts come from `preble.broker.redis_facts`, and `preble doctor` prints the findings.
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 
 from preble.broker.facts import Facts
 from preble.config import Settings
-from preble.doctor import event_rules, job_rules, pool_rules, redis_rules
+from preble.doctor import event_rules, failover_rules, job_rules, pool_rules, redis_rules
 from preble.doctor.findings import LEVELS, Finding, Level
 
 __all__ = ["LEVELS", "Finding", "Level", "examine", "worst"]
@@ -27,7 +28,7 @@ def examine(facts: Facts, settings: Settings) -> list[Finding]:
         settings: Whose bounds the pool is measured by; those of its apis, if the environment
             is theirs.
     """
-    findings = [*redis_rules.examine(facts.server)]
+    findings = [*redis_rules.examine(facts.server), *failover_rules.examine(facts, settings)]
     if facts.pool:
         findings += pool_rules.examine(facts.pool, settings.pool)
         findings += job_rules.examine(facts.pool, settings)

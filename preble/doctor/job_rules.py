@@ -33,7 +33,7 @@ def examine(pool: PoolFacts, settings: Settings) -> Iterator[Finding]:
 def _counts(pool: PoolFacts) -> Iterator[Finding]:
     ended = ", ".join(
         f"{pool.jobs.totals[name]:,} {name}"
-        for name in ("completed", "failed", "cancelled", "expired", "requeued")
+        for name in ("completed", "failed", "cancelled", "expired", "requeued", "quarantined")
         if pool.jobs.totals.get(name)
     )
     yield Finding(

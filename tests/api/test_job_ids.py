@@ -1,8 +1,11 @@
 """What an id says of its job."""
 
+from hashlib import sha256
+
 import httpx2
 import pytest
 
+from preble.client.keys import dated_key
 from preble.clock import unix_s
 from preble.messages import JobId
 from preble_api.job_ids import has_expired, keyed_job_id, may_be_id, new_job_id
@@ -27,7 +30,20 @@ def test_an_unknown_job_older_than_results_are_kept_has_expired(
     assert has_expired(job_id, kept_s=DAY_S, now=lambda: made_at_s + age_s) is expected
 
 
-@pytest.mark.parametrize("job_id", [keyed_job_id("0" * 64), JobId("job_1"), JobId("0" * 36)])
+@pytest.mark.parametrize("end", ["", "-17"])
+def test_a_job_under_a_dated_key_is_as_old_as_its_key(end: str) -> None:
+    made_at_s = unix_s()
+    job_id = keyed_job_id(dated_key() + end, sha256(b"any").hexdigest())
+    assert may_be_id(job_id)
+    for age_s, expected in ((0, False), (DAY_S - 60, False), (DAY_S + 60, True)):
+        assert has_expired(job_id, kept_s=DAY_S, now=lambda at=made_at_s + age_s: at) is expected  # type: ignore[misc]
+
+
+def test_dated_keys_differ() -> None:
+    assert len({dated_key() for _ in range(1_000)}) == 1_000
+
+
+@pytest.mark.parametrize("job_id", [keyed_job_id("k1", "0" * 64), JobId("job_1"), JobId("0" * 36)])
 def test_of_other_ids_nothing_is_known(job_id: JobId) -> None:
     assert not has_expired(job_id, kept_s=DAY_S)
 

@@ -1,6 +1,7 @@
 """The api as a real process: real uvicorn, real Valkey, real sockets."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from support import free_port, unique, valkey
+
+from preble.client import PrebleClient
 
 pytestmark = pytest.mark.process
 
@@ -109,6 +112,35 @@ def test_submit_and_poll(url: str) -> None:
     job = httpx2.get(url + reply.headers["location"]).json()
     assert (job["status"], job["position"]) == ("waiting", 0)
     assert httpx2.get(f"{url}/readyz").status_code == 200
+
+
+class LosesTheFirstReply(httpx2.HTTPTransport):
+    """A network that brings a request, and then fails once."""
+
+    replies = 0
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        reply = super().handle_request(request)
+        self.replies += 1
+        if self.replies == 1:
+            raise httpx2.ReadError("reset")
+        return reply
+
+
+def waiting_jobs(url: str) -> int:
+    page = httpx2.get(f"{url}/metrics").text
+    [count] = re.findall(r'^preble_pool_jobs\{state="waiting"\} (\d+)', page, re.MULTILINE)
+    return int(count)
+
+
+def test_client_whose_reply_was_lost_finds_its_jobs_and_makes_no_more(url: str) -> None:
+    before = waiting_jobs(url)
+    network = LosesTheFirstReply()
+    with PrebleClient(url, transport=network, sleep=lambda _: None) as client:
+        ids = client.submit([{"prompt": "a"}, {"prompt": "b"}])
+        assert [client.get(each).id for each in ids] == ids
+    assert network.replies == 4
+    assert waiting_jobs(url) == before + 2
 
 
 def test_50_mb_body_is_refused(url: str) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 
+import msgspec
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from preble_api.schemas import Problem
 from preble_api.server import MOST_HEAD_BYTES, BoundedHttp
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +25,8 @@ class Wire(asyncio.Transport):
         self.is_closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_closed:
+            raise RuntimeError("the handler is closed")  # as uvloop does
         self.written += bytes(data)
 
     def is_closing(self) -> bool:
@@ -75,6 +79,52 @@ async def test_head_without_end_is_refused(
     protocol.data_received(b"a")
     assert wire.is_closed
     assert wire.written.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_head_that_is_too_long_and_no_http_is_refused_once(
+    connection: tuple[BoundedHttp, Wire],
+) -> None:
+    protocol, wire = connection
+    protocol.data_received(b"GET / HTTP/1.1\r\nx: ")
+    protocol.data_received(b"a" * MOST_HEAD_BYTES + b"\0")
+    assert wire.written.count(b"HTTP/1.1 400 ") == 1
+
+
+async def test_what_is_no_http_is_answered_as_every_error_is(
+    connection: tuple[BoundedHttp, Wire],
+) -> None:
+    protocol, wire = connection
+    protocol.data_received(b"\x16\x03\x01 hello\r\n\r\n")
+    assert wire.is_closed
+    head, _, body = wire.written.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json\r\n" in head
+    problem = msgspec.json.decode(body, type=Problem)
+    assert (problem.status, problem.error.code) == (400, "invalid_http")
+    request_id = problem.instance.removeprefix("urn:preble:request:")
+    assert b"x-request-id: " + request_id.encode() in head
+
+
+@pytest.mark.parametrize("more", [b"", HEAD])
+async def test_answer_behind_which_comes_no_http_is_dropped_in_silence(
+    connection: tuple[BoundedHttp, Wire], more: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    protocol, wire = connection
+    protocol.data_received(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" + more + b"\0\r\n")
+    await asyncio.gather(*protocol.tasks)
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+async def test_client_that_leaves_with_requests_unanswered_is_no_error(
+    connection: tuple[BoundedHttp, Wire], caplog: pytest.LogCaptureFixture
+) -> None:
+    protocol, wire = connection
+    protocol.data_received(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 2)
+    wire.close()
+    protocol.connection_lost(None)
+    await asyncio.gather(*protocol.tasks)
+    assert not caplog.records
 
 
 async def test_body_before_a_head_does_not_count(connection: tuple[BoundedHttp, Wire]) -> None:

@@ -1,5 +1,6 @@
 """What holds for every route: one form of errors, request ids, keys, limits, probes, docs."""
 
+import re
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -17,8 +18,8 @@ from preble_api.schemas import Problem
 pytestmark = pytest.mark.anyio
 
 ROUTES = {
-    "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/cancel", "/generate",
-    "/livez", "/readyz", "/health", "/metrics",
+    "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/cancel", "/v1/jobs/{job_id}/retry",
+    "/generate", "/livez", "/readyz", "/health", "/metrics",
 }  # fmt: skip
 JSON = {"content-type": "application/json"}
 
@@ -36,7 +37,7 @@ async def chunks(total_bytes: int, sent: list[int]) -> AsyncIterator[bytes]:
     ("method", "path", "status"),
     [
         ("GET", "/", 404), ("GET", "/v1/nothing", 404), ("GET", "/v1/jobs/a/b", 404),
-        ("POST", "/v1/jobs/", 404), ("GET", "/v1/jobs", 405), ("PUT", "/v1/jobs", 405),
+        ("POST", "/v1/jobs/", 404), ("DELETE", "/v1/jobs", 405), ("PUT", "/v1/jobs", 405),
         ("DELETE", "/v1/jobs/job_1", 405), ("POST", "/metrics", 405), ("BREW", "/coffee", 404),
     ],
 )  # fmt: skip
@@ -188,6 +189,18 @@ async def test_openapi_describes_every_route_with_its_errors(client: httpx2.Asyn
     assert {"JobRequest", "JobStatus", "Problem", "Sampling"} <= used
     top_p = page["components"]["schemas"]["Sampling"]["properties"]["top_p"]
     assert (top_p["exclusiveMinimum"], top_p["maximum"]) == (0, 1)
+
+
+async def test_openapi_tells_what_a_bare_list_and_a_deadline_may_be(
+    client: httpx2.AsyncClient,
+) -> None:
+    submit = (await client.get("/openapi.json")).json()["paths"]["/v1/jobs"]["post"]
+    bare = submit["requestBody"]["content"]["application/json"]["schema"]["oneOf"][-1]
+    assert (bare["minItems"], bare["maxItems"]) == (1, 1000)
+    [after] = [each for each in submit["parameters"] if each["name"] == "Cancel-After"]
+    times = {"90": True, "1h30m": True, "1.5s": True, "s1": False, "x": False}
+    found = {given: bool(re.search(after["schema"]["pattern"], given)) for given in times}
+    assert found == times
 
 
 async def test_docs_page_is_served(client: httpx2.AsyncClient) -> None:

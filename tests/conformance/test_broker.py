@@ -55,11 +55,13 @@ async def place(broker: Broker, instance: str = "gpu0") -> list[bool]:
 
 
 async def claim(
-    broker: Broker, who: InstanceRecord, claim_id: str = "c1", *, jobs: int = 8,
-    tokens: int = 10_000, lease_s: float = LEASE_S,
+    broker: Broker, who: InstanceRecord, number: int = 1, *, jobs: int = 8, tokens: int = 10_000,
+    num_held: int = 0, lease_s: float = LEASE_S,
 ) -> list[ClaimedJob]:  # fmt: skip
     """Claim as a worker does."""
-    return await broker.claim(who, claim_id=claim_id, jobs=jobs, tokens=tokens, lease_s=lease_s)
+    return await broker.claim(
+        who, number=number, jobs=jobs, tokens=tokens, num_held=num_held, lease_s=lease_s
+    )
 
 
 async def claimed(broker: Broker, *names: str, lease_s: float = LEASE_S) -> list[ClaimedJob]:
@@ -213,7 +215,7 @@ async def test_routing_again_moves_nothing_again(broker: Broker) -> None:
     assert await broker.route(token, [(job.ingress, assignment(job, "gpu1"))]) == [False]
     await broker.finish(record(), [completed(running.lease)])
     assert await broker.route(token, decided) == [True]
-    assert await claim(broker, record(), "c2") == []
+    assert await claim(broker, record(), 2) == []
 
 
 async def test_nothing_is_routed_to_an_instance_that_is_gone(broker: Broker) -> None:
@@ -228,10 +230,10 @@ async def test_claims_are_bounded_by_jobs_and_tokens_and_keep_order(broker: Brok
     await admit(broker, "a", "b", "c", "d")
     await broker.register(record(), lease_s=LEASE_S)
     await place(broker)
-    assert [job.job_id for job in await claim(broker, record(), "c1", jobs=1)] == ["a"]
-    assert [job.job_id for job in await claim(broker, record(), "c2", tokens=30)] == ["b", "c"]
-    assert await claim(broker, record(), "c3", tokens=14) == []
-    assert [job.job_id for job in await claim(broker, record(), "c4")] == ["d"]
+    assert [job.job_id for job in await claim(broker, record(), 1, jobs=1)] == ["a"]
+    assert [job.job_id for job in await claim(broker, record(), 2, tokens=30)] == ["b", "c"]
+    assert await claim(broker, record(), 3, tokens=14) == []
+    assert [job.job_id for job in await claim(broker, record(), 4)] == ["d"]
 
 
 async def test_a_claim_brings_the_prompt_and_counts_the_attempt(broker: Broker) -> None:
@@ -304,7 +306,7 @@ async def test_a_late_result_of_a_lost_lease_is_refused(broker: Broker) -> None:
     assert await reap(broker) == (("a",), ())
     assert await broker.finish(record(), [completed(old.lease, "late")]) == [False]
     await place(broker)
-    (new,) = await claim(broker, record(), "c2")
+    (new,) = await claim(broker, record(), 2)
     assert new.attempt == 2
     assert await broker.finish(record(), [completed(old.lease, "late")]) == [False]
     assert await broker.finish(record(), [completed(new.lease, "good")]) == [True]
@@ -343,7 +345,7 @@ async def test_a_job_fails_when_its_attempts_are_used_up(broker: Broker) -> None
     for attempt in (2, 3):
         assert await reap(broker) == (("a",), ())
         await place(broker)
-        (job,) = await claim(broker, record(), f"c{attempt}", lease_s=GONE)
+        (job,) = await claim(broker, record(), attempt, lease_s=GONE)
         assert job.attempt == attempt
     assert await reap(broker) == ((), ("a",))
     view = await broker.view(JobId("a"))
@@ -361,7 +363,7 @@ async def test_released_jobs_wait_again_and_draining_costs_no_attempt(broker: Br
     assert await broker.renew(record(), [first.lease], lease_s=LEASE_S) == [first.lease]
     await reap(broker)
     await place(broker)
-    attempts = {job.job_id: job.attempt for job in await claim(broker, record(), "c2")}
+    attempts = {job.job_id: job.attempt for job in await claim(broker, record(), 2)}
     assert attempts == {"a": 2, "b": 1}
 
 
@@ -372,10 +374,10 @@ async def test_a_new_life_takes_over_and_the_old_one_is_fenced(broker: Broker) -
     new = record(epoch="e2")
     await broker.register(new, lease_s=LEASE_S)
     with pytest.raises(InstanceFenced):
-        await claim(broker, record(), "c2")
+        await claim(broker, record(), 2)
     with pytest.raises(InstanceFenced):
         await broker.renew(record(), [job.lease], lease_s=LEASE_S)
-    assert [job.job_id for job in await claim(broker, new, "c3")] == ["b"]
+    assert [job.job_id for job in await claim(broker, new, 3)] == ["b"]
     assert await reap(broker) == (("a",), ())
     assert await broker.finish(record(), [completed(job.lease)]) == [False]
 
@@ -391,7 +393,7 @@ async def test_the_queue_of_an_instance_that_is_gone_comes_back(broker: Broker) 
     assert [job.job_id for job in await broker.peek(10)] == ["a", "b", "c"]
     assert (await broker.stats()).instances == 0
     with pytest.raises(InstanceFenced):
-        await claim(broker, record(), "c9")
+        await claim(broker, record(), 9)
 
 
 async def test_retiring_an_old_life_leaves_the_new_one_alone(broker: Broker) -> None:
@@ -439,10 +441,10 @@ async def test_a_failure_tells_no_seconds_of_decode(broker: Broker) -> None:
     """Neither one that a worker tells, nor one after the last lease that was lost."""
     told, lost = await claimed(broker, "told", "lost")
     await broker.release(record(), [lost.lease], is_attempt=True)
-    for claim_id in ("c2", "c3"):
+    for number in (2, 3):
         await reap(broker)
         await place(broker)
-        (lost,) = await claim(broker, record(), claim_id, lease_s=GONE)
+        (lost,) = await claim(broker, record(), number, lease_s=GONE)
     pool = await broker.load_pool()
     await broker.finish(record(), [Outcome(told.lease, failure=JobFailure("any", "any"))])
     assert await reap(broker) == ((), ("lost",))

@@ -66,11 +66,11 @@ class Actors:
         await self.broker.route(self.token, [(job.ingress, assignment(job)) for job in waiting])
 
     async def claim(self) -> None:
-        """Claim all that is assigned, under one id however often it is sent."""
-        claim_id = f"{self.life}-{len(self.claimed)}"
+        """Claim all that is assigned, under one number however often it is sent."""
         self.claimed += await self.broker.claim(
-            self.worker, claim_id=claim_id, jobs=10, tokens=10_000, lease_s=LEASE_S
-        )
+            self.worker, number=len(self.claimed) + 1, jobs=10, tokens=10_000, num_held=0,
+            lease_s=LEASE_S,
+        )  # fmt: skip
 
     async def finish(self, start: int, end: int) -> None:
         """Finish some of the claimed jobs with a result that names this life."""

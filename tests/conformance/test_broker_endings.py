@@ -57,8 +57,10 @@ async def place(broker: Broker) -> list[bool]:
     )
 
 
-async def claim(broker: Broker, claim_id: str = "c1") -> list[ClaimedJob]:
-    return await broker.claim(record(), claim_id=claim_id, jobs=8, tokens=10_000, lease_s=LEASE_S)
+async def claim(broker: Broker, number: int = 1) -> list[ClaimedJob]:
+    return await broker.claim(
+        record(), number=number, jobs=8, tokens=10_000, num_held=0, lease_s=LEASE_S
+    )
 
 
 async def bring(
@@ -82,7 +84,7 @@ async def assert_nothing_is_left(broker: Broker) -> None:
     stats = await broker.stats()
     assert (stats.waiting, stats.assigned, stats.running, stats.prompt_bytes) == (0, 0, 0, 0)
     assert await broker.peek(100) == []
-    assert await claim(broker, "later") == []
+    assert await claim(broker, 99) == []
 
 
 # Cancelling.

@@ -179,7 +179,7 @@ async def test_jobs_taken_back_from_a_worker_go_to_the_front_of_their_own_queues
     assert all(await route(broker, await broker.peek(10)))
     assert await waiting(broker) == {}
     claimed = await broker.claim(
-        record(), claim_id="c", jobs=10, tokens=1_000, lease_s=GONE
+        record(), number=1, jobs=10, tokens=1_000, num_held=0, lease_s=GONE
     )  # fmt: skip
     assert len(claimed) == 5
     await admit(broker, submission("n3"), submission("b3", priority="batch"))

@@ -1,43 +1,16 @@
 """What one tenant may submit: its jobs at once, and its jobs a second. On both brokers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-
 import pytest
-from msgspec.structs import asdict, replace
+from queue_support import WIDE, Make
 from redis import Redis
-from support import SMALL_BOUNDS, redis_broker, submission
+from support import redis_broker, submission
 
 from preble.broker import Broker
 from preble.broker.bounds import LONGEST_LIST
-from preble.broker.memory import MemoryBroker
 from preble.errors import QueueFull
 from preble.messages import JobId, Submission
 
 pytestmark = pytest.mark.anyio
-
-WIDE = replace(SMALL_BOUNDS, max_jobs=10_000, max_prompt_bytes=1 << 30)
-Make = Callable[..., Awaitable[Broker]]
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
-    """Each broker in turn, empty, with the bounds that a test sets."""
-    made: list[Broker] = []
-
-    async def broker(**bounds: float) -> Broker:
-        wide = replace(WIDE, **bounds)
-        if request.param == "memory":
-            made.append(MemoryBroker(**asdict(wide)))
-        else:
-            url = request.getfixturevalue("redis_url")
-            with Redis.from_url(url) as client:
-                client.flushall()
-            made.append(redis_broker(url, bounds=wide))
-        return made[-1]
-
-    yield broker
-    for each in made:
-        await each.close()
 
 
 def jobs(tenant: str, number: int, first: int = 0) -> list[Submission]:

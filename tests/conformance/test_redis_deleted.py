@@ -43,7 +43,7 @@ async def running(broker: RedisBroker, lease_s: float = 60) -> list[ClaimedJob]:
     await broker.admit([[submission("a", deadline_s=60), submission("b")]])
     await broker.register(record(), lease_s=60)
     assert await place(broker) == [True, True]
-    return await broker.claim(record(), claim_id="c", jobs=8, tokens=1_000, lease_s=lease_s)
+    return await broker.claim(record(), number=1, jobs=8, tokens=1_000, num_held=0, lease_s=lease_s)
 
 
 def assert_only_b_counts(redis: Redis) -> None:
@@ -79,7 +79,7 @@ async def test_before_it_is_claimed(broker: RedisBroker, redis: Redis) -> None:
     await broker.register(record(), lease_s=60)
     await place(broker)
     redis.delete("rq:job:a")
-    claimed = await broker.claim(record(), claim_id="c", jobs=8, tokens=1_000, lease_s=60)
+    claimed = await broker.claim(record(), number=1, jobs=8, tokens=1_000, num_held=0, lease_s=60)
     assert [job.job_id for job in claimed] == ["b"]
     assert_only_b_counts(redis)
 

@@ -34,9 +34,9 @@ async def test_an_overdue_lease_is_seen_and_one_handed_back_is_not_overdue(
     broker: RedisBroker, redis: Redis, redis_url: str
 ) -> None:
     await fill(broker)
-    await broker.claim(record(), claim_id="d", jobs=1, tokens=100, lease_s=60)
+    await broker.claim(record(), number=2, jobs=1, tokens=100, num_held=0, lease_s=60)
     now_ms = redis.time()[0] * 1000
-    redis.zadd(f"preble:{POOL}:leases", {"b:c-2": now_ms - 30_000, "c:d-1": 0}, xx=True)
+    redis.zadd(f"preble:{POOL}:leases", {"b:e1-1-2": now_ms - 30_000, "c:e1-2-1": 0}, xx=True)
 
     jobs = (await look_at_pool(redis_url)).jobs
 
@@ -51,7 +51,7 @@ async def test_a_lease_that_just_ran_out_is_not_overdue(
 ) -> None:
     await fill(broker)
     now_s, now_us = redis.time()
-    redis.zadd(f"preble:{POOL}:leases", {"b:c-2": now_s * 1000 + now_us // 1000}, xx=True)
+    redis.zadd(f"preble:{POOL}:leases", {"b:e1-1-2": now_s * 1000 + now_us // 1000}, xx=True)
 
     assert (await look_at_pool(redis_url)).jobs.overdue == 0
 

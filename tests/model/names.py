@@ -131,7 +131,8 @@ def _renamed(
     instance: Instance, claims: _Names, epochs: Callable[[int], int], asked: set[int]
 ) -> Instance:
     return Instance(
-        epochs(instance.epoch), instance.is_live, claims.known(instance.claim, UNKNOWN),
+        epochs(instance.epoch), instance.is_live, instance.has_retired,
+        claims.known(instance.claim, UNKNOWN),
         instance.claimed if instance.claim in asked else (),
     )  # fmt: skip
 

@@ -4,8 +4,21 @@ from typing import Any, Final
 
 import msgspec
 import redis
+from model.rules import Rules
 from model.scripts import FENCED
-from model.state import GIVEN_UP, INGRESS, LAPSED, LIVE, NOBODY, Held, Instance, Job, Lease, Redis
+from model.state import (
+    GIVEN_UP,
+    INGRESS,
+    LAPSED,
+    LIVE,
+    NOBODY,
+    QUARANTINE,
+    Held,
+    Instance,
+    Job,
+    Lease,
+    Redis,
+)
 from support import assignment, completed, record, redis_broker, submission
 
 from preble.broker.keys import PoolKeys
@@ -25,11 +38,12 @@ class RealPool:
     def __init__(self, redis_url: str, jobs: int, instances: int) -> None:
         self.client: redis.Redis = redis.Redis.from_url(redis_url)
         self.client.flushall()
-        self.broker = redis_broker(redis_url, NAME)
+        self.broker = redis_broker(redis_url, NAME, max_attempts=Rules().max_attempts)
         self.keys = PoolKeys(NAME)
         self.jobs = range(jobs)
         self.instances = range(instances)
         self.ingress = self.keys.ingress_queue("normal", submission("any").spec.tenant)
+        self._waiting = {INGRESS: self.ingress, QUARANTINE: self.keys.quarantine_queue}
         self._tokens: dict[int, LeaderToken] = {}
         self._executions: dict[Held, tuple[ExecutionId, int]] = {}
 
@@ -64,9 +78,8 @@ class RealPool:
         return "ok"
 
     async def _route(self, token: int, ingress: str, job: int, instance: int) -> object:
-        assert ingress == INGRESS
         decided = assignment(submission(f"j{job}"), f"g{instance}")
-        (moved,) = await self.broker.route(self._tokens[token], [(self.ingress, decided)])
+        (moved,) = await self.broker.route(self._tokens[token], [(self._waiting[ingress], decided)])
         return moved
 
     async def _reap(self, token: int) -> object:
@@ -82,14 +95,13 @@ class RealPool:
         await self.broker.retire(record(f"g{instance}", f"e{epoch}"))
 
     async def _claim(self, instance: int, epoch: int, claim: int, most: int, holds: int) -> object:
-        del holds  # for quarantine, to come
         claimed = await self.broker.claim(
-            record(f"g{instance}", f"e{epoch}"), claim_id=f"c{claim}", jobs=most, tokens=10_000,
-            lease_s=LEASE_S,
+            record(f"g{instance}", f"e{epoch}"), number=claim, jobs=most, tokens=10_000,
+            num_held=holds, lease_s=LEASE_S,
         )  # fmt: skip
         for job in claimed:
             self._executions[_number(job.job_id), claim] = (job.execution_id, instance)
-        return tuple((_number(job.job_id), claim, False) for job in claimed)
+        return tuple((_number(job.job_id), claim, job.runs_alone) for job in claimed)
 
     async def _renew(self, instance: int, epoch: int, held: tuple[Held, ...]) -> object:
         lost = await self.broker.renew(
@@ -134,7 +146,7 @@ class RealPool:
         leader: Any = self.client.get(self.keys("leader"))
         return Redis(
             jobs=tuple(self._job(number) for number in self.jobs),
-            ingress=self._queue(self.ingress), quarantine=(),
+            ingress=self._queue(self.ingress), quarantine=self._queue(self.keys.quarantine_queue),
             queues=tuple(
                 self._queue(self.keys.instance_queue(f"g{number}")) for number in self.instances
             ),
@@ -185,15 +197,13 @@ class RealPool:
     def _instance(self, number: int) -> Instance | None:
         score: Any = self.client.zscore(self.keys("instances"), f"g{number}")
         key = self.keys("instance", instance=f"g{number}")
-        epoch, claim, claimed = (
-            self._field(key, field) for field in ("epoch", "claim_id", "claimed")
-        )
+        epoch, claim, claimed = (self._field(key, field) for field in ("epoch", "claim", "claimed"))
         if score is None:
             assert epoch is None
             return None
         jobs = msgspec.msgpack.decode(claimed, type=list[str]) if claimed else []
         return Instance(
-            int(epoch[1:]), _class(score) == LIVE, int(claim[1:]) if claim else 0,
+            int(epoch[1:]), _class(score) == LIVE, _class(score) == GIVEN_UP, int(claim or 0),
             tuple(_number(job) for job in jobs),
         )  # fmt: skip
 
@@ -203,7 +213,8 @@ def _number(name: str) -> int:
 
 
 def _claim_of(execution: str) -> int:
-    return int(execution[1:].partition("-")[0])
+    """Of an execution id: epoch, claim, index."""
+    return int(execution.split("-")[1])
 
 
 def _held(composite: str) -> Held:

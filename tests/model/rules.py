@@ -1,12 +1,12 @@
 """What differs between versions of the scripts, and what Lua does to lists."""
 
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
 class Rules(NamedTuple):
-    """Those to come; `TODAY` are those of `preble/broker/scripts`."""
+    """Those of `preble/broker/scripts`, unless another is set."""
 
     quarantine_after: int = 2
     """After how many deaths a job runs alone; 0 for never."""
@@ -14,9 +14,6 @@ class Rules(NamedTuple):
     """After how many it fails."""
     orders_claims: bool = True
     """Whether CLAIM refuses a late copy of an earlier one."""
-
-
-TODAY: Final = Rules(quarantine_after=0, max_attempts=3, orders_claims=False)
 
 
 def put(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:

@@ -1,7 +1,7 @@
 """The Lua scripts, each as one function from Redis to Redis and reply; step by step the same.
 
-`Queue` is what `preble/broker/scripts` does and, with `quarantine_after`, is to do. Names of
-steps are those of the Lua. Mistakes made on purpose (`mutants.py`) are subclasses.
+`Queue` is what `preble/broker/scripts` does. Names of steps are those of the Lua. Mistakes made on
+purpose (`mutants.py`) are subclasses.
 """
 
 from typing import Any, Final
@@ -150,7 +150,7 @@ class Queue:
     def register(self, redis: Redis, instance: int, epoch: int) -> Result:
         record = redis.instances[instance]
         if record and record.epoch == epoch:
-            renewed = put(redis.instances, instance, record._replace(is_live=True))
+            renewed = put(redis.instances, instance, self.renewed(record))
             return redis._replace(instances=renewed), 1
         leases = tuple(
             lease._replace(score=GIVEN_UP) if lease.instance == instance else lease
@@ -165,8 +165,12 @@ class Queue:
         record = redis.instances[instance]
         if not record or record.epoch != epoch:
             return redis, 0
-        gone = put(redis.instances, instance, record._replace(is_live=False))
-        return redis._replace(instances=gone), 1
+        retired = record._replace(is_live=False, has_retired=True)
+        return redis._replace(instances=put(redis.instances, instance, retired)), 1
+
+    def renewed(self, record: Instance) -> Instance:
+        """A life that has left does not come back by a copy of its calls."""
+        return record if record.has_retired else record._replace(is_live=True)
 
     def claim(
         self, redis: Redis, instance: int, epoch: int, claim: int, most: int, holds: int
@@ -185,9 +189,8 @@ class Queue:
         claimed = self.claimable(redis, redis.queues[instance][:most], holds)
         for job_id in claimed:
             redis = self.lease(redis, job_id, instance, claim)
-        if claimed:
-            record = record._replace(claim=claim, claimed=claimed)
-            redis = redis._replace(instances=put(redis.instances, instance, record))
+        record = record._replace(claim=claim, claimed=claimed)
+        redis = redis._replace(instances=put(redis.instances, instance, record))
         return redis, self.hand_over(redis, claim, claimed)
 
     def claimable(self, redis: Redis, queue: tuple[int, ...], holds: int) -> tuple[int, ...]:
@@ -219,14 +222,14 @@ class Queue:
 
     def renew(self, redis: Redis, instance: int, epoch: int, held: tuple[Held, ...]) -> Result:
         record = redis.instances[instance]
-        if not record or record.epoch != epoch:
+        if not record or record.epoch != epoch or record.has_retired:
             return redis, FENCED
         kept = {lease[:2] for lease in redis.leases if lease.score > GIVEN_UP}
         leases = tuple(
             lease._replace(score=LIVE) if lease[:2] in kept and lease[:2] in held else lease
             for lease in redis.leases
         )
-        renewed = put(redis.instances, instance, record._replace(is_live=True))
+        renewed = put(redis.instances, instance, self.renewed(record))
         lost = tuple(each for each in held if each not in kept)
         return redis._replace(leases=leases, instances=renewed), lost
 

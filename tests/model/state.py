@@ -49,6 +49,7 @@ class Instance(NamedTuple):
 
     epoch: int
     is_live: bool = True
+    has_retired: bool = False
     claim: int = 0
     claimed: tuple[int, ...] = ()
 

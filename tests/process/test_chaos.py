@@ -13,6 +13,8 @@ from processes import Stack, stack
 from redis import Redis
 from support import eventually
 
+from preble.config import Settings
+
 pytestmark = pytest.mark.process
 
 
@@ -85,6 +87,15 @@ def test_a_worker_stopped_past_its_lease_is_refused_and_begins_anew(tmp_path: Pa
         assert {running.job(job_id)["instance"] for job_id in ids} == {"gpu1"}
         more = running.submit(prompts(16, max_new_tokens=60))
         eventually(lambda: running.completed() == len(ids) + len(more), within_s=60)
+
+
+def test_a_dead_worker_is_noticed_within_ten_seconds(tmp_path: Path) -> None:
+    default = str(Settings().lease_s)
+    with stack(tmp_path, lease_s=default, emulated_speed="0.1", binding="eager") as running:
+        (job_id,) = running.submit(prompts(1, max_new_tokens=400))
+        eventually(lambda: running.job(job_id)["status"] == "running")
+        running.kill(str(running.job(job_id)["instance"]))
+        eventually(lambda: running.job(job_id)["attempt"] == 2, within_s=10)
 
 
 def test_rq_info_shows_true_counts_and_changes_nothing(tmp_path: Path) -> None:

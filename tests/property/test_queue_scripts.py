@@ -7,6 +7,8 @@ between any two calls). After each, every admitted job is in exactly one place.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import cycle, product
 from typing import TypeVar, get_args
 
 from hypothesis import HealthCheck, Phase, settings
@@ -25,18 +27,22 @@ from support import SMALL_BOUNDS, assignment, completed, record, redis_broker, s
 
 from preble.broker import Broker, Refusal
 from preble.broker.keys import PoolKeys
+from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory import MemoryBroker
 from preble.config import Priority
 from preble.errors import PrebleError
 from preble.messages import (
+    QUARANTINE_AFTER,
     ClaimedJob,
     InstanceRecord,
+    JobFailure,
     JobId,
     JobResult,
     JobState,
     JobView,
     LeaderToken,
     Lease,
+    Outcome,
     WaitingJob,
 )
 
@@ -52,6 +58,16 @@ POOL = "memory"
 DEADLINES_S = st.sampled_from([None, None, 60.0, 0.0])
 """Those of 0 s come too late, wherever they are noticed first."""
 
+PROMPT_BYTES = 40
+"""Of each job here."""
+
+QUERIES = [
+    JobQuery(state, tenant, limit=limit, is_newest_first=is_newest_first)
+    for tenant, limit, is_newest_first, state in product(
+        (None, "a", "b"), (2, 20), (True, False), (None, *JobState)
+    )
+]
+
 LEASES_S = st.sampled_from([60.0, 60.0, 60.0, 0.0])
 INSTANCES = st.sampled_from(["gpu0", "gpu1"])
 
@@ -61,12 +77,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     redis_url: str
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(first_query=st.integers(0, len(QUERIES) - 1))
+    def start(self, first_query: int) -> None:
         self.client = Redis.from_url(self.redis_url)
         self.client.flushall()
         self.runner = asyncio.Runner()
-        bounds = replace(SMALL_BOUNDS, max_tenant_jobs=7)
+        bounds = replace(SMALL_BOUNDS, max_tenant_jobs=7, max_dead_letter_bytes=2 * PROMPT_BYTES)
         self.redis = redis_broker(self.redis_url, POOL, bounds)
         self.memory = MemoryBroker(**asdict(bounds), max_attempts=3)
         self.tokens: list[LeaderToken] = [LeaderToken("0-nobody")]
@@ -75,6 +91,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.waiting: list[WaitingJob] = []
         self.results: dict[JobId, JobResult | None] = {}
         self.claims = 0
+        self.queries = cycle(QUERIES[first_query:] + QUERIES[:first_query])
         self.lead("one", 60.0)
         self.register("gpu0", "e1", 60.0)
 
@@ -160,7 +177,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.register(life.instance_id, life.epoch, 60.0)
         self.peek(6, 6)
         self.route(data)
-        self.claim(data, 4, lease_s, is_repeated=False)
+        self.claim(data, 4, 0, lease_s, is_repeated=False)
 
     @rule(data=st.data())
     def route(self, data: st.DataObject) -> None:
@@ -184,15 +201,21 @@ class QueueMachine(RuleBasedStateMachine):
         self.both(lambda broker: broker.register(life, lease_s=lease_s))
         self.lives.append(life)
 
-    @rule(data=st.data(), jobs=st.integers(1, 4), lease_s=LEASES_S, is_repeated=st.booleans())
-    def claim(self, data: st.DataObject, jobs: int, lease_s: float, is_repeated: bool) -> None:  # noqa: FBT001
+    @rule(
+        data=st.data(), jobs=st.integers(1, 4), num_held=st.integers(0, 1), lease_s=LEASES_S,
+        is_repeated=st.booleans(),
+    )  # fmt: skip
+    def claim(
+        self, data: st.DataObject, jobs: int, num_held: int, lease_s: float,
+        is_repeated: bool,  # noqa: FBT001
+    ) -> None:  # fmt: skip
         life = mostly_last(data, self.lives)
         self.claims += not is_repeated
-        claim_id = f"c{self.claims}"
+        number = max(1, self.claims)
 
         async def call(broker: Broker) -> list[ClaimedJob]:
             return await broker.claim(
-                life, claim_id=claim_id, jobs=jobs, tokens=1_000, lease_s=lease_s
+                life, number=number, jobs=jobs, tokens=1_000, num_held=num_held, lease_s=lease_s
             )
 
         for job in self.both(call) or []:
@@ -232,12 +255,44 @@ class QueueMachine(RuleBasedStateMachine):
         """Also what is unknown, or has ended."""
         self.both(lambda broker: broker.cancel([JobId(name) for name in names]))
 
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        """Also what is unknown, or did not fail."""
+        failed = [name for name in NAMES if self.state_of(name) is JobState.FAILED]
+        names = data.draw(st.lists(st.sampled_from(failed * 3 + NAMES), min_size=1, max_size=3))
+
+        async def call(broker: Broker) -> list[str]:
+            return [str(reply) for reply in await broker.retry([JobId(name) for name in names])]
+
+        self.both(call)
+
+    def state_of(self, name: str) -> JobState | None:
+        view = self.runner.run(self.memory.view(JobId(name)))
+        return view.state if view else None
+
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        if self.leases:
+            life, lease = mostly_last(data, self.leases)
+            outcome = Outcome(lease, failure=JobFailure("broken", "x"))
+            self.both(lambda broker: broker.finish(life, [outcome]))
+
+    @rule(
+        data=st.data(),
+        jobs=st.dictionaries(st.sampled_from(NAMES), QUEUES, min_size=1, max_size=3),
+    )
+    def fail_some(self, data: st.DataObject, jobs: dict[str, tuple[Priority, str]]) -> None:
+        """The whole way to a dead letter, so that there are some to retry."""
+        self.run_some(data, jobs, 60.0)
+        self.fail(data)
+
     @invariant()
     def every_job_is_in_one_place_and_keeps_its_result(self) -> None:
         if not hasattr(self, "runner"):
             return
         views = [self.check_job(job_id) for job_id in self.results]
         self.check_ingresses(views)
+        self.check_lists(views)
         states = [view.state for view in views]
         stats = self.both(lambda broker: broker.stats())
         assert stats
@@ -245,13 +300,18 @@ class QueueMachine(RuleBasedStateMachine):
         assert stats.assigned == states.count(JobState.ASSIGNED)
         assert stats.running == states.count(JobState.RUNNING)
         unfinished = [state for state in states if not state.is_terminal]
-        assert stats.prompt_bytes == 40 * len(unfinished)
+        assert stats.prompt_bytes == PROMPT_BYTES * len(unfinished)
+        assert stats.dead_letter_bytes <= 2 * PROMPT_BYTES
 
     def check_ingresses(self, views: list[JobView]) -> None:
         """Ours and RQ's are those in which a job waits, no more and no fewer."""
         keys = PoolKeys(POOL)
         waiting = {
-            keys.ingress_queue(view.spec.priority, view.spec.tenant).encode()
+            (
+                keys.quarantine_queue
+                if view.attempt >= QUARANTINE_AFTER
+                else keys.ingress_queue(view.spec.priority, view.spec.tenant)
+            ).encode()
             for view in views
             if view.state is JobState.WAITING
         }
@@ -260,6 +320,24 @@ class QueueMachine(RuleBasedStateMachine):
         ours = {b"rq:queue:" + queue for queue in waiting}
         others = {b"rq:queue:memory.instance.gpu0", b"rq:queue:memory.instance.gpu1"}
         assert ours <= known_to_rq <= ours | others
+
+    def check_lists(self, views: list[JobView]) -> None:
+        """Pages show what a look at every job would, in the order of admission."""
+        query = next(self.queries)
+        listed = list[JobView]()
+        while True:
+            page = self.both(partial(_timeless_page, query=query))
+            assert page
+            listed += page.jobs
+            if page.after is None:
+                break
+            query = replace(query, after=page.after)
+        wanted = [
+            replace(view, position=None, assignment=None, result=None)
+            for view in (reversed(views) if query.is_newest_first else views)
+            if query.state in {None, view.state} and query.tenant in {None, view.spec.tenant}
+        ]
+        assert listed == wanted
 
     def check_job(self, job_id: JobId) -> JobView:
         view = self.both(lambda broker: _timeless(broker, job_id))
@@ -295,9 +373,16 @@ def _told(refusal: Refusal | None) -> str:
 
 async def _timeless(broker: Broker, job_id: JobId) -> JobView | None:
     view = await broker.view(job_id)
-    return view and replace(
-        view, submitted_at_s=0, deadline_at_s=None, started_at_s=None, ended_at_s=None
-    )
+    return view and _without_times(view)
+
+
+async def _timeless_page(broker: Broker, query: JobQuery) -> JobPage:
+    page = await broker.list_jobs(query)
+    return replace(page, jobs=tuple(_without_times(job) for job in page.jobs))
+
+
+def _without_times(view: JobView) -> JobView:
+    return replace(view, submitted_at_s=0, deadline_at_s=None, started_at_s=None, ended_at_s=None)
 
 
 def test_scripts_and_reference_agree_and_lose_nothing(redis_url: str) -> None:

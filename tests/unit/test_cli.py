@@ -29,6 +29,8 @@ COMMANDS = (
     ["jobs", "get"],
     ["jobs", "wait"],
     ["jobs", "cancel"],
+    ["jobs", "list"],
+    ["jobs", "retry"],
 )
 
 

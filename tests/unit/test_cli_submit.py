@@ -14,6 +14,7 @@ from preble.client.http import MAX_JOBS_PER_CALL
 
 File = Callable[[list[dict[str, str]]], str]
 Sent = list[list[dict[str, object]]]
+Keys = list[str]
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +24,14 @@ def _no_preble_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """The calls made to an api that names each job by its prompt, and refuses `poison`."""
+def keys() -> Keys:
+    """The idempotency keys of those calls."""
+    return []
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch, keys: Keys) -> Sent:
+    """The calls to an api that names each job by its prompt, refuses `poison` and dies of `bug`."""
     calls: Sent = []
 
     def handler(request: httpx2.Request) -> httpx2.Response:
@@ -32,14 +39,18 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
             queue = {"priority": "batch", "tenant": "acme"}
             job = {"id": "a", "status": "waiting", "created_at": 1.0, **queue}
             return httpx2.Response(200, json=job)
+        keys.append(request.headers["idempotency-key"])
         call = json.loads(request.content)
+        if any(job["prompt"] == "bug" for job in call):
+            raise httpx2.ReadError("reset")
         if any(job["prompt"] == "poison" for job in call):
             return httpx2.Response(400, json={"error": {"message": "no poison"}})
         calls.append(call)
         return httpx2.Response(202, json={"data": [{"id": job["prompt"]} for job in call]})
 
     def client(url: str, *, api_key: str) -> PrebleClient:
-        return PrebleClient(url, api_key=api_key, transport=httpx2.MockTransport(handler))
+        transport = httpx2.MockTransport(handler)
+        return PrebleClient(url, api_key=api_key, retry_for_s=0.0, transport=transport)
 
     monkeypatch.setattr(jobs, "PrebleClient", client)
     return calls
@@ -103,6 +114,32 @@ def test_ids_that_were_accepted_are_told_though_a_later_call_fails(
     captured = capsys.readouterr()
     assert captured.out.splitlines() == accepted
     assert captured.err == "preble: no poison\n"
+    assert len(sent) == 1
+
+
+def test_each_call_has_the_key_of_its_submission_and_its_number(
+    sent: Sent, keys: Keys, file_of: File
+) -> None:
+    file = file_of([{"prompt": str(at)} for at in range(MAX_JOBS_PER_CALL + 1)])
+    assert run(["jobs", "submit", "--file", file, "--idempotency-key", "night"]) == 0
+    assert keys == ["night-1", "night-2"]
+    assert len(sent) == 2
+
+
+def test_each_command_has_a_key_of_its_own(sent: Sent, keys: Keys) -> None:
+    assert run(["jobs", "submit", "a"]) == run(["jobs", "submit", "a"]) == 0
+    assert len(set(keys)) == len(sent) == 2
+
+
+def test_the_key_under_which_to_submit_again_is_told(
+    sent: Sent, keys: Keys, file_of: File, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of the whole file: the calls that were answered are found then, too."""
+    prompts = [*(str(at) for at in range(MAX_JOBS_PER_CALL)), "bug"]
+    assert run(["jobs", "submit", "--file", file_of([{"prompt": each} for each in prompts])]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == prompts[:-1]
+    assert f"`{keys[0].removesuffix('-1')}`" in captured.err
     assert len(sent) == 1
 
 

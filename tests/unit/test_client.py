@@ -16,7 +16,8 @@ from preble.client import (
     WaitTimeout,
     calls,
 )
-from preble.client.http import MAX_BYTES_PER_CALL, MAX_JOBS_PER_CALL, is_loopback
+from preble.client.connection import is_loopback
+from preble.client.http import MAX_BYTES_PER_CALL, MAX_JOBS_PER_CALL
 from preble.client.retries import LONGEST_PAUSE_S, LONGEST_RETRY_AFTER_S, retry_pause_s
 from preble.client.watch import WATCH_WINDOW
 from preble.clock import ManualClock
@@ -75,6 +76,19 @@ def scripted(answers: list[Answer]) -> Handler:
         return answer
 
     return handler
+
+
+def keys_sent(time: FakeTime, *answers: Answer) -> list[str]:
+    """The keys of all attempts of one submission that gets these answers and then ids."""
+    answer = scripted([*answers, accepted("a")])
+    keys: list[str] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        keys.append(request.headers["idempotency-key"])
+        return answer(request)
+
+    assert client_of(handler, time).submit([{"prompt": "x"}]) == ["a"]
+    return keys
 
 
 def problem(status: int, retry_after: str = "", **error: str) -> httpx2.Response:
@@ -149,16 +163,61 @@ def test_submission_is_repeated_while_nobody_listened(time: FakeTime) -> None:
     assert client_of(handler, time).submit([{"prompt": "x"}]) == ["a"]
 
 
-def test_submission_is_not_repeated_once_it_was_sent(time: FakeTime) -> None:
-    handler = scripted([httpx2.ReadTimeout("timed out")])
+def test_submission_whose_reply_was_lost_is_repeated_under_its_key(time: FakeTime) -> None:
+    lost: list[Answer] = [
+        httpx2.ReadTimeout("timed out"), httpx2.Response(504, text="gateway"), problem(503),
+    ]  # fmt: skip
+    keys = keys_sent(time, *lost)
 
-    with pytest.raises(SubmissionUncertain, match="may have been accepted"):
+    assert keys == [keys[0]] * 4
+    assert keys_sent(time) != [keys[0]]
+
+
+def test_submission_can_be_given_a_key(time: FakeTime) -> None:
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        return accepted(request.headers["idempotency-key"])
+
+    assert client_of(handler, time).submit([{"prompt": "x"}], idempotency_key="mine") == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx2.ReadTimeout("slow"), httpx2.Response(502), problem(503), problem(500)]
+)
+def test_submission_that_may_have_arrived_is_uncertain_and_names_its_key(
+    answer: Answer, time: FakeTime
+) -> None:
+    client = client_of(scripted([answer] * 500), time)
+
+    with pytest.raises(SubmissionUncertain, match=r"may have been accepted.* `mine`") as uncertain:
+        client.submit([{"prompt": "x"}], idempotency_key="mine")
+
+    assert uncertain.value.idempotency_key == "mine"
+
+
+def test_doubt_stays_while_no_answer_ends_it(time: FakeTime) -> None:
+    """The lost attempt may still be on its way when the queue is found full."""
+    handler = scripted([httpx2.ReadTimeout("slow"), *[problem(429)] * 500])
+
+    with pytest.raises(SubmissionUncertain):
         client_of(handler, time).submit([{"prompt": "x"}])
 
 
-def test_gateway_error_on_submit_is_not_repeated(time: FakeTime) -> None:
-    with pytest.raises(UnexpectedReply):
-        client_of(scripted([httpx2.Response(504, text="gateway")]), time).submit([{"prompt": "x"}])
+def test_refusal_ends_the_doubt(time: FakeTime) -> None:
+    handler = scripted([httpx2.ReadTimeout("slow"), problem(400, param="prompt")])
+
+    with pytest.raises(RequestRefused) as refused:
+        client_of(handler, time).submit([{"prompt": "x"}])
+
+    assert refused.value.field == "prompt"
+
+
+def test_submission_that_never_arrived_is_not_in_doubt(time: FakeTime) -> None:
+    handler = scripted([problem(429), *[httpx2.ConnectError("refused")] * 500])
+
+    with pytest.raises(ServerUnreachable) as unreachable:
+        client_of(handler, time).submit([{"prompt": "x"}])
+
+    assert not isinstance(unreachable.value, SubmissionUncertain)
 
 
 def test_reading_is_repeated_whatever_broke(time: FakeTime) -> None:

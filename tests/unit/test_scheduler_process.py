@@ -1,7 +1,7 @@
 """The scheduler process: how much of what waits it lays before the scheduler at once."""
 
 import pytest
-from support import record, submission
+from support import completed, record, submission
 
 from preble.broker.memory import MemoryBroker
 from preble.clock import ManualClock
@@ -92,7 +92,7 @@ async def test_what_was_taken_back_is_placed_again_though_the_reply_was_lost(
     broker, leadership = await leading(clock, LATE, submission("a"), kind=LosingReplies)
     for _ in range(2):
         await leadership.turn()  # places it, and sees that nothing else waits
-    await broker.claim(record(), claim_id="c", jobs=1, tokens=1_000, lease_s=0)
+    await broker.claim(record(), number=1, jobs=1, tokens=1_000, num_held=0, lease_s=0)
     clock.advance(1)
     await leadership.turn()
     view = await broker.view(JobId("a"))
@@ -126,6 +126,33 @@ async def test_an_instance_that_left_before_it_was_heard_of_gets_nothing(
     clock.advance(1)
     await leadership.turn()
     await broker.admit([[submission(str(number)) for number in range(4)]])
+    for _ in range(2):
+        await leadership.turn()
+    assert await left(broker) == []
+
+
+async def test_jobs_of_the_quarantine_are_placed_one_at_a_time(clock: ManualClock) -> None:
+    """Each makes an instance stand still until it is alone."""
+    settings = Settings(policy="least_outstanding", binding="eager")
+    broker, leadership = await leading(clock, settings, submission("a"), submission("b"))
+    await broker.register(record("gpu1"), lease_s=60)
+    await leadership.turn()
+    for number in (1, 2):  # their workers die
+        for instance in ("gpu0", "gpu1"):
+            await broker.claim(
+                record(instance), number=number, jobs=1, tokens=100, num_held=0, lease_s=0
+            )
+        clock.advance(1)
+        await leadership.turn()
+    await leadership.turn()
+    assert await left(broker) == ["b"]
+    held = [
+        await broker.claim(record(instance), number=3, jobs=1, tokens=100, num_held=0, lease_s=60)
+        for instance in ("gpu0", "gpu1")
+    ]
+    (alone,) = [job for claimed in held for job in claimed]
+    assert alone.runs_alone
+    await broker.finish(record(), [completed(alone.lease)])
     for _ in range(2):
         await leadership.turn()
     assert await left(broker) == []

@@ -59,10 +59,11 @@ class RecordingBroker(MemoryBroker):
         self.claims: list[ClaimedJob] = []
 
     async def claim(
-        self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
-    ) -> list[ClaimedJob]:
+        self, record: InstanceRecord, *, number: int, jobs: int, tokens: int, num_held: int,
+        lease_s: float,
+    ) -> list[ClaimedJob]:  # fmt: skip
         claimed = await super().claim(
-            record, claim_id=claim_id, jobs=jobs, tokens=tokens, lease_s=lease_s
+            record, number=number, jobs=jobs, tokens=tokens, num_held=num_held, lease_s=lease_s
         )
         self.claims += claimed
         return claimed
@@ -295,11 +296,13 @@ async def test_nobody_waits_for_a_job_that_was_stopped_before_it_began() -> None
             self.has_claimed = asyncio.Event()
 
         async def claim(
-            self, record: InstanceRecord, *, claim_id: str, jobs: int, tokens: int, lease_s: float
-        ) -> list[ClaimedJob]:
+            self, record: InstanceRecord, *, number: int, jobs: int, tokens: int, num_held: int,
+            lease_s: float,
+        ) -> list[ClaimedJob]:  # fmt: skip
             claimed = await super().claim(
-                record, claim_id=claim_id, jobs=jobs, tokens=tokens, lease_s=lease_s
-            )
+                record, number=number, jobs=jobs, tokens=tokens, num_held=num_held,
+                lease_s=lease_s,
+            )  # fmt: skip
             if claimed:
                 self.has_claimed.set()
             return claimed

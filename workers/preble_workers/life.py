@@ -16,7 +16,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final, TypeVar
-from uuid import uuid4
 
 from preble.broker import Broker
 from preble.clock import Clock
@@ -74,9 +73,12 @@ class Life:
         self._held: dict[Lease, asyncio.Task[None]] = {}
         self._wait_jobs = settings.wait_jobs
         self._wait_tokens = info.kv_capacity_tokens * settings.wait_jobs // info.slots
-        self._free_slots = info.slots
+        self._slots = self._free_slots = info.slots
         self._kv = KvBudget(info.kv_capacity_tokens, info.page_size)
         self._claiming = asyncio.Lock()
+        self._claims = 0
+        self._is_alone = False
+        """Whether what was claimed last must run alone."""
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
@@ -88,6 +90,11 @@ class Life:
     def num_held(self) -> int:
         """Jobs whose end the broker has neither accepted nor refused."""
         return len(self._held) + len(self._room)
+
+    @property
+    def _num_engaged(self) -> int:
+        """Jobs held, or still being stopped: beside them none of the quarantine may run."""
+        return max(len(self._held), self._slots - self._free_slots) + len(self._room)
 
     async def run(self, draining: asyncio.Event) -> Ending:
         """Work until `draining` is set or the engine fails; then end what runs, and leave.
@@ -162,18 +169,19 @@ class Life:
         """Let more jobs wait. Returns: Whether any came."""
         jobs = self._free_slots + self._wait_jobs - len(self._room)
         tokens = self._kv.free_tokens + self._wait_tokens - self._room.tokens
-        if not (self._has_begun and jobs):
+        if not (self._has_begun and jobs) or (self._is_alone and self._num_engaged):
             return False
-        claim_id = uuid4().hex
+        self._claims += 1
         async with self._claiming:
             claimed = await insist(
                 lambda: self._broker.claim(
-                    self._record, claim_id=claim_id, jobs=jobs, tokens=tokens,
-                    lease_s=self._lease_s,
+                    self._record, number=self._claims, jobs=jobs, tokens=tokens,
+                    num_held=self._num_engaged, lease_s=self._lease_s,
                 )
             )  # fmt: skip
             for job in claimed:
                 self._room.enter(job)
+                self._is_alone = job.runs_alone
         return bool(claimed)
 
     async def _listen(self) -> None:
@@ -242,6 +250,8 @@ class Life:
             self._outcomes.task_done()
             if not is_accepted:
                 _log.warning("late result of job %s was refused", outcome.lease.job_id)
+        if not self._num_engaged:
+            self._wake.set()  # for a job that must run alone
 
     async def _drain(self) -> None:
         """Let running jobs end, for as long as the grace time lasts; a hung engine ends none.

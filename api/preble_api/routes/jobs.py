@@ -44,7 +44,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class JobRoutes:
-    """`POST /v1/jobs`, `GET /v1/jobs/{job_id}` and `POST /v1/jobs/{job_id}/cancel`."""
+    """`POST /v1/jobs`, `GET /v1/jobs/{job_id}`, and POST to its `/cancel` and `/retry`."""
 
     def __init__(
         self, broker: Broker, intake: Intake, admission: Admission, metrics: ApiMetrics, *,
@@ -123,6 +123,28 @@ class JobRoutes:
             },
         )  # fmt: skip
 
+        app.add_api_route(
+            JOBS_PATH + "/{job_id}/retry", self.retry, methods=["POST"],
+            summary="Run a failed job again",
+            description=(
+                "The same job waits again, as if just submitted: at the end of its queue, with "
+                "attempts and deadline begun anew. One that has not ended stays as it is, so that "
+                "retrying twice does no harm."
+            ),
+            openapi_extra={"parameters": [job_id_parameter()]},
+            responses={
+                200: response_of("The job, which runs or will run.", JobStatus),
+                **problems(
+                    s401="The api key is missing or wrong.",
+                    s404="No such job.",
+                    s409="The job ended and did not fail, or its prompt is no longer kept.",
+                    s410="The job has ended, and its result has expired.",
+                    s429="The queue is full; come back after `Retry-After`.",
+                    s503="The queue cannot be reached.",
+                ),
+            },
+        )  # fmt: skip
+
     async def submit(self, request: Request) -> Response:
         """Take the jobs of a body: 202 once they are in the queue, never before."""
         try:
@@ -139,6 +161,20 @@ class JobRoutes:
         """End one job. Raises: HttpError (404, 410), BrokerUnavailable."""
         job_id = _job_id(request)
         await self._broker.cancel([job_id])
+        return await self._show(job_id)
+
+    async def retry(self, request: Request) -> Response:
+        """Let one failed job run again.
+
+        Raises: HttpError (404, 409, 410), PromptDropped, QueueFull, BrokerUnavailable.
+        """
+        job_id = _job_id(request)
+        [reply] = await self._broker.retry([job_id])
+        if isinstance(reply, PrebleError):
+            raise reply
+        if reply is not None and reply.is_terminal:
+            message = f"the job is {reply}; only one that failed can run again"
+            raise HttpError(HTTPStatus.CONFLICT, "job_not_failed", message)
         return await self._show(job_id)
 
     async def _show(self, job_id: JobId) -> Response:

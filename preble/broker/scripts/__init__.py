@@ -4,6 +4,7 @@ from importlib import resources
 from typing import Final
 
 from preble.broker.keys import PoolKeys
+from preble.messages import QUARANTINE_AFTER
 
 _LIBRARY: Final = "lib.lua"
 
@@ -13,7 +14,8 @@ def load_scripts(keys: PoolKeys) -> dict[str, str]:
     files = {file.name: file.read_text() for file in resources.files(__name__).iterdir()
              if file.name.endswith(".lua")}  # fmt: skip
     library = files.pop(_LIBRARY)
-    prelude = f"{keys.lua_functions()}\n{library}"
+    constants = f"local QUARANTINE_AFTER = {QUARANTINE_AFTER}"
+    prelude = f"{keys.lua_functions()}\n{constants}\n{library}"
     return {name.removesuffix(".lua"): _assemble(text, prelude) for name, text in files.items()}
 
 

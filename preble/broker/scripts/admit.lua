@@ -2,7 +2,7 @@
 -- ADMIT: take a list of new jobs, all or none.
 --
 -- Keys:  counts, totals, tenants, rate, ingresses, queues, queue, job, prompt, block_keys,
---        deadlines, signals
+--        deadlines, jobs, jobs_in, signals
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s, most of
 --        these at once, result_ttl_s, then for each job: id, ingress queue, spec, total tokens, deadline in ms from now or '', block keys, prompt
 --        bytes, fingerprint of a request that has a key or '', prompt ('' if staged before)
@@ -12,9 +12,7 @@
 -- Twice: a job that exists already is skipped, so the second run changes nothing.
 -- Refused under OOM (no allow-oom): a full Redis takes no new work.
 
-local max_jobs, max_bytes, max_ingresses = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local max_tenant_jobs, tenant_jobs_per_s = tonumber(ARGV[4]), tonumber(ARGV[5])
-local tenant_burst, result_ttl_s = tonumber(ARGV[6]), ARGV[7]
+local tenant_jobs_per_s, tenant_burst, result_ttl_s = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local now = now_ms()
 local new, bytes, tenants = {}, 0, {}
 local ingresses, opened = {}, 0
@@ -43,25 +41,10 @@ local function drop_staged()
   end
 end
 
-local function refuse(bound)
+local refusal = passed_bound(#new, bytes, tenants, opened, now)
+if refusal then
   drop_staged()
-  local ended = 0
-  local totals = redis.call('HMGET', k.totals(), 'completed', 'failed', 'cancelled', 'expired')
-  for i = 1, 4 do ended = ended + tonumber(totals[i] or 0) end
-  return {'full', bound, tostring(ended), tostring(now)}
-end
-
-local counts = redis.call('HMGET', k.counts(), 'jobs', 'prompt_bytes')
-if tonumber(counts[1] or 0) + #new > max_jobs then return refuse('jobs') end
-if tonumber(counts[2] or 0) + bytes > max_bytes then return refuse('prompt bytes') end
-if opened > 0 and redis.call('SCARD', k.ingresses()) + opened > max_ingresses then
-  return refuse('ingress queues')
-end
-for tenant, number in pairs(tenants) do
-  local held = tonumber(redis.call('HGET', k.tenants(), tenant) or 0)
-  if max_tenant_jobs > 0 and held + number > max_tenant_jobs then
-    return refuse('jobs of one tenant')
-  end
+  return refusal
 end
 
 -- A token bucket for each tenant: jobs left, and when that was so.
@@ -115,6 +98,10 @@ for index, i in ipairs(new) do
     redis.call('SET', k.prompt(job), ARGV[i + 8])
   end
   redis.call('RPUSH', k.queue(ingress), job)
+  local tenant = tenant_of(ingress)
+  redis.call('ZADD', k.jobs('*'), order + index, job)
+  redis.call('ZADD', k.jobs(tenant), order + index, job)
+  list_as_unfinished(job, tenant, order + index)
 end
 signal(cmsgpack.pack({'admitted', #new}))
 return {'ok'}

@@ -3,80 +3,92 @@
 --
 -- Keys:  instance, queue, job, prompt, leases, started, execution, executions, worker,
 --        worker_executions; of jobs whose deadline has passed those of CANCEL, too, and failed
--- Args:  instance, epoch, claim id, most jobs, most tokens, lease ms, result_ttl_s, JobFailure of
---        a job whose deadline has passed
+-- Args:  instance, epoch, number of this claim, most jobs, most tokens, jobs that the worker
+--        holds, lease ms, result_ttl_s, JobFailure of a job whose deadline has passed
 -- Reply: false if the epoch is not the instance's; else flat: job, execution, attempt, spec,
 --        prompt, for each job
--- Twice: the instance remembers its last claim id; the same id returns the same jobs, as far
---        as they are still leased and were not released, and leases nothing more.
+-- Twice: claims of a life are numbered upwards. The last one again returns the same jobs, as far
+--        as they are still leased and were not released; an earlier one, a copy that comes
+--        late, returns nothing. Neither leases anything.
+--
+-- A job of the quarantine is leased to a worker that holds nothing, and nothing beside it.
 
-local instance, epoch, claim_id = ARGV[1], ARGV[2], ARGV[3]
-local most_jobs, tokens_left, lease_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local result_ttl_s, late = tonumber(ARGV[7]), {state = 'expired', failure = ARGV[8]}
-local known = redis.call('HMGET', k.instance(instance), 'epoch', 'claim_id', 'claimed')
+local instance, epoch, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local most_jobs, tokens_left, num_held = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local lease_ms, result_ttl_s = tonumber(ARGV[7]), tonumber(ARGV[8])
+local late = {state = 'expired', failure = ARGV[9]}
+local known = redis.call('HMGET', k.instance(instance), 'epoch', 'claim', 'claimed')
 if known[1] ~= epoch then return false end
 
-local queue = instance_queue(instance)
-local reply = {}
+local queue, now, reply = instance_queue(instance), now_ms(), {}
 
-local function hand_over(job, execution)
-  local job_fields = redis.call('HMGET', k.job(job), 'preble_attempt', 'preble_spec')
-  reply[#reply + 1] = job
-  reply[#reply + 1] = execution
-  reply[#reply + 1] = tonumber(job_fields[1])
-  reply[#reply + 1] = job_fields[2]
-  reply[#reply + 1] = redis.call('GET', k.prompt(job))
+local FIELDS = {'preble_tokens', 'preble_attempt', 'preble_deadline_ms', 'preble_spec'}
+
+-- One look at a job; nil if it was deleted behind our back.
+local function read(job)
+  local tokens, attempt, deadline, spec = unpack(redis.call('HMGET', k.job(job), unpack(FIELDS)))
+  return tokens and {id = job, tokens = tonumber(tokens), attempt = tonumber(attempt),
+    is_late = deadline and tonumber(deadline) <= now, spec = spec}
 end
 
-if known[2] == claim_id then
-  for index, job in ipairs(cmsgpack.unpack(known[3])) do
-    local execution = claim_id .. '-' .. index
-    local expires = redis.call('ZSCORE', k.leases(), job .. ':' .. execution)
-    if expires and tonumber(expires) > 0 then hand_over(job, execution) end
+local function hand_over(job, execution)
+  local at = #reply
+  reply[at + 1], reply[at + 2], reply[at + 3] = job.id, execution, job.attempt
+  reply[at + 4], reply[at + 5] = job.spec, redis.call('GET', k.prompt(job.id))
+end
+
+local function execution_of(index) return epoch .. '-' .. number .. '-' .. index end
+
+local last = tonumber(known[2] or 0)
+if number < last then return reply end
+if number == last then
+  for index, id in ipairs(cmsgpack.unpack(known[3])) do
+    local execution = execution_of(index)
+    local expires = redis.call('ZSCORE', k.leases(), id .. ':' .. execution)
+    local job = read(id)
+    if job and expires and tonumber(expires) > 0 then hand_over(job, execution) end
   end
   return reply
 end
 
-local now = now_ms()
 local now_iso = iso(now)
 
 local function lease(job, execution)
-  local composite = job .. ':' .. execution
-  redis.call('HINCRBY', k.job(job), 'preble_attempt', 1)
-  redis.call('HSET', k.job(job), 'status', 'started', 'started_at', now_iso, 'worker_name', queue,
-    'preble_state', 'running', 'preble_execution', execution, 'preble_started_ms', now)
+  local composite = job.id .. ':' .. execution
+  job.attempt = job.attempt + 1
+  redis.call('HSET', k.job(job.id), 'status', 'started', 'started_at', now_iso,
+    'worker_name', queue, 'preble_state', 'running', 'preble_execution', execution,
+    'preble_started_ms', now, 'preble_attempt', job.attempt)
   redis.call('ZADD', k.leases(), now + lease_ms, composite)
   -- RQ's own registry must never expire it: a mere look by `rq info` would fail the job.
   redis.call('ZADD', k.started(queue), '+inf', composite)
-  redis.call('HSET', k.execution(composite), 'id', execution, 'job_id', job,
+  redis.call('HSET', k.execution(composite), 'id', execution, 'job_id', job.id,
     'created_at', now / 1000, 'last_heartbeat', now / 1000, 'worker_name', queue)
-  redis.call('ZADD', k.executions(job), '+inf', execution)
+  redis.call('ZADD', k.executions(job.id), '+inf', execution)
   redis.call('SADD', k.worker_executions(queue), composite)
 end
 
 local claimed = {}
 while #claimed < most_jobs do
-  local job = redis.call('LINDEX', k.queue(queue), 0)
-  if not job then break end
-  local tokens = redis.call('HGET', k.job(job), 'preble_tokens')
-  if tokens and is_late(job, now) then
-    stop(job, late, result_ttl_s, now)
-  else
-    if tokens then
-      if tonumber(tokens) > tokens_left then break end
-      tokens_left = tokens_left - tonumber(tokens)
-      claimed[#claimed + 1] = job
-      local execution = claim_id .. '-' .. #claimed
-      lease(job, execution)
-      hand_over(job, execution)
-    else
-      bury(job)
-    end
+  local id = redis.call('LINDEX', k.queue(queue), 0)
+  if not id then break end
+  local job = read(id)
+  if not job then
+    bury(id)
     redis.call('LPOP', k.queue(queue))
+  elseif job.is_late then
+    stop(id, late, result_ttl_s, now)
+  else
+    local is_alone = job.attempt >= QUARANTINE_AFTER
+    if job.tokens > tokens_left or is_alone and #claimed + num_held > 0 then break end
+    tokens_left = tokens_left - job.tokens
+    claimed[#claimed + 1] = id
+    lease(job, execution_of(#claimed))
+    hand_over(job, execution_of(#claimed))
+    redis.call('LPOP', k.queue(queue))
+    if is_alone then break end
   end
 end
-if #claimed > 0 then
-  redis.call('HSET', k.instance(instance), 'claim_id', claim_id, 'claimed', cmsgpack.pack(claimed))
-  redis.call('HSET', k.worker(queue), 'state', 'busy')
-end
+redis.call('HSET', k.instance(instance), 'claim', number, 'claimed', cmsgpack.pack(claimed))
+if #claimed > 0 then redis.call('HSET', k.worker(queue), 'state', 'busy') end
 return reply

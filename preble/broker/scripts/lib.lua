@@ -68,17 +68,26 @@ local function end_execution(job, execution)
   return true
 end
 
--- What is left of a job whose hash was deleted behind our back. Call it once for each.
+-- What is left of a job whose hash was deleted behind our back. Call it once for each. Whose it was
+-- is not known any more: the lists of its tenant LIST mends.
 local function bury(job)
   redis.call('HINCRBY', k.counts(), 'jobs', -1)
   redis.call('HINCRBY', k.counts(), 'prompt_bytes', -redis.call('STRLEN', k.prompt(job)))
   redis.call('DEL', k.prompt(job), k.block_keys(job), k.decision(job))
   redis.call('ZREM', k.deadlines(), job)
+  redis.call('ZREM', k.jobs('*'), job)
+  redis.call('ZREM', k.jobs_in('*', 'unfinished'), job)
 end
 
--- Puts a job back at the front of the ingress queue it came from.
+-- Whether a job, which does not run, may only run alone: it was in too many deaths.
+local function is_quarantined(job)
+  return tonumber(redis.call('HGET', k.job(job), 'preble_attempt')) >= QUARANTINE_AFTER
+end
+
+-- Puts a job back at the front of the ingress queue it came from, or of the quarantine.
 local function make_waiting(job)
-  local ingress = redis.call('HGET', k.job(job), 'preble_ingress')
+  local ingress = is_quarantined(job) and quarantine_queue
+    or redis.call('HGET', k.job(job), 'preble_ingress')
   redis.call('HSET', k.job(job), 'status', 'queued', 'origin', ingress, 'preble_state', 'waiting')
   redis.call('HDEL', k.job(job), 'preble_instance', 'preble_execution', 'preble_started_ms',
     'worker_name', 'started_at')
@@ -102,6 +111,63 @@ local function tell_rq(job, instance, execution, outcome, result_ttl_s, now)
   redis.call('EXPIRE', k.results(job), result_ttl_s)
 end
 
+-- The lists of jobs: those of the pool (`*`) and those of the job's tenant.
+local function list_as_unfinished(job, tenant, order)
+  for _, scope in ipairs({'*', tenant}) do
+    redis.call('ZADD', k.jobs_in(scope, 'unfinished'), order, job)
+  end
+end
+
+-- An entry of `ended` says all that REAP needs once the job's hash is gone.
+local function ended_entry(job, tenant, order, state)
+  return order .. ':' .. job .. ':' .. tenant .. ':' .. state
+end
+
+local function list_as_ended(job, tenant, order, state, expires_ms)
+  for _, scope in ipairs({'*', tenant}) do
+    redis.call('ZREM', k.jobs_in(scope, 'unfinished'), job)
+    if state ~= 'completed' then redis.call('ZADD', k.jobs_in(scope, state), order, job) end
+  end
+  redis.call('ZADD', k.ended(), expires_ms, ended_entry(job, tenant, order, state))
+end
+
+-- Dead letters: failed jobs that keep prompt and block keys, to be run again, while their results
+-- are kept. The scripts that fail jobs set how many bytes of prompts.
+local max_dead_letter_bytes = 0
+
+-- A dead letter is none any more. False if there is none of that order.
+local function forget_dead_letter(order)
+  local letter = redis.call('ZRANGEBYSCORE', k.dead(), order, order)[1]
+  if not letter then return false end
+  redis.call('ZREM', k.dead(), letter)
+  redis.call('HINCRBY', k.counts(), 'dead_letter_bytes', -string.match(letter, '^%d+'))
+  return true
+end
+
+local function drop_oldest_dead_letter()
+  local letter, order = unpack(redis.call('ZRANGE', k.dead(), 0, 0, 'WITHSCORES'))
+  if not letter then return end
+  forget_dead_letter(order)
+  local job = string.match(letter, ':(.*)$')
+  -- The job may have expired, and another been admitted under its id.
+  if redis.call('HGET', k.job(job), 'preble_order') == order then
+    redis.call('DEL', k.prompt(job), k.block_keys(job))
+  end
+end
+
+local function keep_dead_letter(job, order, bytes, result_ttl_s)
+  redis.call('EXPIRE', k.prompt(job), result_ttl_s)
+  redis.call('EXPIRE', k.block_keys(job), result_ttl_s)
+  redis.call('ZADD', k.dead(), order, bytes .. ':' .. job)
+  redis.call('HINCRBY', k.counts(), 'dead_letter_bytes', bytes)
+  -- Where the bound was lowered, not all at once: Redis serves nobody else meanwhile.
+  for _ = 1, 1000 do
+    local held = tonumber(redis.call('HGET', k.counts(), 'dead_letter_bytes'))
+    if held <= max_dead_letter_bytes then return end
+    drop_oldest_dead_letter()
+  end
+end
+
 -- Gives a job its end. `instance` and `execution`: false if it was on none, or did not run.
 -- `outcome`: state, failure (JobFailure for `preble_failure`), text of RQ's result entry,
 -- completion_tokens, decode_s if there was a result.
@@ -112,10 +178,15 @@ local function conclude(job, instance, execution, outcome, result_ttl_s, now)
   if instance then tell_rq(job, instance, execution, outcome, result_ttl_s, now) end
   redis.call('EXPIRE', k.job(job), result_ttl_s)
   redis.call('EXPIRE', k.decision(job), result_ttl_s)
-  redis.call('DEL', k.prompt(job), k.block_keys(job))
   redis.call('ZREM', k.deadlines(), job)
-  local own = redis.call('HMGET', k.job(job), 'preble_bytes', 'preble_ingress')
-  local tenant = tenant_of(own[2])
+  local own = redis.call('HMGET', k.job(job), 'preble_bytes', 'preble_ingress', 'preble_order')
+  local tenant, order = tenant_of(own[2]), own[3]
+  if outcome.state == 'failed' then
+    keep_dead_letter(job, order, own[1], result_ttl_s)
+  else
+    redis.call('DEL', k.prompt(job), k.block_keys(job))
+  end
+  list_as_ended(job, tenant, order, outcome.state, now + result_ttl_s * 1000)
   redis.call('HINCRBY', k.counts(), 'jobs', -1)
   redis.call('HINCRBY', k.counts(), 'prompt_bytes', -tonumber(own[1]))
   if redis.call('HINCRBY', k.tenants(), tenant, -1) <= 0 then
@@ -130,11 +201,11 @@ end
 -- Ends a job wherever it stands, unless it has ended. Returns the state it stood in, or false if
 -- it is unknown. A worker that runs it is called to renew, and finds its lease lost.
 local function stop(job, outcome, result_ttl_s, now)
-  local at = redis.call('HMGET', k.job(job), 'preble_state', 'preble_ingress', 'preble_instance',
+  local at = redis.call('HMGET', k.job(job), 'preble_state', 'origin', 'preble_instance',
     'preble_execution')
-  local state, ingress, instance, execution = at[1], at[2], at[3], at[4]
+  local state, origin, instance, execution = at[1], at[2], at[3], at[4]
   if state == 'waiting' then
-    leave_ingress(ingress, job)
+    leave_ingress(origin, job)
     conclude(job, false, false, outcome, result_ttl_s, now)
   elseif state == 'assigned' then
     redis.call('LREM', k.queue(instance_queue(instance)), 1, job)
@@ -149,8 +220,32 @@ local function stop(job, outcome, result_ttl_s, now)
   return state
 end
 
--- Whether a job's deadline, if it has one, has come.
-local function is_late(job, now)
-  local deadline = redis.call('HGET', k.job(job), 'preble_deadline_ms')
-  return deadline and tonumber(deadline) <= now
+-- What ADMIT and RETRY, whose first arguments are max_jobs, max_prompt_bytes, max_ingresses and
+-- max_tenant_jobs, refuse of so many jobs more; false if nothing. `tenants`: how many of each;
+-- `opened`: ingress queues that are not there yet.
+local function passed_bound(jobs, bytes, tenants, opened, now)
+  local counts = redis.call('HMGET', k.counts(), 'jobs', 'prompt_bytes')
+  local bound = false
+  if tonumber(counts[1] or 0) + jobs > tonumber(ARGV[1]) then
+    bound = 'jobs'
+  elseif tonumber(counts[2] or 0) + bytes > tonumber(ARGV[2]) then
+    bound = 'prompt bytes'
+  elseif opened > 0 and redis.call('SCARD', k.ingresses()) + opened > tonumber(ARGV[3]) then
+    bound = 'ingress queues'
+  end
+  local most = tonumber(ARGV[4])
+  for tenant, number in pairs(most > 0 and tenants or {}) do
+    local held = tonumber(redis.call('HGET', k.tenants(), tenant) or 0)
+    bound = bound or held + number > most and 'jobs of one tenant'
+  end
+  if not bound then return false end
+  local ended = 0
+  local totals = redis.call('HMGET', k.totals(), 'completed', 'failed', 'cancelled', 'expired')
+  for i = 1, 4 do ended = ended + tonumber(totals[i] or 0) end
+  return {'full', bound, tostring(ended), tostring(now)}
+end
+
+-- Whether the current life of an instance has left; a copy of its calls must not bring it back.
+local function has_retired(instance)
+  return redis.call('ZSCORE', k.instances(), instance) == '0'
 end

@@ -3,15 +3,17 @@
 --
 -- Keys:  leader, leases, instances, instance, ingresses, queue, queues, job, prompt, block_keys,
 --        results, started, finished, failed, canceled, deadlines, execution, executions, events, snapshot, doorbell,
---        recalls, counts, totals, signals
+--        recalls, jobs, jobs_in, ended, dead, counts, totals, signals
 -- Args:  leader token, most jobs, max_attempts, result_ttl_s, then JobFailure and RQ result text
---        of a job whose attempts are used up, and of one whose deadline has passed
+--        of a job whose attempts are used up, and of one whose deadline has passed; the last:
+--        max_dead_letter_bytes
 -- Reply: false if the token is not the leader's; else {requeued jobs, failed jobs, expired jobs,
 --        gone instances}
 -- Twice: what was taken back no longer has a lease or a dead instance; nothing is left to do.
 
 if redis.call('GET', k.leader()) ~= ARGV[1] then return false end
 local left, max_attempts, result_ttl_s = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+max_dead_letter_bytes = tonumber(ARGV[#ARGV])
 local now = now_ms()
 local requeued, failed, late, gone = {}, {}, {}, {}
 
@@ -39,6 +41,9 @@ local function take_back(lease)
   if lease.attempt < max_attempts then
     make_waiting(lease.job)
     redis.call('HINCRBY', k.totals(), 'requeued', 1)
+    if lease.attempt == QUARANTINE_AFTER then
+      redis.call('HINCRBY', k.totals(), 'quarantined', 1)
+    end
     requeued[#requeued + 1] = lease.job
     return
   end
@@ -89,6 +94,24 @@ for _, queue in ipairs(redis.call('SMEMBERS', k.queues())) do
   redis.call('ZREMRANGEBYSCORE', k.failed(name), '-inf', now_s)
   redis.call('ZREMRANGEBYSCORE', k.canceled(name), '-inf', now_s)
 end
+
+-- What is listed of jobs whose results have expired. By order, never by name: another job may have
+-- been admitted under the name since.
+local function forget_ended(entry)
+  local order, tenant, state = string.match(entry, '^(.-):.*:(.-):(.-)$')
+  for _, scope in ipairs({'*', tenant}) do
+    redis.call('ZREMRANGEBYSCORE', k.jobs(scope), order, order)
+    if state ~= 'completed' then
+      redis.call('ZREMRANGEBYSCORE', k.jobs_in(scope, state), order, order)
+    end
+  end
+  if state == 'failed' then forget_dead_letter(order) end
+end
+
+local ended = redis.call('ZRANGEBYSCORE', k.ended(), '-inf', now, 'LIMIT', 0, ARGV[2])
+for _, entry in ipairs(ended) do forget_ended(entry) end
+if #ended > 0 then redis.call('ZREMRANGEBYRANK', k.ended(), 0, #ended - 1) end
+
 -- The reply may be lost, and that of the call after it is empty.
 if #requeued + #gone > 0 then signal(cmsgpack.pack({'reaped', requeued, gone})) end
 return {requeued, failed, late, gone}

@@ -4,11 +4,13 @@
 -- Keys:  instances, instance, queues, started, leases, events, snapshot, doorbell, signals
 -- Args:  instance, epoch, record, lease ms, signal
 -- Reply: 1
--- Twice: the same epoch only renews.
+-- Twice: the same epoch only renews, unless it has retired.
 
 local instance, epoch = ARGV[1], ARGV[2]
+local is_again = redis.call('HGET', k.instance(instance), 'epoch') == epoch
+if is_again and has_retired(instance) then return 1 end
 redis.call('ZADD', k.instances(), now_ms() + ARGV[4], instance)
-if redis.call('HGET', k.instance(instance), 'epoch') == epoch then return 1 end
+if is_again then return 1 end
 
 -- What the earlier life still runs will be refused: let REAP take it back at once.
 for _, composite in ipairs(redis.call('ZRANGE', k.started(instance_queue(instance)), 0, -1)) do

@@ -3,11 +3,13 @@
 --
 -- Keys:  instances, instance, leases, worker, worker_executions
 -- Args:  instance, epoch, lease ms, RQ worker ttl s, then job:execution for each lease
--- Reply: false if the epoch is not the instance's; else the leases that are lost
+-- Reply: false if the epoch is not the instance's, or has retired; else the leases that are lost
 -- Twice: renews again.
 
 local instance, now = ARGV[1], now_ms()
-if redis.call('HGET', k.instance(instance), 'epoch') ~= ARGV[2] then return false end
+if redis.call('HGET', k.instance(instance), 'epoch') ~= ARGV[2] or has_retired(instance) then
+  return false
+end
 local queue = instance_queue(instance)
 redis.call('ZADD', k.instances(), now + ARGV[3], instance)
 if redis.call('EXISTS', k.worker(queue)) == 1 then

@@ -1,0 +1,34 @@
+"""LIST: its arguments for a query, and its reply as a page. Pure."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from preble.broker.lists import JobPage, JobQuery
+from preble.broker.redis_client import Argument
+from preble.broker.redis_replies import job_view
+from preble.messages import JobId, JobView
+
+WHOLE_POOL: Final = "*"
+"""Scope of the lists of the pool; no tenant is called so."""
+
+_NOT_LISTED: Final = (None, None, None)
+"""What VIEW says beyond LIST: position, decision, return value."""
+
+
+def list_arguments(query: JobQuery) -> Sequence[Argument]:
+    """As LIST takes them."""
+    return (
+        query.tenant or WHOLE_POOL, query.group, query.state or "",
+        "" if query.after is None else query.after, query.limit, query.looks,
+        int(query.is_newest_first),
+    )  # fmt: skip
+
+
+def job_page(reply: Sequence[Any]) -> JobPage:
+    """LIST's reply."""
+    after, jobs = reply
+    return JobPage(tuple(_listed(*job) for job in jobs), int(after) if after else None)
+
+
+def _listed(job: bytes, *fields: Any) -> JobView:  # noqa: ANN401  # parts of a Lua reply
+    return job_view(JobId(job.decode()), (*fields, *_NOT_LISTED))
