@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from preble import __version__
 from preble.broker import Broker
+from preble.broker.insisting import insist
 from preble.clock import SystemClock
 from preble.config import Settings
 from preble.metrics import ApiMetrics
@@ -33,7 +34,7 @@ from preble_api.waits import Waits
 def create_app(settings: Settings, broker: Broker, tokenizer: Tokenizer) -> FastAPI:
     """The HTTP application of one pool.
 
-    Its lifespan joins the pool, so it raises PoolMismatch or BrokerUnavailable, and closes
+    Its lifespan joins the pool, however long Redis is away, so it raises PoolMismatch, and closes
     the broker.
     """
     record = pool_record(settings, tokenizer)
@@ -45,7 +46,7 @@ def create_app(settings: Settings, broker: Broker, tokenizer: Tokenizer) -> Fast
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         try:
-            await broker.join_pool(record)
+            await insist(lambda: broker.join_pool(record))
             yield
         finally:
             threads.close()

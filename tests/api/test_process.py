@@ -95,8 +95,25 @@ def test_page_and_block_that_do_not_fit_are_one_line() -> None:
     assert "block_size 40 is not a multiple of page_size 16" in line
 
 
-def test_redis_unreachable_at_the_start_is_one_line() -> None:
-    refusal(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+def test_an_api_that_starts_before_redis_says_so_and_waits_for_it(tmp_path: Path) -> None:
+    port = free_port()
+    with start(redis_url=f"redis://127.0.0.1:{port}/0") as process:
+        try:
+            assert process.stderr
+            assert process.stdout
+            assert "Redis is not available" in process.stderr.readline()
+            with valkey(tmp_path, port):
+                assert process.stdout.readline().startswith(READY)
+        finally:
+            process.kill()
+
+
+def test_an_api_that_waits_for_redis_can_be_stopped() -> None:
+    with start(redis_url=f"redis://127.0.0.1:{free_port()}/0") as process:
+        assert process.stderr
+        assert "Redis is not available" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(timeout=20) == -signal.SIGTERM
 
 
 def test_other_pool_is_one_line(redis_url: str) -> None:

@@ -13,6 +13,7 @@ from chaos.namespace import Namespace
 FAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 """Where Debian's package `libfaketime` puts it."""
 
+_PROBE_S: Final = 5.0
 _T = TypeVar("_T")
 
 
@@ -27,10 +28,11 @@ class Means(msgspec.Struct):
 
 
 @contextmanager
-def found_means(redis_folder: Path, *, is_wanted: bool) -> Generator[Means]:
+def found_means(binary: Path, redis_folder: Path, *, is_wanted: bool) -> Generator[Means]:
     """All that this host has, as long as it is needed.
 
     Args:
+        binary: Of Redis.
         redis_folder: Becomes the disk.
         is_wanted: Else none.
     """
@@ -40,8 +42,7 @@ def found_means(redis_folder: Path, *, is_wanted: bool) -> Generator[Means]:
         means.namespace = _try(
             means, "worker's cable pulled", Namespace.why_not(), Namespace.create
         )
-        why = "" if FAKETIME.exists() else f"there is no {FAKETIME}"
-        means.faketime = _try(means, "clock jumped", why, lambda: FAKETIME)
+        means.faketime = _try(means, "clock jumped", _why_no_faketime(binary), lambda: FAKETIME)
     try:
         yield means
     finally:
@@ -49,6 +50,20 @@ def found_means(redis_folder: Path, *, is_wanted: bool) -> Generator[Means]:
             means.namespace.remove()
         if means.disk:
             means.disk.unmount()
+
+
+def _why_no_faketime(binary: Path) -> str:
+    """Empty if the library is there and the server runs with it; with jemalloc none does."""
+    if not FAKETIME.exists():
+        return f"there is no {FAKETIME}"
+    try:
+        subprocess.run(
+            [binary, "--version"], check=True, capture_output=True, timeout=_PROBE_S,
+            env={"LD_PRELOAD": str(FAKETIME)},
+        )  # fmt: skip
+    except (subprocess.SubprocessError, OSError):
+        return f"{binary} does not run with {FAKETIME}"
+    return ""
 
 
 def _mounted(folder: Path) -> Disk:

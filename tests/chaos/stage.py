@@ -31,7 +31,7 @@ def built_pool(wanted: Wanted, settings: Mapping[str, str]) -> Generator[Pool]:
     """
     data = wanted.folder / "redis"
     data.mkdir()
-    with found_means(data, is_wanted=wanted.with_all_means) as means:
+    with found_means(wanted.binary, data, is_wanted=wanted.with_all_means) as means:
         server = RedisServer(wanted.binary, data, free_port(), faketime=means.faketime)
         hosts = {WORKERS[-1]: means.namespace.host} if means.namespace else {}
         links = Links(server.port, NAMES, wanted.seed, hosts)

@@ -13,11 +13,11 @@ instance over. What it ran is then cancelled, for its results would be refused.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Final
 
 from preble.broker import Broker
+from preble.broker.insisting import insist
 from preble.clock import Clock
 from preble.config import Settings
 from preble.errors import BrokerUnavailable, EngineUnavailable, EventsLost
@@ -32,11 +32,9 @@ from preble_workers.waiting_room import WaitingJob, WaitingRoom
 
 LISTEN_S: Final = 2.0
 FINISH_TOGETHER: Final = 64
-BROKER_RETRY_S: Final = 0.25
 DRAIN_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 class Ending(Enum):
@@ -320,17 +318,3 @@ class Life:
             self._engine_steps = steps
             self._progress_at_s = now_s
         return now_s - self._progress_at_s < self._engine_stall_s
-
-
-async def insist(call: Callable[[], Awaitable[_T]]) -> _T:
-    """Call the broker until it answers; every call of it may run twice.
-
-    Raises:
-        BrokerError: Whatever is not BrokerUnavailable.
-    """
-    while True:
-        try:
-            return await call()
-        except BrokerUnavailable as error:
-            _log.warning("%s; trying again", error)
-            await asyncio.sleep(BROKER_RETRY_S)

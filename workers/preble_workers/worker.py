@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from preble.broker import Broker
+from preble.broker.insisting import insist
 from preble.clock import Clock
 from preble.config import Settings
 from preble.errors import ConfigError, EngineUnavailable, InstanceFenced
@@ -19,7 +20,7 @@ from preble.tokenizer import Tokenizer
 from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import Engine, EngineInfo
 from preble_workers.hit_predictor import HitPredictor
-from preble_workers.life import Ending, Life, insist
+from preble_workers.life import Ending, Life
 from preble_workers.prefix_publisher import PrefixPublisher
 
 ENGINE_PAUSE_S: Final = 1.0
