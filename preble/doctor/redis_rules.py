@@ -71,7 +71,8 @@ def _persistence(server: ServerFacts) -> Iterator[Finding]:
     elif fsync == "everysec":
         yield Finding(
             "note", "redis", "appendfsync is everysec",
-            "A power cut may take the last 2 s or so; the death of a process takes nothing.",
+            "A power cut may take the last 2 s or so; the death of a process takes "
+            "nothing while the disk keeps up.",
             "if that is too much: redis-cli CONFIG SET appendfsync always, at the price of a "
             "disk write for each change",
         )  # fmt: skip
@@ -89,7 +90,8 @@ def _failing_writes(server: ServerFacts) -> Iterator[Finding]:
             why = "The append-only file cannot be written: new jobs are refused, or not kept."
             yield Finding(
                 "broken", "redis", f"{field} is err", why,
-                "free space on the server's disk (`df`), and read its log",
+                "free space on the server's disk (`df`); then, before anything restarts it: "
+                "redis-cli BGREWRITEAOF, for a file that a full disk cut short may not load",
             )  # fmt: skip
         else:
             yield Finding(
