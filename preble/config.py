@@ -35,6 +35,9 @@ WaitOrder = Literal["fcfs", "lpm", "priority_groups"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+LONGEST_LEASE_S: Final = 60.0
+"""A lease that ends later was given before Redis's clock was set back."""
+
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -88,7 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: Positive = 5
     """Executions of a job that end with the death of its worker, after which it fails: two beside
     other jobs, then alone."""
-    lease_s: Seconds = 8.0
+    lease_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_LEASE_S)] = 8.0
     """How long a worker that says nothing keeps its jobs: less than 10 s with what it takes to
     notice."""
 

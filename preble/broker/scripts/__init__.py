@@ -4,9 +4,13 @@ from importlib import resources
 from typing import Final
 
 from preble.broker.keys import PoolKeys
+from preble.config import LONGEST_LEASE_S
 from preble.messages import QUARANTINE_AFTER
 
 _LIBRARY: Final = "lib.lua"
+_CONSTANTS: Final = f"""\
+local QUARANTINE_AFTER = {QUARANTINE_AFTER}
+local LONGEST_LEASE_MS = {LONGEST_LEASE_S * 1000:.0f}"""
 
 
 def load_scripts(keys: PoolKeys) -> dict[str, str]:
@@ -14,8 +18,7 @@ def load_scripts(keys: PoolKeys) -> dict[str, str]:
     files = {file.name: file.read_text() for file in resources.files(__name__).iterdir()
              if file.name.endswith(".lua")}  # fmt: skip
     library = files.pop(_LIBRARY)
-    constants = f"local QUARANTINE_AFTER = {QUARANTINE_AFTER}"
-    prelude = f"{keys.lua_functions()}\n{constants}\n{library}"
+    prelude = f"{keys.lua_functions()}\n{_CONSTANTS}\n{library}"
     return {name.removesuffix(".lua"): _assemble(text, prelude) for name, text in files.items()}
 
 

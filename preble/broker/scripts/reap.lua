@@ -17,6 +17,16 @@ max_dead_letter_bytes = tonumber(ARGV[#ARGV])
 local now = now_ms()
 local requeued, failed, late, gone = {}, {}, {}, {}
 
+-- Where the clock was set back, what the dead hold would last until the old time comes again.
+local function shorten(leases)
+  local latest = now + LONGEST_LEASE_MS
+  local longer = redis.call('ZRANGEBYSCORE', leases, '(' .. latest, '+inf', 'LIMIT', 0, left)
+  for _, member in ipairs(longer) do redis.call('ZADD', leases, latest, member) end
+end
+
+shorten(k.leases())
+shorten(k.instances())
+
 local too_late = {state = 'expired', failure = ARGV[7], text = ARGV[8]}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', k.deadlines(), '-inf', now, 'LIMIT', 0, left)) do
   if stop(job, too_late, result_ttl_s, now) then late[#late + 1] = job end
