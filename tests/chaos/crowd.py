@@ -25,36 +25,42 @@ class Crowd:
 
     Args:
         calls: To the apis.
-        batches: What they want done.
+        batches: What they want done, in turn.
+        num_jobs: That are to be accepted.
         pace: Says when a batch may be submitted.
         random: Picks what is left to chance.
     """
 
     def __init__(
-        self, calls: ApiCalls, batches: Iterator[Batch], pace: Pace, random: Random
+        self, calls: ApiCalls, batches: Iterator[Batch], num_jobs: int, pace: Pace, random: Random
     ) -> None:
         self._calls = calls
         self._batches = batches
+        self._left = num_jobs
         self._pace = pace
         self._random = random
         self.moved_at_s = time.monotonic()
         """When last a job was seen to have ended."""
 
     async def work(self, num_clients: int) -> None:
-        """Until all batches have been submitted and all their jobs have ended."""
+        """Until so many jobs have been accepted and have ended, or no batch is left."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(num_clients):
                 tasks.create_task(self._serve())
 
     async def _serve(self) -> None:
-        for batch in self._batches:
+        while self._left > 0 and (batch := next(self._batches, None)):
+            self._left -= len(batch.jobs)
             await self._pace.submit(len(batch.jobs))
-            await self.serve(batch)
+            if not await self.serve(batch):
+                self._left += len(batch.jobs)
 
-    async def serve(self, batch: Batch) -> None:
-        """One batch, to the end of its jobs."""
-        if job_ids := await self.submit(batch):
+    async def serve(self, batch: Batch) -> bool:
+        """One batch, to the end of its jobs. Returns: Whether it was accepted."""
+        job_ids = await self.submit(batch)
+        if job_ids:
             await self._follow(batch, job_ids)
+        return bool(job_ids)
 
     async def submit(self, batch: Batch) -> tuple[str, ...]:
         """Under one key, until it is answered for good.

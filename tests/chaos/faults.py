@@ -53,6 +53,7 @@ async def _restart(pool: Pool, name: str, hold_s: float) -> None:
 
 
 async def _crash_engine(pool: Pool, name: str, hold_s: float) -> None:
+    await asyncio.to_thread(pool.await_handler, name, signal.SIGUSR1)
     pool.signal(name, signal.SIGUSR1)
     await asyncio.sleep(hold_s)
 

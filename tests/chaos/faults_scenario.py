@@ -23,8 +23,8 @@ async def run(wanted: Wanted) -> Outcome:
         session = Session(pool, wanted)
         pace = Pace(wanted.jobs, wanted.faults)
         injector = Injector(pool, pace)
-        batches = draw_batches(wanted.seed, wanted.jobs)
-        crowd = Crowd(session.calls, batches, pace, session.random)
+        batches = draw_batches(wanted.seed)
+        crowd = Crowd(session.calls, batches, wanted.jobs, pace, session.random)
         schedule = draw_schedule(wanted.seed, wanted.faults, _kinds(pool))
         await session.run(crowd, crowd.work(CLIENTS), injector.work(schedule))
         title = f"seed {wanted.seed}, {wanted.jobs:,} jobs, {wanted.faults} faults"

@@ -1,8 +1,6 @@
 """What processes hold in memory over a run, and whether it grows."""
 
-import os
 from collections import defaultdict
-from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -14,7 +12,6 @@ SETTLED_S: Final = 5.0
 GROWTH: Final = 1.5
 """That the last quarter of a run may hold of what the second held."""
 SLACK_BYTES: Final = 20_000_000
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -38,14 +35,6 @@ class Growth(msgspec.Struct, frozen=True):
     def is_flat(self) -> bool:
         """Whether it holds about as much as before."""
         return self.last_bytes <= self.second_bytes * GROWTH + SLACK_BYTES
-
-
-def rss_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 if it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError):
-        return 0
 
 
 def growths(samples: list[Sample]) -> list[Growth]:

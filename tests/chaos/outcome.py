@@ -11,7 +11,6 @@ import msgspec
 from chaos.checker import Offence
 from chaos.injector import Done
 from chaos.memory import Sample, growths
-from chaos.pool import Exit
 from chaos.records import Entry, Remains, Submitted, accepted_ids, history, submissions
 
 from preble.messages import JobState
@@ -30,7 +29,6 @@ class Outcome(msgspec.Struct, frozen=True):
     entries: Sequence[Entry]
     final: Remains
     faults: Sequence[Done]
-    exits: Sequence[Exit]
     samples: list[Sample]
     skipped: dict[str, str]
     offences: Sequence[Offence]
@@ -46,7 +44,6 @@ def report(outcome: Outcome) -> str:
         *outcome.notes,
         *_fault_lines(outcome),
         *(f"skipped: {kind}: {why}" for kind, why in outcome.skipped.items()),
-        *_start_lines(outcome.exits),
         *_memory_lines(outcome.samples),
         *_offence_lines(outcome),
     ]
@@ -108,11 +105,6 @@ def _fault_lines(outcome: Outcome) -> list[str]:
         for kind, each in sorted(found.items())
     ]
     return [*lines, f"{len(outcome.faults)} faults of {len(found)} kinds"]
-
-
-def _start_lines(exits: Iterable[Exit]) -> list[str]:
-    names = Counter(each.name for each in exits if each.was_start)
-    return [f"{name} could not start {number} times: no Redis" for name, number in names.items()]
 
 
 def _memory_lines(samples: list[Sample]) -> list[str]:

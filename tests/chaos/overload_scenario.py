@@ -54,7 +54,7 @@ class Overload:
         self._seconds = seconds
         self._random = Random(f"overload {session.wanted.seed}")  # noqa: S311  # no secret
         self._number = 0
-        self.crowd = Crowd(session.calls, iter(()), Pace(0, 0), session.random)
+        self.crowd = Crowd(session.calls, iter(()), 0, Pace(0, 0), session.random)
         self.capacity_per_s = 0.0
 
     async def work(self) -> None:

@@ -18,6 +18,7 @@ class Pace:
     def __init__(self, num_jobs: int, num_faults: int) -> None:
         self._jobs_per_fault = num_jobs / num_faults if num_faults else float("inf")
         self._num_jobs = num_jobs
+        self._num_faults = num_faults
         self._submitted = 0
         self._begun = 0
         self._moved = asyncio.Condition()
@@ -37,7 +38,9 @@ class Pace:
             self._moved.notify_all()
 
     def _jobs_may(self) -> bool:
-        return self._submitted <= (self._begun + AHEAD) * self._jobs_per_fault
+        """Once all faults were done nothing holds them back: refused ones are submitted anew."""
+        allowed = (self._begun + AHEAD) * self._jobs_per_fault
+        return self._begun >= self._num_faults or self._submitted <= allowed
 
     def _faults_may(self) -> bool:
         return (

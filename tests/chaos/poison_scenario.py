@@ -28,8 +28,10 @@ async def run(wanted: Wanted) -> Outcome:
     """`wanted.jobs` healthy ones; only those that are poison may fail."""
     with built_pool(wanted, {}) as pool:
         session = Session(pool, wanted)
-        batches = chain(_poison(min(POISON, wanted.faults)), draw_batches(wanted.seed, wanted.jobs))
-        crowd = Crowd(session.calls, batches, Pace(wanted.jobs, 0), session.random)
+        poisoned = min(POISON, wanted.faults)
+        batches = chain(_poison(poisoned), draw_batches(wanted.seed))
+        num_jobs = poisoned + wanted.jobs
+        crowd = Crowd(session.calls, batches, num_jobs, Pace(0, 0), session.random)
         await session.run(crowd, crowd.work(CLIENTS), _kill_some(pool))
         poison = {
             job_id

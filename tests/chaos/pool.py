@@ -20,7 +20,8 @@ from chaos.final_state import POOL
 from chaos.frail_worker import POISONED_EXIT
 from chaos.links import Links, python_path
 from chaos.means import Means
-from chaos.memory import Sample, rss_bytes
+from chaos.memory import Sample
+from chaos.proc import handles, rss_bytes
 from chaos.redis_server import RedisServer
 from processes import Stack
 from redis.exceptions import RedisError
@@ -37,7 +38,6 @@ RESTART_AFTER_S: Final = 0.5
 END_S: Final = 30.0
 """Longest that a process may take to end after SIGTERM."""
 EMPTY_S: Final = 100.0
-_NO_REDIS: Final = "preble-api: Redis is not available"
 _SAID_CHARS: Final = 600
 _WORKER: Final = "chaos.frail_worker"
 _LEADER_KEY: Final = PoolKeys(POOL)("leader")
@@ -52,12 +52,6 @@ class Exit(msgspec.Struct, frozen=True):
     status: int
     said: str
     """The end of its log."""
-
-    @property
-    def was_start(self) -> bool:
-        """Whether it only could not start without Redis: it says so, and its supervisor repeats."""
-        *_, last = self.said.splitlines() or [""]
-        return last.startswith(_NO_REDIS)
 
 
 class Pool(Stack):
@@ -125,6 +119,14 @@ class Pool(Stack):
         finally:
             self.processes.pop(name).wait()
             self._leaving.discard(name)
+
+    def await_handler(self, name: str, number: signal.Signals) -> None:
+        """Block until a process that has just begun would not die of a signal.
+
+        Raises:
+            TimeoutError: If it never handles it.
+        """
+        eventually(lambda: handles(self.processes[name].pid, number))
 
     def leader(self) -> str:
         """The scheduler that leads; the first if nobody does."""

@@ -45,8 +45,8 @@ async def run(wanted: Wanted) -> Outcome:
     """Until `wanted.faults` processes, or all, have been restarted, and all jobs have ended."""
     with built_pool(wanted, {}) as pool:
         session, restarts = Session(pool, wanted), Round(pool, ORDER[: wanted.faults])
-        batches = _until_over(draw_batches(wanted.seed, wanted.jobs), restarts)
-        crowd = Crowd(session.calls, batches, Pace(wanted.jobs, 0), session.random)
+        batches = _until_over(draw_batches(wanted.seed), restarts)
+        crowd = Crowd(session.calls, batches, wanted.jobs, Pace(0, 0), session.random)
         await session.run(crowd, crowd.work(CLIENTS), restarts.work())
         title = f"rolling restart of {len(restarts.names)} processes, seed {wanted.seed}"
         return await session.outcome(title, offences=restarts.offences)

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -63,7 +63,7 @@ class Session:
             crowd: The clients, whose `work` is among `beside`.
             beside: What is to be done.
         """
-        working = asyncio.gather(*beside)
+        working = asyncio.create_task(_together(beside))
         watching = asyncio.create_task(self._watch(crowd))
         both: set[asyncio.Future[Any]] = {working, watching}
         try:
@@ -102,7 +102,7 @@ class Session:
         found = check(self.log.entries, final, may_fail=may_fail)
         return Outcome(
             title=title, took_s=took_s, entries=self.log.entries, final=final, faults=faults,
-            exits=self.pool.exits, samples=self.pool.samples, skipped=self.pool.missing,
+            samples=self.pool.samples, skipped=self.pool.missing,
             offences=[
                 *broken, *found, *_exits(self.pool), *check_memory(self.pool.samples), *offences
             ],
@@ -127,10 +127,16 @@ class Session:
         return final
 
 
+async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of it, or none any more."""
+    async with asyncio.TaskGroup() as tasks:
+        for each in work:
+            tasks.create_task(each)
+
+
 def _exits(pool: Pool) -> list[Offence]:
     """Nobody asked these processes to end, and no fault is worth dying of."""
     return [
         Offence("ended by itself", each.name, f"status {each.status}, saying\n{each.said}")
         for each in pool.exits
-        if not each.was_start
     ]

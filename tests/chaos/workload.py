@@ -1,6 +1,7 @@
 """What clients want done, drawn from a seed: batches of small jobs, some cancelled, some late."""
 
 from collections.abc import Iterator
+from itertools import count
 from random import Random
 from typing import Final
 
@@ -13,7 +14,7 @@ PRIORITIES: Final[tuple[Priority, ...]] = ("high", "normal", "normal", "batch")
 CANCELLED: Final = 0.04
 """Share of jobs that their client cancels."""
 WITH_DEADLINE: Final = 0.04
-LONG: Final = 0.1
+LONG: Final = 0.15
 """Share of jobs whose answer is long enough to be in the middle of it when something breaks."""
 LARGEST_BATCH: Final = 40
 _SHARED_TOKENS: Final = 64
@@ -53,20 +54,17 @@ class Batch(msgspec.Struct, frozen=True):
         return fields if job.deadline_s is None else fields | {"deadline_s": job.deadline_s}
 
 
-def draw_batches(seed: int, num_jobs: int) -> Iterator[Batch]:
-    """Batches of so many jobs together."""
+def draw_batches(seed: int) -> Iterator[Batch]:
+    """Batches without end, the same for the same seed."""
     random = Random(f"batches {seed}")  # noqa: S311  # repeatable, no secret
-    left, number = num_jobs, 0
-    while left:
-        size = min(left, random.randint(1, LARGEST_BATCH))
+    for number in count():
         yield Batch(
             key=f"chaos-{seed}-{number}",
             tenant=random.choice(TENANTS),
             priority=random.choice(PRIORITIES),
-            jobs=tuple(draw_job(random) for _ in range(size)),
+            jobs=tuple(draw_job(random) for _ in range(random.randint(1, LARGEST_BATCH))),
             gives_up=random.random() < 0.5,
         )
-        left, number = left - size, number + 1
 
 
 def draw_job(
