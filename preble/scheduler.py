@@ -1,6 +1,6 @@
 """The Scheduler: folds what happens into its state, and decides where jobs go.
 
-Pure and synchronous: no I/O, no clock of its own; `scheduler_process` moves the messages, and
+Pure and synchronous: no I/O, no clock of its own; `leadership` moves the messages, and
 the simulator calls the same code. The state has two parts, both rebuilt from Redis by a new
 leader:
 

@@ -7,7 +7,8 @@ from itertools import count
 import httpx2
 from support import assignment, completed, record
 
-from preble.broker import Broker, Refusal, Retried
+from preble.broker import Broker
+from preble.broker.answers import Refusal, Retried
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings

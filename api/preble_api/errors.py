@@ -13,6 +13,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from preble.broker.bounds import LONGEST_RETRY_AFTER_S
 from preble.errors import (
     BrokerError,
     InvalidJob,
@@ -25,9 +26,6 @@ from preble.errors import (
 from preble_api.schemas import ErrorDetail, Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
-
-LONGEST_RETRY_AFTER_S: Final = 120
-"""OpenAI's client gives up at once when told to wait longer."""
 
 _BROKER_RETRY_AFTER_S: Final = 2.0
 

@@ -15,86 +15,36 @@ Each arrow is one atomic call that does no harm when it runs twice, so a process
 before, after or in the middle of any of them, and its client may retry.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
-import msgspec
-
+from preble.broker.answers import Refusal, Retried
 from preble.broker.lists import JobPage, JobQuery
-from preble.errors import BrokerError, KeyReused, PromptDropped, QueueFull
+from preble.broker.views import Cursor, News, PoolView
 from preble.messages import (
     Assignment,
     ClaimedJob,
     EventBatch,
     InstanceId,
     InstanceRecord,
-    JobFailure,
     JobId,
     JobState,
     JobView,
     LeaderToken,
     Lease,
     Outcome,
-    PlacedJob,
     PoolRecord,
     PoolStats,
     Reaped,
     Ring,
-    Signal,
     Snapshot,
     Submission,
     WaitingJob,
 )
 
-Refusal = QueueFull | KeyReused | BrokerError
-"""Why a batch was not admitted."""
-
-Retried = JobState | PromptDropped | QueueFull | None
-"""What became of a job that was to run again."""
-
-ATTEMPTS_USED_UP: Final = JobFailure(
-    "attempts_used_up", "the job's worker died or lost its lease each time it was tried"
-)
-"""How a job ends that no worker survived long enough to finish."""
-
-CANCELLED: Final = JobFailure("cancelled", "the job was cancelled")
-"""How a job ends that nobody wants any more."""
-
-DEADLINE_PASSED: Final = JobFailure("deadline_passed", "the job had not ended by its deadline")
-"""How a job ends that came too late, or took too long."""
-
-KEY_REUSED: Final = "this Idempotency-Key was used before, for another request"
-
-PROMPT_DROPPED: Final = "the job failed, and its prompt is no longer kept: submit it again"
-
-
 PEEKED_JOBS: Final = 4_096
 """Most jobs that one `peek` brings, of all queues together: what a plan can weigh, and Redis
 can list, without holding everybody else up."""
-
-
-class Cursor(msgspec.Struct, frozen=True):
-    """How far a reader has followed the pool's signals and each instance's block events."""
-
-    signals: str
-    events: Mapping[InstanceId, str]
-
-
-class News(msgspec.Struct, frozen=True):
-    """What happened since a cursor, and the cursor after it."""
-
-    cursor: Cursor
-    signals: tuple[Signal, ...]
-    batches: tuple[EventBatch, ...]
-
-
-class PoolView(msgspec.Struct, frozen=True):
-    """Everything a scheduler needs to start warm, and the cursor to follow from."""
-
-    instances: tuple[InstanceRecord, ...]
-    snapshots: tuple[Snapshot, ...]
-    placed: tuple[PlacedJob, ...]
-    cursor: Cursor
 
 
 class Broker(Protocol):

@@ -18,7 +18,9 @@ LONGEST_LIST: Final = 1_000
 UNMEASURED_S: Final = 1.0
 """To come back after where nothing is known of how fast the pool drains."""
 
-LONGEST_RETRY_AFTER_S: Final = 120.0
+LONGEST_RETRY_AFTER_S: Final = 120
+"""OpenAI's client gives up at once when told to wait longer."""
+
 _MEASURED_S: Final = 30.0
 _ROOM: Final = 0.05
 """Of the bound on jobs, that is to be free when a refused client comes back: it is not alone."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from preble.broker import PROMPT_DROPPED
+from preble.broker.answers import PROMPT_DROPPED
 from preble.broker.bounds import Bounds
 from preble.broker.lists import JobPage, JobQuery, group_of
 from preble.broker.memory_records import Job

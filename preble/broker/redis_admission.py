@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from preble.broker import KEY_REUSED, PROMPT_DROPPED, Refusal, Retried
+from preble.broker.answers import KEY_REUSED, PROMPT_DROPPED, Refusal, Retried
 from preble.broker.bounds import Bound, Bounds, DrainRate
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Argument, Client, translated

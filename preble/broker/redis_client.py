@@ -40,6 +40,9 @@ Argument = str | bytes | int | float
 Entries = Sequence[tuple[bytes, Mapping[bytes, bytes]]]
 Streams = Sequence[tuple[bytes, Entries]]
 
+STREAM_START: Final = "0-0"
+"""Read after it, a stream comes from its first entry on."""
+
 _UNAVAILABLE: Final = (
     BusyLoadingError, ClusterDownError, MasterDownError, OSError, OutOfMemoryError,
     ReadOnlyError, RedisConnectionError, RedisTimeoutError,
@@ -53,6 +56,11 @@ that became a replica while a read waited."""
 
 _CLOSED_TRANSPORT: Final = "the handler is closed"
 """How uvloop says that a connection was reset in the moment of a write."""
+
+
+def block_ms(timeout_s: float) -> int | None:
+    """How long a read of streams waits for entries; None not at all, for 0 would be for ever."""
+    return int(min(timeout_s, SOCKET_TIMEOUT_S / 2) * 1000) or None
 
 
 class Pipeline(Protocol):

@@ -22,7 +22,7 @@ _LOST: Final = (
 
 
 class RedisLeader:
-    """One scheduler's calls of LEAD, over all its terms."""
+    """One scheduler's calls of LEAD and RESIGN, over all its terms."""
 
     def __init__(self, scripts: ScriptRunner) -> None:
         self._scripts = scripts
@@ -42,6 +42,10 @@ class RedisLeader:
             self._heard = ""
             _report(*lost)
         return LeaderToken(token.decode()) if token else None
+
+    async def resign(self, token: LeaderToken) -> None:
+        """Give leadership up, if it is held."""
+        await self._scripts.run("resign", token)
 
 
 def _report(from_ms: int, to_ms: int) -> None:

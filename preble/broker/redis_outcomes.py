@@ -34,6 +34,11 @@ def done_arguments(outcome: Outcome) -> Sequence[Argument]:
     raise InvariantError(msg)
 
 
+def failure_arguments(failure: JobFailure) -> tuple[Argument, Argument]:
+    """How jobs end by a script's own doing, as it takes it: for us, and as RQ's result text."""
+    return msgspec.json.encode(failure), rq_failure_text(failure)
+
+
 def rq_failure_text(failure: JobFailure) -> bytes:
     """A failure as RQ keeps exceptions."""
     return base64.b64encode(zlib.compress(f"{failure.code}: {failure.message}".encode()))

@@ -6,9 +6,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from preble.broker import Cursor, News
+from preble.broker.answers import NOT_LEADER, fenced
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Streams
+from preble.broker.views import Cursor, News
+from preble.errors import InstanceFenced, NotLeader
 from preble.messages import (
     Assignment,
     BlockKeys,
@@ -25,6 +27,7 @@ from preble.messages import (
     JobView,
     Lease,
     PlacedJob,
+    Reaped,
     Signal,
     Tokens,
 )
@@ -44,6 +47,20 @@ class DescribedJob(NamedTuple):
     spec: JobSpec
     block_keys: BlockKeys
     submitted_ms: int
+
+
+def led(reply: Any) -> Any:  # noqa: ANN401  # a Lua reply
+    """The reply to a leader. Raises: NotLeader."""
+    if reply is None:
+        raise NotLeader(NOT_LEADER)
+    return reply
+
+
+def unfenced(reply: Any, instance_id: InstanceId) -> Any:  # noqa: ANN401  # a Lua reply
+    """The reply to the current life of an instance. Raises: InstanceFenced."""
+    if reply is None:
+        raise InstanceFenced(fenced(instance_id))
+    return reply
 
 
 def peeked_ids(reply: Sequence[Any]) -> tuple[int, list[tuple[str, JobId]]]:
@@ -76,6 +93,15 @@ def leases_from(composites: Sequence[bytes]) -> list[Lease]:
     """`job:execution` for each lease."""
     pairs = (composite.decode().split(":") for composite in composites)
     return [Lease(JobId(job), ExecutionId(execution)) for job, execution in pairs]
+
+
+def reaped(reply: Sequence[Any]) -> Reaped:
+    """REAP's reply."""
+    *jobs, gone = reply
+    requeued, failed, expired = (tuple(JobId(job.decode()) for job in each) for each in jobs)
+    return Reaped(
+        requeued, failed, expired, tuple(InstanceId(instance.decode()) for instance in gone)
+    )
 
 
 def job_view(job_id: JobId, reply: Sequence[Any]) -> JobView:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from support import submission
 
-from preble.broker import Refusal
+from preble.broker.answers import Refusal
 from preble.broker.memory import MemoryBroker
 from preble.errors import BrokerUnavailable, QueueFull
 from preble.messages import Submission

@@ -8,7 +8,8 @@ import pytest
 from redis import Redis
 from support import assignment, completed, record, redis_broker, submission
 
-from preble.broker import CANCELLED, DEADLINE_PASSED, Broker
+from preble.broker import Broker
+from preble.broker.answers import CANCELLED, DEADLINE_PASSED
 from preble.broker.redis import RedisBroker
 from preble.messages import (
     ClaimedJob,

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from queue_support import BROKEN, Hands, Make
 from support import completed, record, submission
 
-from preble.broker import Broker, Retried
+from preble.broker import Broker
+from preble.broker.answers import Retried
 from preble.broker.lists import JobQuery
 from preble.errors import PromptDropped, QueueFull
 from preble.messages import ClaimedJob, JobId, JobsAdmitted, JobState, JobView, Outcome, pack_tokens

@@ -15,7 +15,8 @@ from support import (
     unique,
 )
 
-from preble.broker import Refusal, redis_confirmation
+from preble.broker import redis_confirmation
+from preble.broker.answers import Refusal
 from preble.broker.redis import RedisBroker
 from preble.errors import BrokerUnavailable, QueueFull
 from preble.messages import JobId

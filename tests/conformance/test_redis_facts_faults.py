@@ -8,7 +8,8 @@ from redis_facts_support import POOL, fill, look_at_pool
 from support import record, redis_broker, submission
 
 from preble.broker.facts import DamagedJob, StrandedQueue
-from preble.broker.redis import EVENTS_KEPT, RedisBroker
+from preble.broker.redis import RedisBroker
+from preble.broker.redis_events import EVENTS_KEPT
 from preble.messages import (
     AllBlocksCleared,
     BlocksStored,

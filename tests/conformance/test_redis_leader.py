@@ -8,9 +8,9 @@ from redis import Redis
 from redis_facts_support import POOL, look_at_pool
 from support import record, redis_broker, submission
 
-from preble.broker import Cursor
 from preble.broker.keys import PoolKeys
 from preble.broker.redis import RedisBroker
+from preble.broker.views import Cursor
 
 pytestmark = pytest.mark.anyio
 

@@ -1,4 +1,4 @@
-"""What schedulers do: every step of `scheduler_process.py` that reaches Redis or hears of it."""
+"""What schedulers do: every step of their processes that reaches Redis or hears of it."""
 
 from collections.abc import Iterator
 

@@ -25,7 +25,8 @@ from msgspec.structs import asdict, replace
 from redis import Redis
 from support import SMALL_BOUNDS, assignment, completed, record, redis_broker, submission
 
-from preble.broker import Broker, Refusal
+from preble.broker import Broker
+from preble.broker.answers import Refusal
 from preble.broker.keys import PoolKeys
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory import MemoryBroker

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from random import Random
 
 import pytest
 
@@ -134,11 +133,9 @@ class Bench:
             mapper=self.mapper,
             record=RECORD,
             clock=self.clock,
-            random=Random(7),  # noqa: S311  # spreads retries, hides nothing
             snapshot_every_batches=int(snapshot_every_batches),
             snapshot_every_s=snapshot_every_s,
             max_pending_events=int(max_pending_events),
-            retry_first_s=0.0,
         )
 
     async def run(self, *batches: Sequence[PageEvent]) -> None:

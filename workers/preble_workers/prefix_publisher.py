@@ -9,15 +9,13 @@ is bounded by the KV cache.
 """
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from random import Random
 from typing import Final
 
 from preble.broker import Broker
+from preble.broker.insisting import insist
 from preble.clock import Clock
-from preble.errors import BrokerUnavailable
 from preble.messages import (
     AllBlocksCleared,
     BlockEvent,
@@ -28,14 +26,10 @@ from preble.messages import (
 from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import Engine, PageEvent
 
-_log = logging.getLogger(__name__)
-
 _SNAPSHOT_EVERY_BATCHES: Final = 256
 _SNAPSHOT_EVERY_S: Final = 10.0
 _MAX_PENDING_EVENTS: Final = 4096
 _COLLECT_TOGETHER: Final = 64
-_RETRY_FIRST_S: Final = 0.05
-_RETRY_MOST_S: Final = 5.0
 
 
 class PrefixPublisher:
@@ -47,12 +41,10 @@ class PrefixPublisher:
         mapper: What it holds from an earlier life is published first.
         record: Names the instance and its epoch.
         clock: Tells when a snapshot is due.
-        random: Spreads retries, so that workers do not return all at once.
         snapshot_every_batches: A snapshot is due after so many batches,
         snapshot_every_s: or after so many seconds, with the next batch.
         max_pending_events: Block events that wait for the broker at most, beside those that
             say what is held.
-        retry_first_s: Longest pause before the first retry; doubles up to 5 s.
     """
 
     def __init__(
@@ -63,22 +55,18 @@ class PrefixPublisher:
         mapper: BlockMapper,
         record: InstanceRecord,
         clock: Clock,
-        random: Random,
         snapshot_every_batches: int = _SNAPSHOT_EVERY_BATCHES,
         snapshot_every_s: float = _SNAPSHOT_EVERY_S,
         max_pending_events: int = _MAX_PENDING_EVENTS,
-        retry_first_s: float = _RETRY_FIRST_S,
     ) -> None:
         self._broker = broker
         self._engine = engine
         self._mapper = mapper
         self._record = record
         self._clock = clock
-        self._random = random
         self._snapshot_every_batches = snapshot_every_batches
         self._snapshot_every_s = snapshot_every_s
         self._max_pending_events = max_pending_events
-        self._retry_first_s = retry_first_s
         self._pending: list[BlockEvent] = []
         self._num_restated = 0
         self._news = asyncio.Event()
@@ -153,9 +141,9 @@ class PrefixPublisher:
         self._seq += 1
         batch = EventBatch(self._record.instance_id, self._record.epoch, self._seq, events)
         snapshot = self._take_snapshot() if self._is_snapshot_due() else None
-        await self._insist(lambda: self._broker.publish([batch]))
+        await insist(lambda: self._broker.publish([batch]))
         if snapshot is not None:
-            await self._insist(lambda: self._broker.save_snapshot(snapshot))
+            await insist(lambda: self._broker.save_snapshot(snapshot))
 
     def _is_snapshot_due(self) -> bool:
         return (
@@ -168,14 +156,3 @@ class PrefixPublisher:
         self._snapshot_at_s = self._clock.now_s()
         runs = tuple(self._mapper.held_runs())
         return Snapshot(self._record.instance_id, self._record.epoch, self._seq, runs)
-
-    async def _insist(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Call until the broker is there: pauses are random, doubling and capped."""
-        longest_s = self._retry_first_s
-        while True:
-            try:
-                return await call()
-            except BrokerUnavailable as error:
-                _log.warning("%s: %s; trying again", self._record.instance_id, error)
-            await asyncio.sleep(self._random.uniform(0.0, longest_s))
-            longest_s = min(2 * longest_s, _RETRY_MOST_S)

@@ -5,7 +5,6 @@ import contextlib
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 from uuid import uuid4
 
@@ -84,7 +83,7 @@ class Worker:
         record = self._record(info)
         publisher = PrefixPublisher(
             broker=self._broker, engine=self._engine, mapper=mapper, record=record,
-            clock=self._clock, random=Random(),  # noqa: S311  # spreads retries, hides nothing
+            clock=self._clock,
         )  # fmt: skip
         life = Life(
             self._broker, self._engine, info, record, publisher,

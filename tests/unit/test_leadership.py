@@ -1,4 +1,4 @@
-"""The scheduler process: how much of what waits it lays before the scheduler at once."""
+"""One term of a leader: how much of what waits it lays before the scheduler at once."""
 
 import pytest
 from support import completed, record, submission
@@ -6,8 +6,8 @@ from support import completed, record, submission
 from preble.broker.memory import MemoryBroker
 from preble.clock import ManualClock
 from preble.config import Settings
+from preble.leadership import Leadership
 from preble.messages import JobId, JobState, LeaderToken, Reaped, Submission
-from preble.scheduler_process import Leadership
 
 pytestmark = pytest.mark.anyio
 
