@@ -15,7 +15,7 @@ from typing import Final
 
 from chaos import faults_scenario, overload_scenario, poison_scenario, rolling_scenario
 from chaos.outcome import report
-from chaos.session import Wanted
+from chaos.wanted import POOL_KINDS, Wanted
 
 from preble.serve.embedded_redis import valkey_binary
 
@@ -35,7 +35,7 @@ def main() -> int:
     wanted = Wanted(
         folder, arguments.redis_server or valkey_binary(), arguments.seed, arguments.jobs,
         arguments.faults, arguments.seconds, arguments.timeout_s,
-        with_all_means=not arguments.plain,
+        with_all_means=not arguments.plain, engine=arguments.engine,
     )  # fmt: skip
     # Not uvloop: httpx2 stumbles over its connections that are reset as they are made.
     outcome = asyncio.run(SCENARIOS[arguments.scenario](wanted))
@@ -53,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--timeout-s", type=float, default=3_600)
     parser.add_argument("--redis-server", type=Path, help="instead of the embedded Valkey")
     parser.add_argument("--folder", type=Path, help="for logs and data; an empty one")
+    parser.add_argument("--engine", choices=POOL_KINDS, default="emulated", help="of the workers")
     parser.add_argument("--plain", action="store_true", help="leave out what takes root")
     return parser.parse_args()
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from chaos.pool import APIS, SCHEDULERS, WORKERS, Pool
+from chaos.pool import APIS, SCHEDULERS, Pool
 from chaos.redis_server import FULL_BYTES, JUMP_S
 
 Victim = Literal["api", "leader", "standby", "worker", "last worker", "redis"]
@@ -192,14 +192,14 @@ def victim_of(pool: Pool, victim: Victim, pick: int) -> str:
         case "api":
             return APIS[pick % len(APIS)]
         case "worker":
-            return WORKERS[pick % len(WORKERS)]
+            return pool.workers[pick % len(pool.workers)]
         case "last worker":
-            return WORKERS[-1]
+            return pool.workers[-1]
         case "redis":
             return "redis"
 
 
-def reserved_by(victim: Victim, pick: int) -> str:
+def reserved_by(pool: Pool, victim: Victim, pick: int) -> str:
     """What no other fault may touch meanwhile: schedulers go together, for they change roles."""
     match victim:
         case "leader" | "standby":
@@ -207,8 +207,8 @@ def reserved_by(victim: Victim, pick: int) -> str:
         case "api":
             return APIS[pick % len(APIS)]
         case "worker":
-            return WORKERS[pick % len(WORKERS)]
+            return pool.workers[pick % len(pool.workers)]
         case "last worker":
-            return WORKERS[-1]
+            return pool.workers[-1]
         case "redis":
             return "redis"

@@ -8,8 +8,9 @@ from chaos.injector import Injector, draw_schedule
 from chaos.outcome import Outcome
 from chaos.pace import Pace
 from chaos.pool import Pool
-from chaos.session import Session, Wanted
+from chaos.session import Session
 from chaos.stage import built_pool
+from chaos.wanted import Wanted
 from chaos.workload import draw_batches
 
 CLIENTS: Final = 64

@@ -80,7 +80,7 @@ class Injector:
         for planned in left:
             await asyncio.sleep(planned.gap_s)
             await self._pace.begin_fault()
-            async with self._reserved[reserved_by(planned.kind.victim, planned.pick)]:
+            async with self._reserved[reserved_by(self._pool, planned.kind.victim, planned.pick)]:
                 await self._do(planned)
 
     async def _do(self, planned: Planned) -> None:

@@ -12,8 +12,9 @@ from chaos.outcome import Outcome
 from chaos.pace import Pace
 from chaos.pool import Pool
 from chaos.records import Entry, looks, submissions
-from chaos.session import Session, Wanted
+from chaos.session import Session
 from chaos.stage import built_pool
+from chaos.wanted import Wanted
 from chaos.workload import Batch, draw_job
 
 from preble.config import Priority, Settings

@@ -10,10 +10,11 @@ from chaos.faults_scenario import CLIENTS
 from chaos.frail_worker import POISON_TOKEN
 from chaos.outcome import Outcome
 from chaos.pace import Pace
-from chaos.pool import WORKERS, Pool
+from chaos.pool import Pool
 from chaos.records import submissions
-from chaos.session import Session, Wanted
+from chaos.session import Session
 from chaos.stage import built_pool
+from chaos.wanted import Wanted
 from chaos.workload import Batch, Job, draw_batches
 
 POISON: Final = 5
@@ -50,7 +51,7 @@ def _poison(number: int) -> Iterator[Batch]:
 
 
 async def _kill_some(pool: Pool) -> None:
-    for name in WORKERS[:KILLS]:
+    for name in pool.workers[:KILLS]:
         await asyncio.sleep(KILL_EVERY_S)
         pool.kill(name)
         pool.launch(name)

@@ -23,6 +23,7 @@ from chaos.means import Means
 from chaos.memory import Sample
 from chaos.proc import handles, rss_bytes
 from chaos.redis_server import RedisServer
+from chaos.wanted import PoolKind
 from processes import Stack
 from redis.exceptions import RedisError
 from support import eventually, free_port
@@ -32,8 +33,6 @@ from preble.clock import unix_s
 
 APIS: Final = ("api0", "api1")
 SCHEDULERS: Final = ("scheduler0", "scheduler1")
-WORKERS: Final = ("gpu0", "gpu1", "gpu2", "gpu3")
-NAMES: Final = (*APIS, *SCHEDULERS, *WORKERS)
 RESTART_AFTER_S: Final = 0.5
 END_S: Final = 30.0
 """Longest that a process may take to end after SIGTERM."""
@@ -63,16 +62,18 @@ class Pool(Stack):
         links: From each process to that.
         settings: Of all processes.
         means: What only some hosts have.
+        kind: Its workers.
     """
 
     def __init__(
         self, folder: Path, server: RedisServer, links: Links, settings: Mapping[str, str],
-        means: Means,
+        means: Means, kind: PoolKind,
     ) -> None:  # fmt: skip
         super().__init__(folder, server.port, dict(settings))
         self._environ["PYTHONPATH"] = python_path()
         self.server = server
         self.links = links
+        self.kind = kind
         self.namespace = means.namespace
         self.disk = means.disk
         self.missing = means.missing
@@ -81,6 +82,16 @@ class Pool(Stack):
         self.samples: list[Sample] = []
         self._leaving: set[str] = set()
         self._begun_at_s: dict[str, float] = {}
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.kind.workers
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all processes."""
+        return (*APIS, *SCHEDULERS, *self.workers)
 
     @property
     def urls(self) -> list[str]:
@@ -94,15 +105,15 @@ class Pool(Stack):
         own = {"redis_url": self.links.url(name)}
         if name in self.ports:
             own["port"] = str(self.ports[name])
-        module = _WORKER if name in WORKERS else ""
-        inside = self.namespace.command if self.namespace and name == WORKERS[-1] else ()
+        module = _WORKER if name in self.workers else ""
+        inside = self.namespace.command if self.namespace and name == self.workers[-1] else ()
         self.start(name, module=module, under=inside, **own)
         self._begun_at_s[name] = unix_s()
 
     def heal(self) -> None:
         """Start whatever does not run, as after a run that was broken off."""
         self.server.start()
-        for name in NAMES:
+        for name in self.names:
             self.launch(name)
 
     async def end(self, name: str) -> int:
@@ -160,7 +171,7 @@ class Pool(Stack):
             reply = httpx2.get(f"{url}/readyz", timeout=5)
         except httpx2.TransportError:
             return False
-        return reply.status_code == 200 and reply.json()["instances"] == len(WORKERS)
+        return reply.status_code == 200 and reply.json()["instances"] == len(self.workers)
 
     async def look_after(self) -> None:
         """Start again what has ended by itself, and sample memory."""

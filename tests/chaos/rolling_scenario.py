@@ -10,8 +10,9 @@ from chaos.faults_scenario import CLIENTS
 from chaos.outcome import Outcome
 from chaos.pace import Pace
 from chaos.pool import Pool
-from chaos.session import Session, Wanted
-from chaos.stage import FORMING_S, built_pool
+from chaos.session import Session
+from chaos.stage import built_pool
+from chaos.wanted import Wanted
 from chaos.workload import Batch, draw_batches
 
 ORDER: Final = ("api0", "scheduler0", "gpu0", "api1", "scheduler1", "gpu1", "gpu2", "gpu3")
@@ -37,7 +38,7 @@ class Round:
             if status := await self._pool.end(name):
                 self.offences.append(Offence("restart", name, f"ended with status {status}"))
             self._pool.launch(name)
-            await asyncio.to_thread(self._pool.await_formed, FORMING_S)
+            await asyncio.to_thread(self._pool.await_formed, self._pool.kind.forming_s)
         self.is_over = True
 
 

@@ -5,11 +5,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Coroutine, Iterable, Sequence
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-import msgspec
 from chaos.api_calls import ApiCalls
 from chaos.checker import Offence, check
 from chaos.crowd import Crowd
@@ -19,24 +17,10 @@ from chaos.memory import check_memory
 from chaos.outcome import Outcome
 from chaos.pool import Pool
 from chaos.records import ClientLog, Remains
+from chaos.wanted import Wanted
 
-STUCK_S: Final = 120.0
-"""Longer than any fault: where no job ended for so long, none will."""
 WATCH_EVERY_S: Final = 0.25
 SETTLE_S: Final = 5.0
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """What a run is to do."""
-
-    folder: Path
-    binary: Path
-    seed: int = 1
-    jobs: int = 100_000
-    faults: int = 300
-    seconds: float = 300.0
-    timeout_s: float = 3_600.0
-    with_all_means: bool = True
 
 
 class Session:
@@ -84,10 +68,11 @@ class Session:
 
     async def _watch(self, crowd: Crowd) -> str:
         """Look after the pool as long as it moves. Returns: Why it is given up."""
-        while time.monotonic() - crowd.moved_at_s < STUCK_S:
+        stuck_s = self.pool.kind.stuck_s
+        while time.monotonic() - crowd.moved_at_s < stuck_s:
             await asyncio.sleep(WATCH_EVERY_S)
             await self.pool.look_after()
-        return f"no job has ended for {STUCK_S:g} s"
+        return f"no job has ended for {stuck_s:g} s"
 
     async def outcome(
         self, title: str, *, faults: Sequence[Done] = (), may_fail: Collection[str] = (),

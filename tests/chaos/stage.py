@@ -6,16 +6,13 @@ from typing import Final
 
 from chaos.links import Links
 from chaos.means import found_means
-from chaos.pool import NAMES, WORKERS, Pool
+from chaos.pool import APIS, SCHEDULERS, Pool
 from chaos.redis_server import RedisServer
-from chaos.session import Wanted
+from chaos.wanted import Wanted
 from support import free_port
 
-FORMING_S: Final = 90.0
-SETTINGS: Final = {
-    "lease_s": "2", "slots": "16", "wait_jobs": "4", "emulated_speed": "8", "max_attempts": "5",
-}  # fmt: skip
-"""Short leases, so that what breaks is soon noticed; jobs of 20 ms to 1.5 s."""
+SETTINGS: Final = {"lease_s": "2", "max_attempts": "5"}
+"""Short leases, so that what breaks is soon noticed; emulated jobs take 20 ms to 1.5 s."""
 
 
 @contextmanager
@@ -24,7 +21,7 @@ def built_pool(wanted: Wanted, settings: Mapping[str, str]) -> Generator[Pool]:
 
     Args:
         wanted: Of the run.
-        settings: Over `SETTINGS`.
+        settings: Over `SETTINGS`, and those of its kind.
 
     Raises:
         TimeoutError: If it does not form.
@@ -33,14 +30,17 @@ def built_pool(wanted: Wanted, settings: Mapping[str, str]) -> Generator[Pool]:
     data.mkdir()
     with found_means(wanted.binary, data, is_wanted=wanted.with_all_means) as means:
         server = RedisServer(wanted.binary, data, free_port(), faketime=means.faketime)
-        hosts = {WORKERS[-1]: means.namespace.host} if means.namespace else {}
-        links = Links(server.port, NAMES, wanted.seed, hosts)
-        pool = Pool(wanted.folder, server, links, {**SETTINGS, **settings}, means)
+        kind = wanted.kind
+        hosts = {kind.workers[-1]: means.namespace.host} if means.namespace else {}
+        links = Links(server.port, (*APIS, *SCHEDULERS, *kind.workers), wanted.seed, hosts)
+        pool = Pool(
+            wanted.folder, server, links, {**SETTINGS, **kind.settings, **settings}, means, kind
+        )
         try:
             server.start()
-            for name in NAMES:
+            for name in pool.names:
                 pool.launch(name)
-            pool.await_formed(FORMING_S)
+            pool.await_formed(kind.forming_s)
             yield pool
         finally:
             pool.stop()

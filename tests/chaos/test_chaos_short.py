@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from chaos import faults_scenario, overload_scenario, poison_scenario, rolling_scenario
 from chaos.outcome import Outcome, report
-from chaos.session import Wanted
+from chaos.wanted import Wanted
 
 from preble.messages import JobState
 from preble.serve.embedded_redis import valkey_binary
