@@ -10,21 +10,23 @@ import subprocess
 from typing import Final, Self
 
 _PREFIX_BITS: Final = 30
+_SUBNETS: Final = 1 << 14
+"""Of four addresses each, in 10.213.0.0/16."""
 
 
 class Namespace:
     """One namespace and the pair of devices that leads into it.
 
     Args:
-        name: Of the namespace; its devices are named after it.
+        number: Names the namespace, its devices and its addresses, so that runs go side by side.
     """
 
-    host: Final = "10.213.89.1"
-    _inside: Final = "10.213.89.2"
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.command = ("ip", "netns", "exec", name)
+    def __init__(self, number: int) -> None:
+        self.name = f"chaos{number}"
+        self.command = ("ip", "netns", "exec", self.name)
+        high, low = divmod(number % _SUBNETS * 4, 256)
+        self.host = f"10.213.{high}.{low + 1}"
+        self._inside = f"10.213.{high}.{low + 2}"
 
     @staticmethod
     def why_not() -> str:
@@ -38,13 +40,13 @@ class Namespace:
     @classmethod
     def create(cls) -> Self:
         """Make it. Raises: CalledProcessError if the kernel does not let us."""
-        made = cls(f"chaos{os.getpid()}")
+        made = cls(os.getpid())
         try:
             _ip(f"netns add {made.name}")
             _ip(f"link add {made._outer} type veth peer name eth0 netns {made.name}")
-            _ip(f"addr add {cls.host}/{_PREFIX_BITS} dev {made._outer}")
+            _ip(f"addr add {made.host}/{_PREFIX_BITS} dev {made._outer}")
             _ip(f"link set {made._outer} up")
-            _ip(f"-n {made.name} addr add {cls._inside}/{_PREFIX_BITS} dev eth0")
+            _ip(f"-n {made.name} addr add {made._inside}/{_PREFIX_BITS} dev eth0")
             _ip(f"-n {made.name} link set eth0 up")
             _ip(f"-n {made.name} link set lo up")
         except subprocess.CalledProcessError:
