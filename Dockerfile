@@ -13,7 +13,7 @@ FROM ${PYTHON_IMAGE} AS runtime
 ARG PIP_INDEX_URL
 RUN python3 -m venv /opt/preble \
  && useradd --uid 10001 --create-home --shell /usr/sbin/nologin preble \
- && install -d -o preble -g preble /home/preble/.cache /home/preble/.cache/huggingface
+ && install -d -o preble -g preble /home/preble/.cache /home/preble/.cache/huggingface /home/preble/files
 ENV PATH=/opt/preble/bin:$PATH PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements/runtime.lock /opt/preble/
 RUN pip install --no-cache-dir --quiet --require-hashes -r /opt/preble/runtime.lock

@@ -25,7 +25,7 @@ serve: .venv/.installed
 	$(BIN)/preble serve --install $(ENGINE_FLAG)
 
 test: .venv/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

@@ -13,11 +13,9 @@ from typing import Annotated, Final, Literal, get_args
 import msgspec
 
 from preble.errors import ConfigError
+from preble.folders import data_folder, embedded_model_folder
 
 ENV_PREFIX = "PREBLE_"
-
-EMBEDDED_MODEL: Final = "SmolLM2-135M-Instruct"
-"""The model that `sglang` serves where none is named; `preble engine install cpu` makes it."""
 
 EngineKind = Literal["sglang", "http", "emulated", "noop"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -65,9 +63,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8000
     api_key: str = ""
-    """Bearer token that clients must send; needed to listen beyond loopback."""
+    """The operator's: a bearer token that opens everything. Other keys: `preble keys create`."""
+    auth: Literal["auto", "keys"] = "auto"
+    """Whether clients must send a key: always, or, `auto`, unless there is none and the api listens
+    on loopback. To listen beyond, set `api_key` or `keys`."""
     max_body_bytes: Positive = 32 * 1024 * 1024
+    max_connections: Positive = 4_096
+    """Of clients to one api at once; more are told to come back (503)."""
+    cors_origins: str = ""
+    """Origins whose web pages may ask, such as `https://app.example.com`, separated by commas."""
     tokenizer_threads: Positive = 2
+    files_dir: str = ""
+    """Folder of files and batches; all apis of a pool share it. Empty for `files` in `data_dir`, or
+    in the user's data folder."""
+    max_file_bytes: Positive = 200 * 1024 * 1024
+    """Most bytes of an uploaded file."""
+    max_tenant_files: Positive = 1_000
+    """Most files of one tenant, with what its batches wrote: beyond, it must delete some."""
+    max_tenant_file_bytes: Positive = 10 * 1024 * 1024 * 1024
+    """Most bytes of these files together."""
+    max_tenant_batches: Positive = 100
+    """Most batches of one tenant that have not ended."""
 
     # The queue.
     max_jobs: Positive = 100_000
@@ -164,6 +180,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the client finds the api."""
 
     @property
+    def may_be_open(self) -> bool:
+        """Whether an api on loopback may answer without a key, while none was made."""
+        return self.auth == "auto" and not self.api_key
+
+    @property
     def is_late(self) -> bool:
         """Whether jobs are bound late."""
         return self.binding == "late" or (self.binding == "auto" and self.policy == "preble")
@@ -195,7 +216,7 @@ def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
         if name.startswith(ENV_PREFIX)
     }
     given.update({name: value for name, value in overrides.items() if value is not None})
-    presets = _presets(given, environ)
+    presets = _presets(given, environ) | _files_preset(given, environ)
     # An empty text asks for the preset, not for nothing.
     given = presets | {
         name: each for name, each in given.items() if each != "" or name not in presets
@@ -255,21 +276,12 @@ def _presets(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
     return presets
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where what can be made again is kept (XDG base directories)."""
-    base = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", ".")) / ".cache")
-    return Path(base) / "preble"
-
-
-def embedded_model_folder(environ: Mapping[str, str]) -> Path:
-    """Where the embedded model lies once it was converted."""
-    return cache_folder(environ) / "models" / EMBEDDED_MODEL
-
-
-def data_folder(environ: Mapping[str, str]) -> Path:
-    """Where embedded Redis keeps its data when no folder was named (XDG base directories)."""
-    base = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME", ".")) / ".local/share")
-    return Path(base) / "preble"
+def _files_preset(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
+    """Files beside the data of the embedded Redis; nowhere for a process without a home."""
+    if data_dir := given.get("data_dir"):
+        return {"files_dir": str(Path(str(data_dir)) / "files")}
+    has_home = environ.keys() & {"HOME", "XDG_DATA_HOME"}
+    return {"files_dir": str(data_folder(environ) / "files")} if has_home else {}
 
 
 def _explain(error: str) -> str:

@@ -45,6 +45,10 @@ PROMPT_TOKENS_SUBMITTED: Final = Metric(
 TOKENIZE_SECONDS: Final = Metric(
     "tokenize_seconds", "Time one piece of text work took on its thread."
 )
+BATCH_LINES: Final = Metric(
+    "batch_lines", "Lines of batches that came to their end, by the file they are in.", ("file",)
+)
+BATCHES_ENDED: Final = Metric("batches_ended", "Batches that ended.", ("status",))
 
 # Gauges of the pool.
 POOL_UP: Final = Metric("pool_up", "1 if the queue answered this scrape, else 0.")
@@ -110,3 +114,5 @@ class ApiMetrics:
         self.jobs_rejected = counter(JOBS_REJECTED, registry)
         self.prompt_tokens_submitted = counter(PROMPT_TOKENS_SUBMITTED, registry)
         self.tokenize_seconds = histogram(TOKENIZE_SECONDS, registry)
+        self.batch_lines = counter(BATCH_LINES, registry)
+        self.batches_ended = counter(BATCHES_ENDED, registry)

@@ -1,14 +1,17 @@
 """What the tests of the api share: brokers that misbehave, a worker by hand."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import count
+from typing import Protocol
 
 import httpx2
 from support import assignment, completed, record
 
 from preble.broker import Broker
-from preble.broker.answers import Refusal, Retried
+from preble.broker.answers import Admitted, Retried
+from preble.broker.api_keys import ApiKeys
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
@@ -22,15 +25,22 @@ from preble.messages import (
     Outcome,
     PoolStats,
     Submission,
+    TokenDelta,
 )
 
-Serve = Callable[[Settings, Broker], AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+class Serve(Protocol):
+    """Serves an api for the length of a block."""
+
+    def __call__(
+        self, settings: Settings, broker: Broker, api_keys: ApiKeys | None = None
+    ) -> AbstractAsyncContextManager[httpx2.AsyncClient]: ...
 
 
 class DownBroker(MemoryBroker):
     """A queue that was reached once and no longer is."""
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Admitted]:
         del batches
         raise BrokerUnavailable("redis is gone")
 
@@ -79,6 +89,15 @@ class OneWorker:
             num_held=0, lease_s=60,
         )  # fmt: skip
         return self._claims
+
+    async def tell_all(self, number: int, text: str, *, before: str) -> None:
+        """Tell a text of every claimed job, with one token, and let the readers hear it."""
+        for claim in self._claims:
+            ids = (number + 1,)
+            delta = TokenDelta(claim.job_id, claim.execution_id, number, len(before), ids, text)
+            await self._broker.streams.publish({claim.spec.inbox: [delta]}, [])
+        for _ in range(20):
+            await asyncio.sleep(0)
 
     async def complete_all(self) -> None:
         """Finish every claimed job with the same result."""

@@ -1,6 +1,7 @@
 """A `/generate` that is answered by hand."""
 
 import asyncio
+from collections.abc import Sequence
 
 import httpx2
 from api_support import OneWorker
@@ -26,8 +27,11 @@ class Asked:
         [job] = waiting
         return job
 
-    async def completed(self) -> httpx2.Response:
+    async def completed(self, *, after: Sequence[str] = ()) -> httpx2.Response:
+        """The answer, once a worker has told some text of it and then all."""
         await self._run()
+        for number, text in enumerate(after):
+            await self._worker.tell_all(number, text, before="".join(after[:number]))
         await self._worker.complete_all()
         return await self.answer()
 

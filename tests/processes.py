@@ -34,6 +34,7 @@ class Stack:
             "PREBLE_PORT": self.url.rpartition(":")[2],
             "PREBLE_LEASE_S": "2",
             "PREBLE_ENGINE": "emulated",
+            "PREBLE_FILES_DIR": str(folder / "files"),
             **{f"PREBLE_{name.upper()}": value for name, value in settings.items()},
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

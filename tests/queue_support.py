@@ -37,7 +37,8 @@ class Hands:
         self, *names: str, tenant: str = DEFAULT_TENANT, deadline_s: float | None = None
     ) -> None:
         jobs = [submission(name, tenant=tenant, deadline_s=deadline_s) for name in names]
-        assert await self.broker.admit([jobs]) == [None]
+        [admitted] = await self.broker.admit([jobs])
+        assert not isinstance(admitted, Exception), admitted
 
     async def leader(self) -> LeaderToken:
         token = await self.broker.lead("leader", ttl_s=LEASE_S)

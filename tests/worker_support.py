@@ -10,7 +10,7 @@ from support import assignment, submission
 from preble.broker.memory import MemoryBroker
 from preble.clock import SystemClock
 from preble.config import Settings
-from preble.errors import EngineUnavailable, EventsLost
+from preble.errors import EngineError, EngineUnavailable
 from preble.messages import (
     InstanceRecord,
     JobId,
@@ -21,7 +21,7 @@ from preble.messages import (
     pack_tokens,
 )
 from preble.tokenizer import load_tokenizer
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
 from preble_workers.worker import Worker
 
 TOKENIZER = load_tokenizer("embedded")
@@ -41,7 +41,7 @@ class ScriptedEngine:
         self.most_running = 0
         self.starts = 0
         self.flushes = 0
-        self.events: asyncio.Queue[list[PageEvent] | EventsLost] = asyncio.Queue()
+        self.events: asyncio.Queue[list[PageEvent] | EngineError] = asyncio.Queue()
         self.died = asyncio.Event()
 
     async def start(self) -> EngineInfo:
@@ -50,14 +50,13 @@ class ScriptedEngine:
             raise EngineUnavailable("still down")
         return self.info
 
-    async def generate(
-        self, request: EngineRequest, on_first_token: Callable[[], None]
-    ) -> Completion:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
             completion = await self.answer(request)
-            on_first_token()
+            on_tokens(completion.output_ids, completion.text)
+            await asyncio.sleep(0)  # as an engine, which ends a request after its last step
             return completion
         finally:
             self.running -= 1
@@ -66,7 +65,7 @@ class ScriptedEngine:
         yield []
         while True:
             batch = await self.events.get()
-            if isinstance(batch, EventsLost):
+            if isinstance(batch, EngineError):
                 raise batch
             yield batch
 

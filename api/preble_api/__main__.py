@@ -1,12 +1,14 @@
 """The api as a process: `preble-api`, or `python -m preble_api`; settings from the environment."""
 
 import asyncio
+import gc
 import os
 import sys
 
 import uvloop
 
 from preble.broker.redis import RedisBroker
+from preble.broker.redis_api_keys import RedisApiKeys
 from preble.config import Settings, load_settings
 from preble.errors import PrebleError
 from preble.logs import configure_logging
@@ -38,10 +40,14 @@ async def serve(settings: Settings) -> None:
     """
     bound = listen(settings)
     tokenizer = load_tokenizer(settings.tokenizer)
-    app = create_app(settings, RedisBroker.from_settings(settings), tokenizer)
+    broker, api_keys = RedisBroker.from_settings(settings), RedisApiKeys.from_settings(settings)
+    app = create_app(settings, broker, tokenizer, api_keys=api_keys)
+    # What is there now stays: looking through it for garbage takes 40 ms, again and again.
+    gc.freeze()
     # Around the server, not inside: uvicorn would turn an error here into a traceback.
     async with app.router.lifespan_context(app):
-        await ApiServer(app, bound).run_until_stopped()
+        server = ApiServer(app, bound, max_connections=settings.max_connections)
+        await server.run_until_stopped()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from preble.broker import Broker
+from preble.broker.bounds import Allowance
 from preble.errors import QueueFull
 from preble.messages import Submission
 
@@ -31,15 +32,15 @@ class _Entry:
 
     def __init__(self, batch: Sequence[Submission]) -> None:
         self.batch = batch
-        self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[Allowance | None] = asyncio.get_running_loop().create_future()
 
-    def settle(self, error: Exception | None) -> None:
+    def settle(self, admitted: Exception | Allowance | None) -> None:
         if self.outcome.done():
             return  # the request was cancelled meanwhile
-        if error is None:
-            self.outcome.set_result(None)
+        if isinstance(admitted, Exception):
+            self.outcome.set_exception(admitted)
         else:
-            self.outcome.set_exception(error)
+            self.outcome.set_result(admitted)
 
 
 class Admission:
@@ -51,8 +52,11 @@ class Admission:
         self._waiting_jobs = 0
         self._calling: asyncio.Task[None] | None = None
 
-    async def admit(self, batch: Sequence[Submission]) -> None:
+    async def admit(self, batch: Sequence[Submission]) -> Allowance | None:
         """Return when the whole batch is in the queue; otherwise none of it is.
+
+        Returns:
+            What its tenant may still submit, where tenants are bound.
 
         Raises:
             QueueFull: If a bound of the pool is reached, or too much waits here.
@@ -66,14 +70,14 @@ class Admission:
         self._waiting_jobs += len(batch)
         if self._calling is None:
             self._calling = asyncio.create_task(self._call())
-        await entry.outcome
+        return await entry.outcome
 
     async def _call(self) -> None:
         """Admit until nothing waits."""
         while self._waiting:
             entries = self._take()
             try:
-                outcomes: Sequence[Exception | None]
+                outcomes: Sequence[Exception | Allowance | None]
                 outcomes = await self._broker.admit([entry.batch for entry in entries])
             except Exception as error:  # noqa: BLE001  each of the requests fails with it
                 outcomes = [error] * len(entries)

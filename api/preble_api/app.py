@@ -1,6 +1,7 @@
 """The application, put together."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
@@ -11,6 +12,7 @@ from starlette.requests import Request
 
 from preble import __version__
 from preble.broker import Broker
+from preble.broker.api_keys import ApiKeys
 from preble.broker.insisting import insist
 from preble.clock import SystemClock
 from preble.config import Settings
@@ -18,11 +20,22 @@ from preble.metrics import ApiMetrics
 from preble.pool import pool_record
 from preble.tokenizer import Tokenizer
 from preble_api.admission import Admission
+from preble_api.batches.service import BATCH_STRUCTS, BatchService
+from preble_api.cors import allow_origins, origins_of
 from preble_api.direct import DirectRoutes, RawRoute
 from preble_api.edge import Edge
+from preble_api.files.multipart import FORM_BYTES
+from preble_api.files.routes import FILES_PATH
+from preble_api.gate import Gate
 from preble_api.intake import Intake
-from preble_api.limits import ApiKey, BodyLimit
+from preble_api.job_access import JobAccess
+from preble_api.keyring import Keyring
+from preble_api.limits import BodyLimit
+from preble_api.open_mode import Openness
+from preble_api.openai.desk import Desk
+from preble_api.openai.routes import OPENAI_STRUCTS, add_openai_routes
 from preble_api.openapi import DescribedApi
+from preble_api.routes.events import EventRoutes
 from preble_api.routes.generate import GenerateRoutes
 from preble_api.routes.health import HealthRoutes
 from preble_api.routes.job_lists import JobListRoutes
@@ -31,26 +44,37 @@ from preble_api.threads import TextThreads
 from preble_api.waits import Waits
 
 
-def create_app(settings: Settings, broker: Broker, tokenizer: Tokenizer) -> FastAPI:
+def create_app(
+    settings: Settings, broker: Broker, tokenizer: Tokenizer, *, api_keys: ApiKeys
+) -> FastAPI:
     """The HTTP application of one pool.
 
     Its lifespan joins the pool, however long Redis is away, so it raises PoolMismatch, and closes
-    the broker.
+    the broker and the keys.
+
+    Raises:
+        ConfigError: If a setting is wrong.
     """
     record = pool_record(settings, tokenizer)
     registry = CollectorRegistry()
     metrics = ApiMetrics(registry)
     threads = TextThreads(settings.tokenizer_threads)
     intake = Intake(record, tokenizer, threads, metrics)
+    clock = SystemClock()
+    origins = origins_of(settings.cors_origins)
+    openness = Openness(api_keys, clock, may_be_open=settings.may_be_open)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         try:
             await insist(lambda: broker.join_pool(record))
-            yield
+            await insist(openness.begin)
+            async with _beside(waits.listen()), _beside(batches.run()):
+                yield
         finally:
             threads.close()
             await broker.close()
+            await api_keys.close()
 
     app = DescribedApi(
         title="Preble",
@@ -65,21 +89,48 @@ def create_app(settings: Settings, broker: Broker, tokenizer: Tokenizer) -> Fast
     app.router.route_class = RawRoute
     app.add_exception_handler(HTTPException, _leave_to_edge)
     admission = Admission(broker)
-    jobs = JobRoutes(broker, intake, admission, metrics, result_ttl_s=settings.result_ttl_s)
-    jobs.add_to(app)
-    JobListRoutes(broker).add_to(app)
     waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
     app.state.stop_waits = waits.stop
+    jobs = JobRoutes(
+        broker, intake, admission, metrics, waits=waits, result_ttl_s=settings.result_ttl_s
+    )
+    jobs.add_to(app)
+    JobListRoutes(broker).add_to(app)
+    access = JobAccess(broker, result_ttl_s=settings.result_ttl_s)
+    EventRoutes(access, waits).add_to(app)
     GenerateRoutes(intake, admission, waits, metrics).add_to(app)
+    add_openai_routes(app, record, broker, Desk(intake, admission, waits, metrics), waits)
+    app.dialects += OPENAI_STRUCTS
+    batches = BatchService(settings, broker, intake, admission, waits, metrics, clock)
     hot = [route for route in app.routes if isinstance(route, RawRoute)]
     HealthRoutes(broker, registry).add_to(app)
+    batches.add_to(app)
+    app.dialects += BATCH_STRUCTS
     # The last one added is the outermost.
     app.add_middleware(DirectRoutes, routes=hot)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
-    if settings.api_key:
-        app.add_middleware(ApiKey, key=settings.api_key)
-    app.add_middleware(Edge, metrics=metrics, clock=SystemClock())
+    app.add_middleware(
+        BodyLimit,
+        max_body_bytes=settings.max_body_bytes,
+        streamed={FILES_PATH: settings.max_file_bytes + FORM_BYTES},
+    )
+    app.add_middleware(
+        Gate, admin_key=settings.api_key, keyring=Keyring(api_keys, clock), openness=openness,
+        origins=origins,
+    )  # fmt: skip
+    app.add_middleware(Edge, metrics=metrics, clock=clock)
+    allow_origins(app, origins)
     return app
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """Do something as long as the block runs."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def _leave_to_edge(_: Request, error: Exception) -> NoReturn:

@@ -19,6 +19,7 @@ from preble.errors import PrebleError
 from preble.metrics import ApiMetrics
 from preble_api.asgi import header
 from preble_api.errors import answer, refusal
+from preble_api.rate_headers import rate_headers
 
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (REQUEST_ID, request_id)]
+                own = [(REQUEST_ID, request_id), *rate_headers(scope)]
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         try:

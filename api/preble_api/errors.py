@@ -80,16 +80,20 @@ def refusal(error: Exception) -> HttpError:
 def answer(error: HttpError, request_id: str) -> Response:
     """The error as a response."""
     status = error.status
-    detail = ErrorDetail(str(error), _openai_type(status), error.param, error.code)
     problem = Problem(
         type=f"urn:preble:error:{error.code}",
         title=status.phrase,
         status=status,
         detail=str(error),
         instance=f"urn:preble:request:{request_id}",
-        error=detail,
+        error=error_detail(error),
     )
     return Response(msgspec.json.encode(problem), status, _headers(error), media_type=MEDIA_TYPE)
+
+
+def error_detail(error: HttpError) -> ErrorDetail:
+    """The error in OpenAI's form."""
+    return ErrorDetail(str(error), _openai_type(error.status), error.param, error.code)
 
 
 def _headers(error: HttpError) -> dict[str, str]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from preble.errors import InvalidJob
-from preble.messages import DEFAULT_TENANT
 from preble_api.generate_schemas import GenerateRequest, require_offered
 from preble_api.parsing import WRONG_QUEUE, decode_json
 from preble_api.schemas import JobPriority, JobRequest, Tenant
@@ -40,7 +40,7 @@ class QueueChoice(msgspec.Struct, frozen=True):
     """Which ingress queue a job waits in."""
 
     priority: JobPriority = "normal"
-    tenant: Tenant = DEFAULT_TENANT
+    tenant: Tenant | UnsetType = UNSET
 
 
 def queue_of(headers: Mapping[str, str]) -> QueueChoice:
@@ -59,9 +59,10 @@ def job_of(request: GenerateRequest, queue: QueueChoice) -> JobRequest:
     if ids is None and request.text is None:
         raise InvalidJob("text", "give `text` or `input_ids`")
     text = request.text if ids is None else None
+    tenant = None if isinstance(queue.tenant, UnsetType) else queue.tenant
     return JobRequest(
         prompt=text, input_ids=ids, sampling_params=request.sampling_params,
-        priority=queue.priority, tenant=queue.tenant,
+        priority=queue.priority, tenant=tenant, cache_salt=request.cache_salt,
     )  # fmt: skip
 
 

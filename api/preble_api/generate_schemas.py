@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from preble.errors import InvalidJob
-from preble_api.schemas import Prompt, Sampling
+from preble_api.schemas import CacheSalt, Prompt, Sampling
 
 MOST_RID_CHARS: Final = 128
 
@@ -66,6 +66,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         | None
     ) = None
     stream: bool | None = False
+    cache_salt: CacheSalt | None = None
     return_logprob: NotOffered = UNSET
     token_ids_logprob: NotOffered = UNSET
     return_hidden_states: NotOffered = UNSET
@@ -100,18 +101,23 @@ class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MetaInfo(msgspec.Struct, frozen=True):
-    """SGLang's figures, as far as a queue knows them; latency is seconds since the 202."""
+    """SGLang's figures, as far as a queue knows them.
+
+    While a stream goes on there is no reason and no latency, and `cached_tokens` is 0.
+    """
 
     id: str
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
-    e2e_latency: float
+    e2e_latency: Annotated[float, Meta(description="Seconds since the submission.")] | UnsetType = (
+        UNSET
+    )
 
 
 class GenerateReply(msgspec.Struct, frozen=True):
-    """A completed prompt."""
+    """A completed prompt, or in an event of a stream what there is of it, from its beginning."""
 
     text: str
     output_ids: tuple[int, ...]

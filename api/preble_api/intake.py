@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
+
 from preble.block_keys import block_keys, root_key
 from preble.errors import InvalidJob, PromptTooLong
 from preble.messages import (
@@ -26,7 +28,8 @@ from preble.metrics import ApiMetrics
 from preble.tokenizer import Message, Tokenizer
 from preble_api.errors import HttpError
 from preble_api.job_ids import new_job_id
-from preble_api.schemas import ChatMessage, JobRequest, Sampling
+from preble_api.principal import Principal
+from preble_api.schemas import ChatMessage, JobRequest, RoomSampling, Sampling
 from preble_api.threads import TextThreads
 
 SHORT_CHARS: Final = 400
@@ -38,15 +41,19 @@ CHARS_PER_TOKEN: Final = 32
 PACE_TOKENS: Final = 32_768
 """Token ids after which a list lets other requests run: about a millisecond."""
 
-_NO_SALT: Final = ""
-
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A job request on its way, and its place in the list it came in, such as `jobs[3].`."""
+    """A job request on its way, who asks, and its place in its list, such as `jobs[3].`."""
 
     request: JobRequest
+    principal: Principal
     place: str = ""
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it is. Raises: HttpError if the request may not say so."""
+        return self.principal.tenant_for(self.request.tenant, field=self.place + "tenant")
 
     @property
     def field(self) -> str:
@@ -81,30 +88,29 @@ class Intake:
         self._tokenizer = tokenizer
         self._threads = threads
         self._metrics = metrics
-        self._root = root_key(pool, _NO_SALT)
         self._most_chars = pool.context_length * CHARS_PER_TOKEN
 
-    async def one(self, request: JobRequest) -> Submission:
-        """A single job.
+    async def one(self, request: JobRequest, principal: Principal) -> Submission:
+        """A single job, on behalf of whoever asks.
 
         Raises:
             InvalidJob: If a field is wrong, naming it.
-            HttpError: If the model is not the pool's.
+            HttpError: If the model is not the pool's, or the tenant another's.
         """
-        job = self._begin(Draft(request))
+        job = self._begin(Draft(request, principal))
         if isinstance(job, Submission):
             return job
         [submission] = await self._threads.map(self._from_text, [job])
         return submission
 
-    async def many(self, requests: Sequence[JobRequest]) -> list[Submission]:
+    async def many(self, requests: Sequence[JobRequest], principal: Principal) -> list[Submission]:
         """The jobs of a list, in order; an error names the job, as in `jobs[3].prompt`.
 
         Raises:
             InvalidJob: As `one`.
             HttpError: As `one`.
         """
-        jobs = [self._begin(draft) async for draft in _paced(requests)]
+        jobs = [self._begin(draft) async for draft in _paced(requests, principal)]
         texts = [job for job in jobs if isinstance(job, Draft)]
         done = iter(await self._threads.map(self._from_text, texts))
         return [next(done) if isinstance(job, Draft) else job for job in jobs]
@@ -112,6 +118,7 @@ class Intake:
     def _begin(self, draft: Draft) -> Submission | Draft:
         """Checks that cost little; a draft is returned if it is to be finished on a thread."""
         self._require_model(draft)
+        _ = draft.tenant  # refused before anything is computed
         if draft.request.input_ids is not None:
             return self._from_ids(draft, draft.request.input_ids)
         if draft.chars > self._most_chars:
@@ -165,30 +172,42 @@ class Intake:
         return self._tokenizer.encode([chat], add_special_tokens=False)[0]
 
     def _require_fit(self, draft: Draft, prompt_tokens: int) -> None:
-        new_tokens = (draft.request.sampling_params or _DEFAULT).max_new_tokens
+        sampling = draft.request.sampling_params or _DEFAULT
+        new_tokens = 1 if isinstance(sampling, RoomSampling) else sampling.max_new_tokens
         total = prompt_tokens + new_tokens
         if total > self._pool.context_length:
             msg = (
-                f"{prompt_tokens} prompt tokens and max_new_tokens {new_tokens} make {total}, "
+                f"{prompt_tokens} prompt tokens and {new_tokens} of output make {total}, "
                 f"more than the context of {self._pool.context_length} tokens"
             )
             raise draft.too_long(msg)
 
     def _submission(self, draft: Draft, tokens: Tokens) -> Submission:
         request = draft.request
-        sampling = _sampling_params(request.sampling_params or _DEFAULT)
-        keys = block_keys(tokens, root=self._root, block_size=self._pool.block_size)
+        sampling = self._sampling(request.sampling_params or _DEFAULT, len(tokens) // TOKEN_BYTES)
+        salt = draft.principal.cache_salt(request.cache_salt)
+        root = root_key(self._pool, salt)
+        keys = block_keys(tokens, root=root, block_size=self._pool.block_size)
         spec = JobSpec(
-            len(tokens) // TOKEN_BYTES, sampling, _NO_SALT, request.priority, request.tenant,
-            request.deadline_s,
+            len(tokens) // TOKEN_BYTES, sampling, salt, request.priority, draft.tenant,
+            request.deadline_s, is_logged=request.stream,
         )  # fmt: skip
         return Submission(new_job_id(), spec, tokens, keys)
+
+    def _sampling(self, given: Sampling, prompt_tokens: int) -> SamplingParams:
+        params = _sampling_params(given)
+        if not isinstance(given, RoomSampling):
+            return params
+        room_tokens = self._pool.context_length - prompt_tokens
+        return msgspec.structs.replace(
+            params, max_new_tokens=min(params.max_new_tokens, room_tokens)
+        )
 
 
 _DEFAULT: Final = Sampling()
 
 
-async def _paced(requests: Sequence[JobRequest]) -> AsyncIterator[Draft]:
+async def _paced(requests: Sequence[JobRequest], principal: Principal) -> AsyncIterator[Draft]:
     """Each with its place in the list; others run between."""
     ids = 0
     for number, request in enumerate(requests):
@@ -196,7 +215,7 @@ async def _paced(requests: Sequence[JobRequest]) -> AsyncIterator[Draft]:
         if ids >= PACE_TOKENS:
             await asyncio.sleep(0)
             ids = 0
-        yield Draft(request, f"jobs[{number}].")
+        yield Draft(request, principal, f"jobs[{number}].")
 
 
 def _message(message: ChatMessage) -> Message:

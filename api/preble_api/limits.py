@@ -1,6 +1,6 @@
-"""Who may ask, and how much may be sent: checked before a body is read."""
+"""How much may be sent: checked before a body is read, and while it comes."""
 
-import hmac
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -9,44 +9,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from preble_api.asgi import header
 from preble_api.errors import HttpError
 
-OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/health", "/docs", "/openapi.json"})
-"""Answered without a key: probes have none, and the documentation holds nothing secret."""
-
 BODIES_AT_ONCE: Final = 2
 """Bodies of the greatest size that are held at once, by all requests together."""
 
-_SCHEME: Final = b"bearer"
 _RETRY_AFTER_S: Final = 1.0
-
-
-class ApiKey:
-    """ASGI middleware that asks for `Authorization: Bearer <key>`.
-
-    Args:
-        app: What it guards.
-        key: Not empty.
-    """
-
-    def __init__(self, app: ASGIApp, *, key: str) -> None:
-        self._app = app
-        self._key = key.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that may pass. Raises: HttpError (401) otherwise."""
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            self._require_key(scope)
-        await self._app(scope, receive, send)
-
-    def _require_key(self, scope: Scope) -> None:
-        scheme, _, key = (header(scope, b"authorization") or b"").partition(b" ")
-        # Takes the same time wherever the first wrong byte is.
-        if scheme.lower() != _SCHEME or not hmac.compare_digest(key.strip(), self._key):
-            raise HttpError(
-                HTTPStatus.UNAUTHORIZED,
-                "invalid_api_key",
-                "send the api key as `Authorization: Bearer <key>`",
-                headers={"www-authenticate": "Bearer"},
-            )
 
 
 class BodyLimit:
@@ -58,12 +24,16 @@ class BodyLimit:
     Args:
         app: What it guards.
         max_body_bytes: Of one body.
+        streamed: Most bytes by path, of bodies that their routes do not hold but bound themselves.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, streamed: Mapping[str, int] | None = None
+    ) -> None:
         self._app = app
         self._most = max_body_bytes
         self._most_together = BODIES_AT_ONCE * max_body_bytes
+        self._streamed = streamed or {}
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +41,11 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] == "GET":
             await self._app(scope, receive, send)
             return
-        self._require_length(scope)
+        most = self._streamed.get(scope["path"])
+        _require_length(scope, self._most if most is None else most)
+        if most is not None:
+            await self._app(scope, receive, send)
+            return
         size = 0
 
         async def counted() -> Message:
@@ -88,14 +62,9 @@ class BodyLimit:
         finally:
             self._held -= size
 
-    def _require_length(self, scope: Scope) -> None:
-        declared = header(scope, b"content-length")
-        if declared and declared.isdigit() and int(declared) > self._most:
-            raise self._too_large()
-
     def _require_room(self, size: int) -> None:
         if size > self._most:
-            raise self._too_large()
+            raise _too_large(self._most)
         if self._held > self._most_together:
             raise HttpError(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -104,9 +73,16 @@ class BodyLimit:
                 retry_after_s=_RETRY_AFTER_S,
             )
 
-    def _too_large(self) -> HttpError:
-        return HttpError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "body_too_large",
-            f"the body has more than {self._most} bytes",
-        )
+
+def _require_length(scope: Scope, most: int) -> None:
+    declared = header(scope, b"content-length")
+    if declared and declared.isdigit() and int(declared) > most:
+        raise _too_large(most)
+
+
+def _too_large(most: int) -> HttpError:
+    return HttpError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body_too_large",
+        f"the body has more than {most} bytes",
+    )

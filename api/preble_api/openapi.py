@@ -9,13 +9,15 @@ from fastapi import FastAPI
 
 from preble_api.deadlines import CANCEL_AFTER, DURATION
 from preble_api.errors import MEDIA_TYPE
+from preble_api.gate import OPEN_PATHS
 from preble_api.generate_schemas import GenerateReply, GenerateRequest
 from preble_api.idempotency import IDEMPOTENCY_KEY
+from preble_api.list_schemas import JobList
+from preble_api.prefer import PREFER
 from preble_api.schemas import (
     MAX_JOBS,
     Health,
     JobAccepted,
-    JobList,
     JobListAccepted,
     JobListRequest,
     JobRequest,
@@ -33,15 +35,37 @@ Responses = dict[int | str, Json]
 class DescribedApi(FastAPI):
     """FastAPI that describes msgspec structs."""
 
+    dialects: tuple[type[msgspec.Struct], ...] = ()
+    """Structs of packages that use this module; no two may have one name."""
+
     def openapi(self) -> Json:
         """The whole description. Changes: only the copy that FastAPI keeps."""
         description = super().openapi()
         components = description.setdefault("components", {})
-        components.setdefault("schemas", {}).update(_schemas())
+        components.setdefault("schemas", {}).update(_schemas(self.dialects))
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         # An api on loopback may have none.
         description["security"] = [{}, {"key": []}]
+        _describe_guard(description.get("paths", {}))
         return description
+
+
+def _describe_guard(paths: Mapping[str, Mapping[str, Json]]) -> None:
+    """What the gate may answer in the place of any route that it guards. Changes: `paths`."""
+    guard = problems(
+        s401="The api key is missing or wrong.",
+        s403="The api key lacks a scope, or acts for another tenant.",
+    )
+    for path, operations in paths.items():
+        for operation in operations.values():
+            if path in OPEN_PATHS:
+                operation["security"] = []
+            else:
+                operation["responses"] |= {
+                    status: guard[status]
+                    for status in guard
+                    if status not in operation["responses"]
+                }
 
 
 def body_of(*structs: type[msgspec.Struct], array_of: type[msgspec.Struct] | None = None) -> Json:
@@ -97,6 +121,19 @@ def idempotency_key_parameter() -> Json:
     }  # fmt: skip
 
 
+def prefer_parameter() -> Json:
+    """How long a request waits."""
+    description = (
+        "`wait=n` answers after n seconds, 60 at most, and `respond-async` at once: with 202 and "
+        "where the job is found, if it has not ended. Without effect on streams."
+    )
+    return {
+        "name": PREFER, "in": "header", "required": False,
+        "schema": {"type": "string", "examples": ["respond-async", "wait=10"]},
+        "description": description,
+    }  # fmt: skip
+
+
 def header_parameters(struct: type[msgspec.Struct], names: Mapping[str, str]) -> list[Json]:
     """Headers that set the fields of a struct, by field."""
     described = msgspec.json.schema_components([struct])[1][struct.__name__]["properties"]
@@ -131,9 +168,9 @@ def _reference(struct: type[msgspec.Struct]) -> Json:
 
 
 @cache
-def _schemas() -> Json:
+def _schemas(dialects: tuple[type[msgspec.Struct], ...]) -> Json:
     structs = (
         JobRequest, JobListRequest, JobAccepted, JobListAccepted, JobStatus, JobList, Health,
-        Problem, GenerateRequest, GenerateReply,
+        Problem, GenerateRequest, GenerateReply, *dialects,
     )  # fmt: skip
     return msgspec.json.schema_components(structs, ref_template=_REFERENCE)[1]

@@ -1,7 +1,7 @@
 """Bodies into job requests, URLs into queries, and msgspec's errors into ours, naming the field."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -11,6 +11,7 @@ from preble.errors import InvalidJob
 from preble_api.errors import HttpError
 from preble_api.schemas import (
     JOBS_ALONE,
+    NO_CACHE_SALT,
     NO_ORDER,
     NO_PRIORITY,
     NO_STATUS,
@@ -28,8 +29,12 @@ _DECODER: Final[msgspec.json.Decoder[Envelope | list[JobRequest]]] = msgspec.jso
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 _NAMES: Final = {ONE_PROMPT: "prompt", NO_TOP_K: "top_k"}
-WRONG_QUEUE: Final = {"priority": NO_PRIORITY, "tenant": NO_TENANT}
-"""What would be right in the fields that say where a job waits."""
+WRONG_QUEUE: Final = {
+    "priority": NO_PRIORITY,
+    "tenant": NO_TENANT,
+    "cache_salt": NO_CACHE_SALT,
+}
+"""What would be right in the fields that say where a job waits, and what it shares."""
 
 _WRONG_PARAMETER: Final = {"status": NO_STATUS, "tenant": NO_TENANT, "order": NO_ORDER}
 
@@ -47,7 +52,7 @@ def parse(body: bytes) -> JobRequest | Sequence[JobRequest]:
 
     Cost: about 4 microseconds a kilobyte of ids.
     """
-    parsed = decode_json(_DECODER, body, _invalid)
+    parsed = decode_json(_DECODER, body, wrong_field)
     if isinstance(parsed, list):
         return parsed
     return parsed if parsed.jobs is None else parsed.jobs
@@ -87,14 +92,23 @@ def parse_query(parameters: Iterable[tuple[str, str]], kind: type[_T]) -> _T:
         if name in given:
             raise InvalidJob(name[:_LONGEST_NAME], "is given twice")
         given[name] = value
+    return convert_fields(given, kind)
+
+
+def convert_fields(given: Mapping[str, object], kind: type[_T]) -> _T:
+    """Texts by name, perhaps nested, as what they stand for.
+
+    Raises:
+        InvalidJob: If one is wrong or unknown, naming it.
+    """
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        wrong = _invalid(str(error))
+        wrong = wrong_field(str(error))
         raise InvalidJob(wrong.field, _WRONG_PARAMETER.get(wrong.field, str(wrong))) from None
 
 
-def _invalid(error: str) -> InvalidJob:
+def wrong_field(error: str) -> InvalidJob:
     """`Expected … - at `$[3].prompt`` becomes field `jobs[3].prompt` and what was expected."""
     what, at, where = error.rpartition(" - at `$")
     if not at:

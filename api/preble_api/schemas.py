@@ -8,16 +8,13 @@ too (`openapi.py`).
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from preble.config import Priority
-from preble.messages import DEFAULT_TENANT, JobState, SamplingParams
+from preble.messages import JobState, SamplingParams
 
 MAX_JOBS: Final = 1000
 """Jobs in one list."""
-
-MAX_LISTED: Final = 100
-"""Jobs in one page of a list."""
 
 MAX_DEADLINE_S: Final = 30 * 86_400.0
 
@@ -28,6 +25,7 @@ ONE_PROMPT: Final = "exactly one of `prompt`, `messages` and `input_ids` must be
 NO_TOP_K: Final = "0 would leave no token; use -1 for all"
 NO_PRIORITY: Final = "must be `high`, `normal` or `batch`"
 NO_TENANT: Final = "must be 1 to 64 letters, digits, `_` and `-`"
+NO_CACHE_SALT: Final = "must be 1 to 128 printable ASCII characters without spaces"
 NO_STATUS: Final = (
     f"must be {', '.join(f'`{state}`' for state in list(JobState)[:-1])} or `expired`"
 )
@@ -46,7 +44,18 @@ TenantName = Annotated[
     Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)"),  # a `$` alone lets a last newline pass, in Python
 ]
 Tenant = Annotated[
-    TenantName, Meta(description="On whose behalf; tenants of one priority share alike.")
+    TenantName,
+    Meta(
+        description="On whose behalf, if not the api key's own or `default`; tenants of one "
+        "priority share alike."
+    ),
+]
+CacheSalt = Annotated[
+    str,
+    Meta(
+        pattern=r"^[!-~]{1,128}$(?!\n)",
+        description="Shares KV cache only with jobs of the same; tenants with keys never share.",
+    ),
 ]
 DeadlineS = Annotated[
     float,
@@ -55,6 +64,9 @@ DeadlineS = Annotated[
         description="Seconds from its submission; what has not ended by then is stopped.",
     ),
 ]  # fmt: skip
+KeepTokens = Annotated[
+    bool, Meta(description="Keep the tokens as they are made, to be followed at `/events`.")
+]
 Role = Annotated[str, Meta(min_length=1, max_length=64, examples=["user"])]
 StopText = Annotated[str, Meta(min_length=1, max_length=256)]
 StopTexts = Annotated[list[StopText], Meta(max_length=16)]
@@ -100,6 +112,10 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(NO_TOP_K)
 
 
+class RoomSampling(Sampling, frozen=True, forbid_unknown_fields=True):
+    """The same of a client that set no limit: fewer tokens, if the prompt leaves no more room."""
+
+
 class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One prompt to complete: exactly one of `prompt`, `messages` and `input_ids`."""
 
@@ -109,8 +125,10 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Model | None = None
     sampling_params: Sampling | None = None
     priority: JobPriority = "normal"
-    tenant: Tenant = DEFAULT_TENANT
+    tenant: Tenant | None = None
     deadline_s: DeadlineS | None = None
+    cache_salt: CacheSalt | None = None
+    stream: KeepTokens = False
 
     def __post_init__(self) -> None:
         """Refuse at once, so that a list of a million nothings is never built."""
@@ -150,6 +168,7 @@ class Links(msgspec.Struct, frozen=True):
 
     self: str
     cancel: Annotated[str, Meta(description="To be POSTed to.")]
+    events: Annotated[str, Meta(description="To follow it: server-sent events.")]
 
 
 class JobAccepted(msgspec.Struct, frozen=True):
@@ -232,36 +251,6 @@ class JobStatus(msgspec.Struct, frozen=True):
     error: Failure | None
     urls: Links
     object: Literal["job"] = "job"
-
-
-Place = Annotated[int, Meta(ge=0, le=2**53 - 1)]
-"""Where a page ended."""
-
-
-class JobListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The parameters of a list. They have no `null`, which would begin a list from its start."""
-
-    status: Annotated[JobState | UnsetType, Meta(description="Only jobs that stand so.")] = UNSET
-    tenant: Annotated[TenantName | UnsetType, Meta(description="Only its; else those of all.")] = (
-        UNSET
-    )
-    limit: Annotated[int, Meta(ge=1, le=MAX_LISTED, description="Most jobs of a page.")] = 20
-    after: Annotated[Place | UnsetType, Meta(description="`next` of the page before.")] = UNSET
-    order: Annotated[
-        Literal["desc", "asc"], Meta(description="The newest submission first, or the oldest.")
-    ] = "desc"
-
-
-class JobList(msgspec.Struct, frozen=True):
-    """A page of jobs, without position, assignment and result.
-
-    It may be short, or empty, while more follow.
-    """
-
-    data: list[JobStatus]
-    has_more: bool
-    next: Annotated[int, Meta(description="To ask for the next page, as `after`.")] | None
-    object: Literal["list"] = "list"
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -1,34 +1,35 @@
-"""The socket and the server around the application: uvicorn, with bounds and a ready line."""
+"""The socket and the server around the application: uvicorn, with bounds and a ready line.
+
+What happens on one connection: `bounded_http.py`.
+"""
 
 import asyncio
 import contextlib
 import ipaddress
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
-from http import HTTPStatus
+from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final, cast
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from preble.config import Settings
 from preble.errors import ConfigError
-from preble_api.edge import REQUEST_ID, new_request_id
-from preble_api.errors import HttpError, answer
-
-MOST_HEAD_BYTES: Final = 64 * 1024
-"""Of a request line and its headers together."""
+from preble_api.bounded_http import BoundedHttp, Limits
 
 KEEP_ALIVE_S: Final = 75
 """Longer than the minute after which proxies close an idle connection themselves."""
 
 GRACE_S: Final = 10
 """How long requests may take to end when the server is told to stop."""
+
+_OTHER_FILES: Final = 256
+"""That this process holds beside connections of clients: Redis, files, logs."""
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -53,70 +54,12 @@ def listen(settings: Settings) -> socket.socket:
 
 def _require_key_beyond_loopback(settings: Settings, address: str) -> None:
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if not ip.is_loopback and not settings.api_key:
-        msg = f"host {settings.host} is open to others: set PREBLE_API_KEY, or use 127.0.0.1"
+    if not ip.is_loopback and settings.may_be_open:
+        msg = (
+            f"host {settings.host} is open to others: set PREBLE_API_KEY, or PREBLE_AUTH=keys to "
+            "want those of `preble keys create`, or use 127.0.0.1"
+        )
         raise ConfigError(msg)
-
-
-class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP, with the bound on a request's head that its parser lacks.
-
-    What is no HTTP never reaches the application; its answer has the form of all errors.
-    """
-
-    _in_head = False
-    _head_bytes = 0
-    _answering: RequestResponseCycle | None = None
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        self._in_head = True
-        self._head_bytes = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; those after a chunked body are dropped, nobody reads them."""
-        if self._in_head:
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The head ends."""
-        self._in_head = False
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes arrived. Those in which a head begins are not counted: a body may precede."""
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        is_too_long = self._in_head and self._head_bytes > MOST_HEAD_BYTES
-        if is_too_long and not self.transport.is_closing():
-            self.send_400_response(f"The request's head has more than {MOST_HEAD_BYTES} bytes.")
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be read, and close; a request before it is left unanswered."""
-        request_id = new_request_id()
-        error = HttpError(HTTPStatus.BAD_REQUEST, "invalid_http", msg)
-        response = answer(error, request_id.decode())
-        headers = [*response.raw_headers, (REQUEST_ID, request_id), (b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % each for each in headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + response.body)
-        self.transport.close()
-        self._drop_answer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left, perhaps with more requests sent than answered."""
-        self._drop_answer()
-        super().connection_lost(exc)
-
-    def _drop_answer(self) -> None:
-        """Write no more: to what is closed that would raise, and uvicorn knows the last request."""
-        if self._answering is not None:
-            self._answering.disconnected = True
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
 
 
 class ApiServer(uvicorn.Server):
@@ -125,13 +68,17 @@ class ApiServer(uvicorn.Server):
     Args:
         app: Its lifespan is the caller's business.
         bound: From `listen`.
+        max_connections: Clients beyond these are told to come back.
     """
 
-    def __init__(self, app: FastAPI, bound: socket.socket) -> None:
+    def __init__(self, app: FastAPI, bound: socket.socket, *, max_connections: int) -> None:
+        _allow_files(max_connections + _OTHER_FILES)
+        limits = Limits(connections=max_connections)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedHttp,
+                # It is called, whatever uvicorn says of its type.
+                http=cast("Any", partial(BoundedHttp, limits=limits)),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -168,6 +115,14 @@ class ApiServer(uvicorn.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
+
+
+def _allow_files(number: int) -> None:
+    """Have the kernel let this process hold so many files, or as many as it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def url_of(bound: socket.socket) -> str:

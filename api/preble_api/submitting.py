@@ -6,11 +6,13 @@ from typing import Final
 
 from starlette.requests import Request
 
+from preble.broker.bounds import Allowance
 from preble.messages import Submission
 from preble.metrics import ApiMetrics
 from preble.prefix_order import by_prefix
 from preble_api.admission import Admission
 from preble_api.errors import HttpError
+from preble_api.rate_headers import tell_allowance
 
 JSON: Final = "application/json"
 
@@ -32,15 +34,31 @@ def require_json(request: Request, what: str) -> None:
 
 async def admit_counted(
     admission: Admission, metrics: ApiMetrics, submissions: Sequence[Submission]
-) -> None:
+) -> Allowance | None:
     """Write jobs to the queue, those of priority `batch` ordered by prefix, and count them.
+
+    Returns:
+        What their tenant may still submit, where tenants are bound.
 
     Raises: as `Admission.admit`.
     """
-    await admission.admit(_in_order(submissions))
+    allowance = await admission.admit(_in_order(submissions))
     metrics.jobs_submitted.inc(len(submissions))
     tokens = sum(each.spec.prompt_tokens for each in submissions)
     metrics.prompt_tokens_submitted.inc(tokens)
+    return allowance
+
+
+async def admit_request(
+    request: Request, admission: Admission, metrics: ApiMetrics, submissions: Sequence[Submission]
+) -> None:
+    """Admit the jobs of a request, whose answer will say what the tenant may still submit.
+
+    Raises: as `Admission.admit`.
+    """
+    allowance = await admit_counted(admission, metrics, submissions)
+    if allowance is not None:
+        tell_allowance(request.scope, allowance)
 
 
 def _in_order(submissions: Sequence[Submission]) -> list[Submission]:

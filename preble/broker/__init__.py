@@ -18,8 +18,11 @@ before, after or in the middle of any of them, and its client may retry.
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from preble.broker.answers import Refusal, Retried
+from preble.broker.answers import Admitted, Retried
+from preble.broker.custody import Custody
 from preble.broker.lists import JobPage, JobQuery
+from preble.broker.notes import Notes
+from preble.broker.streams import Streams
 from preble.broker.views import Cursor, News, PoolView
 from preble.messages import (
     Assignment,
@@ -43,8 +46,7 @@ from preble.messages import (
 )
 
 PEEKED_JOBS: Final = 4_096
-"""Most jobs that one `peek` brings, of all queues together: what a plan can weigh, and Redis
-can list, without holding everybody else up."""
+"""Most jobs that one `peek` brings, of all queues together, so that nobody is held up."""
 
 
 class Broker(Protocol):
@@ -72,12 +74,13 @@ class Broker(Protocol):
 
     # The api's calls.
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Admitted]:
         """Take new jobs. Each batch is taken whole or not at all.
 
         Returns:
-            One entry for each batch: None if accepted, QueueFull, KeyReused or BrokerUnavailable
-            where refused. Admitting the same jobs again changes nothing.
+            One entry for each batch: None if accepted, or, where tenants are bound and it has new
+            jobs, their Allowance; QueueFull, KeyReused or BrokerUnavailable where refused.
+            Admitting the same jobs again changes nothing.
 
         Changes: jobs become waiting, in order, each at the end of the ingress queue of its
         priority and tenant.
@@ -122,6 +125,21 @@ class Broker(Protocol):
 
     async def stats(self) -> PoolStats:
         """Counts of the pool. Cost: O(instances + ingress queues)."""
+        ...
+
+    @property
+    def custody(self) -> Custody:
+        """Who looks after what."""
+        ...
+
+    @property
+    def notes(self) -> Notes:
+        """What an api keeps with jobs."""
+        ...
+
+    @property
+    def streams(self) -> Streams:
+        """How ends and tokens reach those who follow jobs."""
         ...
 
     # The scheduler's calls.

@@ -2,11 +2,15 @@
 
 from typing import Final
 
+from preble.broker.bounds import Allowance
 from preble.errors import BrokerError, KeyReused, PromptDropped, QueueFull
 from preble.messages import JobFailure, JobState
 
 Refusal = QueueFull | KeyReused | BrokerError
 """Why a batch was not admitted."""
+
+Admitted = Refusal | Allowance | None
+"""What became of a batch: None and Allowance if it was admitted."""
 
 Retried = JobState | PromptDropped | QueueFull | None
 """What became of a job that was to run again."""

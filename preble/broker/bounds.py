@@ -1,5 +1,6 @@
 """How much one pool holds at once, and what a client is told that would have it hold more."""
 
+import math
 from collections import deque
 from typing import Final, Literal
 
@@ -32,6 +33,16 @@ _FEWER_TENANTS: Final = (
 )
 
 
+class Allowance(msgspec.Struct, frozen=True):
+    """What the tenant of a batch that was taken may still submit; of several, the least."""
+
+    most_jobs: int
+    """After a silence."""
+    left_jobs: int
+    full_in_s: float | None
+    """Until it may submit as many as ever; None where no rate is set."""
+
+
 class Bounds(msgspec.Struct, frozen=True):
     """Most jobs that have not ended, bytes of their prompts, and ingress queues with jobs.
 
@@ -55,6 +66,23 @@ class Bounds(msgspec.Struct, frozen=True):
     def tenant_burst_jobs(self) -> float:
         """Most that a tenant may submit at once."""
         return max(self.tenant_jobs_per_s * BURST_S, float(LONGEST_LIST))
+
+    @property
+    def are_tenants_bound(self) -> bool:
+        """Whether there is a bound of each tenant."""
+        return self.tenant_jobs_per_s > 0 or self.max_tenant_jobs > 0
+
+    def allowance(self, left_jobs: float, *, full_in_s: float) -> Allowance:
+        """What a tenant may still submit.
+
+        Args:
+            left_jobs: By whichever bound leaves less.
+            full_in_s: Until its rate holds it back no more.
+        """
+        burst = self.tenant_burst_jobs if self.tenant_jobs_per_s else math.inf
+        most = min(burst, self.max_tenant_jobs or math.inf)
+        rate_s = full_in_s if self.tenant_jobs_per_s else None
+        return Allowance(int(most), max(0, math.floor(left_jobs)), rate_s)
 
     def refusal(self, bound: Bound, *, ended_per_s: float | None = None) -> QueueFull:
         """What a submission is told that would pass a bound.

@@ -3,7 +3,8 @@
 `KEYS` is read by people (who writes, who reads, when it goes), by Python (`PoolKeys`) and
 by Lua (`lua_functions` renders the same templates as the functions of a table `k`).
 Names start with `preble:{pool}:` (ours) or `rq:` (RQ's own, kept truthful so that RQ's
-tools see what happens). Scripts build key names themselves, so one pool lives on one
+tools see what happens; its own `register_birth` keeps `rq:workers` and `rq:workers:{queue}`
+beside them). Scripts build key names themselves, so one pool lives on one
 primary: not on a Redis Cluster. `preble doctor` reads most of them and writes none.
 
 Prompt and block keys go with a job's end; if it failed, with its result, while `dead` counts them.
@@ -36,6 +37,7 @@ KEYS: Final = (
     # Ours.
     Key("pool", "preble:{pool}:pool", "string", "join", "join", "never"),
     Key("weights", "preble:{pool}:weights", "string", "join", "join", "never"),
+    Key("api_keys", "preble:{pool}:api_keys", "hash", "preble keys", "api", "never"),
     Key("ingresses", "preble:{pool}:ingresses", "set", "ADMIT, REAP", "PEEK, stats", "ROUTE, PEEK"),
     Key("prompt", "preble:{pool}:prompt:{job}", "string", "stage, ADMIT", "CLAIM", "see `dead`"),
     Key("block_keys", "preble:{pool}:blocks:{job}", "string", "ADMIT", "DESCRIBE", "see `dead`"),
@@ -57,6 +59,9 @@ KEYS: Final = (
     Key("beat", "preble:{pool}:beat", "string", "LEAD", "LEAD", "never"),
     Key("rollback", "preble:{pool}:rollback", "hash", "LEAD", "LEAD", "never"),
     Key("confirmed", "preble:{pool}:confirmed", "string", "ADMIT", "nobody", "never"),
+    Key("custody", "preble:{pool}:custody:{name}", "string", "CUSTODY", "CUSTODY", "its time"),
+    Key("inbox", "preble:{pool}:inbox:{inbox}", "stream", "TELL, DONE, REAP", "api", "a minute"),
+    Key("log", "preble:{pool}:log:{job}", "stream", "TELL", "api", "RETRY, with the job"),
     Key("signals", "preble:{pool}:signals", "stream", "ADMIT, DONE, REGISTER", "follow", "trimmed"),
     Key("instances", "preble:{pool}:instances", "zset", "REGISTER, RENEW", "ROUTE, REAP", "REAP"),
     Key("instance", "preble:{pool}:instance:{instance}", "hash", "REGISTER", "CLAIM", "REAP"),

@@ -7,9 +7,12 @@ plain Python: read it to learn what the scripts do. Nothing survives the process
     memory_state.py      what they share, as `lib.lua`
     memory_admission.py  ADMIT, RETRY
     memory_leader.py     LEAD, RESIGN
+    memory_custody.py    CUSTODY
+    memory_notes.py      NOTE
     memory_leases.py     CLAIM, RENEW, RELEASE, DONE
     memory_reaping.py    REAP
     memory_lists.py      LIST, dead letters
+    memory_streams.py    TELL, inboxes and logs
     memory_news.py       what a scheduler loads and follows
 """
 
@@ -17,17 +20,20 @@ from collections import deque
 from collections.abc import Sequence
 
 from preble.broker.agreement import require_same_pool, require_same_weights
-from preble.broker.answers import CANCELLED, Refusal, Retried
+from preble.broker.answers import CANCELLED, Admitted, Retried
 from preble.broker.bounds import Bounds
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory_admission import MemoryAdmission
+from preble.broker.memory_custody import MemoryCustody
 from preble.broker.memory_leader import MemoryLeader
 from preble.broker.memory_leases import claim, finish, release, renew
 from preble.broker.memory_lists import page_of
 from preble.broker.memory_news import news, pool_view, snapshot_of
+from preble.broker.memory_notes import MemoryNotes
 from preble.broker.memory_reaping import reap
 from preble.broker.memory_records import Instance, Job
 from preble.broker.memory_state import POOL, MemoryState
+from preble.broker.memory_streams import MemoryStreams
 from preble.broker.views import Cursor, News, PoolView
 from preble.clock import Clock, SystemClock
 from preble.messages import (
@@ -70,6 +76,9 @@ class MemoryBroker:
         self._state = MemoryState(self._clock, bounds)
         self._admission = MemoryAdmission(self._state, bounds)
         self._leader = MemoryLeader(self._clock)
+        self.custody = MemoryCustody(self._clock)
+        self.notes = MemoryNotes(self._state.jobs)
+        self.streams = MemoryStreams(self._state)
         self._max_attempts = max_attempts
         self._pool: PoolRecord | None = None
         self._weights = ""
@@ -89,7 +98,7 @@ class MemoryBroker:
 
     # The api's calls.
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Admitted]:
         """Take new jobs, each batch whole or not at all."""
         return [self._admission.admit(batch) for batch in batches]
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from preble.broker.answers import KEY_REUSED, Refusal, Retried
-from preble.broker.bounds import Bound, Bounds, DrainRate
+from preble.broker.answers import KEY_REUSED, Admitted, Retried
+from preble.broker.bounds import Allowance, Bound, Bounds, DrainRate
 from preble.broker.memory_records import Job
 from preble.broker.memory_state import MemoryState
 from preble.broker.tenant_rates import TenantRates
@@ -21,7 +21,7 @@ class MemoryAdmission:
         self._rates = TenantRates(bounds)
         self._drain = DrainRate()
 
-    def admit(self, batch: Sequence[Submission]) -> Refusal | None:
+    def admit(self, batch: Sequence[Submission]) -> Admitted:
         """Take new jobs, all or none."""
         jobs = self._state.jobs
         known = [job for job in batch if job.job_id in jobs]
@@ -31,7 +31,7 @@ class MemoryAdmission:
         if refusal := self._full(new) or self._too_fast(new):
             return refusal
         self._take(new)
-        return None
+        return self._allowance(new) if new and self._bounds.are_tenants_bound else None
 
     def retry(self, job_id: JobId) -> Retried:
         """Let a failed job wait again."""
@@ -73,9 +73,20 @@ class MemoryAdmission:
         ended_per_s = self._drain.observe(num_ended, now_s=self._state.clock.now_s())
         return self._bounds.refusal(bound, ended_per_s=ended_per_s)
 
+    def _allowance(self, new: Sequence[Submission]) -> Allowance:
+        rates, now_s, most = self._rates, self._state.clock.now_s(), self._bounds.max_tenant_jobs
+        held, tenants = self._held(), _by_tenant(new)
+        left = [rates.left(tenant, now_s) for tenant in tenants]
+        if most:
+            left += [most - held[tenant] for tenant in tenants]
+        return self._bounds.allowance(min(left), full_in_s=rates.full_in_s(tenants, now_s=now_s))
+
+    def _held(self) -> Counter[str]:
+        jobs = self._state.jobs.values()
+        return Counter(job.spec.tenant for job in jobs if not job.state.is_terminal)
+
     def _passed_bound(self, new: Sequence[Submission]) -> Bound | None:
-        state, bounds = self._state, self._bounds
-        held = Counter(job.spec.tenant for job in state.jobs.values() if not job.state.is_terminal)
+        state, bounds, held = self._state, self._bounds, self._held()
         if held.total() + len(new) > bounds.max_jobs:
             return "jobs"
         if state.prompt_bytes + sum(len(job.prompt) for job in new) > bounds.max_prompt_bytes:

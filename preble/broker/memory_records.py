@@ -21,6 +21,7 @@ from preble.messages import (
     JobState,
     JobView,
     Snapshot,
+    TokenDelta,
     Tokens,
 )
 
@@ -45,6 +46,8 @@ class Job:
     result: JobResult | None = None
     failure: JobFailure | None = None
     retried_at_s: float | None = None
+    note: bytes | None = None
+    log: list[TokenDelta] = field(default_factory=list[TokenDelta])
 
     @property
     def is_quarantined(self) -> bool:
@@ -71,6 +74,7 @@ class Job:
         self.state, self.attempt, self.retried_at_s = JobState.WAITING, 0, now_s
         self.instance_id = self.execution_id = self.started_at_s = self.ended_at_s = None
         self.assignment = self.failure = None
+        self.log = []
 
     def view(self, job_id: JobId, position: int | None) -> JobView:
         """The job as a client may see it."""

@@ -23,6 +23,7 @@ from preble.messages import (
     Lease,
     Ring,
     Signal,
+    TokenDelta,
 )
 
 POOL: Final = "memory"
@@ -46,6 +47,8 @@ class MemoryState:
         self.dead_letters = DeadLetters(bounds)
         self.totals: dict[str, int] = {}
         self.signals: list[Signal] = []
+        self.inboxes: dict[str, list[TokenDelta | JobId]] = {}
+        """Of those that listen: what executions made, and jobs that ended."""
         self._rings: dict[InstanceId, set[Ring]] = {}
         self._happened = asyncio.Event()
 
@@ -95,6 +98,7 @@ class MemoryState:
         job.ended_at_s = self.clock.now_s()
         self.dead_letters.keep(job)
         self.count(state, 1)
+        self.tell(job.spec.inbox, job_id)
         if job.instance_id:
             tokens, decode_s = (result.completion_tokens, result.decode_s) if result else (0, 0.0)
             self.signal(JobEnded(job_id, job.instance_id, tokens, decode_s))
@@ -107,6 +111,12 @@ class MemoryState:
         """Tell the schedulers."""
         self.signals.append(signal)
         self.ring()
+
+    def tell(self, inbox: str, *entries: TokenDelta | JobId) -> None:
+        """Put entries into an inbox, if it is there."""
+        if inbox in self.inboxes:
+            self.inboxes[inbox] += entries
+            self.ring()
 
     def call(self, instance_id: InstanceId, ring: Ring) -> None:
         """Tell an instance's worker."""

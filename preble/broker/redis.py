@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import msgspec
 
-from preble.broker.answers import ATTEMPTS_USED_UP, CANCELLED, DEADLINE_PASSED, Refusal, Retried
+from preble.broker.answers import ATTEMPTS_USED_UP, CANCELLED, DEADLINE_PASSED, Admitted, Retried
 from preble.broker.bounds import Bounds
 from preble.broker.keys import PoolKeys
 from preble.broker.lists import JobPage, JobQuery
@@ -19,16 +19,19 @@ from preble.broker.redis_admission import RedisAdmission
 from preble.broker.redis_agreement import RedisAgreement
 from preble.broker.redis_client import Argument, connect
 from preble.broker.redis_confirmation import Confirmation
+from preble.broker.redis_custody import RedisCustody
 from preble.broker.redis_events import RedisEvents
 from preble.broker.redis_leader import RedisLeader
 from preble.broker.redis_lists import job_page, list_arguments
 from preble.broker.redis_news import RedisNews
+from preble.broker.redis_notes import RedisNotes
 from preble.broker.redis_outcomes import done_arguments, failure_arguments
 from preble.broker.redis_peek import RedisPeek
 from preble.broker.redis_replies import claimed_jobs, job_view, leases_from, led, reaped, unfenced
 from preble.broker.redis_rings import RedisRings
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.redis_stats import pool_stats
+from preble.broker.redis_streams import RedisStreams
 from preble.broker.rq_records import RqRecords
 from preble.broker.rq_worker import RQ_WORKER_TTL_S
 from preble.broker.scripts import load_scripts
@@ -74,6 +77,9 @@ class RedisBroker:
         is_replicated = durability == "replicated"
         self._confirmation = Confirmation(self._client, self._keys) if is_replicated else None
         self._agreement = RedisAgreement(self._client, self._keys)
+        self.custody = RedisCustody(self._scripts)
+        self.notes = RedisNotes(self._client, self._scripts, self._keys)
+        self.streams = RedisStreams(self._client, self._scripts, self._keys)
         self._admission = RedisAdmission(
             self._client, self._scripts, self._keys, bounds=bounds, result_ttl_s=result_ttl_s,
             confirmation=self._confirmation,
@@ -117,7 +123,7 @@ class RedisBroker:
 
     # The api's calls.
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Admitted]:
         """Take new jobs, each batch whole or not at all."""
         return await self._admission.admit(batches)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from preble.broker.answers import KEY_REUSED, PROMPT_DROPPED, Refusal, Retried
+from preble.broker.answers import KEY_REUSED, PROMPT_DROPPED, Admitted, Refusal, Retried
 from preble.broker.bounds import Bound, Bounds, DrainRate
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Argument, Client, translated
@@ -19,7 +19,7 @@ MAX_CALL_BYTES: Final = 1024 * 1024
 
 STAGED_TTL_S: Final = 60
 
-_OK: Final = [b"ok"]
+_OK: Final = b"ok"
 
 
 class RedisAdmission:
@@ -37,7 +37,7 @@ class RedisAdmission:
         self._drain = DrainRate()
         self._result_ttl_s = result_ttl_s
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Admitted]:
         """Take new jobs, each batch whole or not at all."""
         replies = await self._admit(batches)
         # A reply that said no was lost, and the prompts that were staged went with it.
@@ -70,7 +70,7 @@ class RedisAdmission:
         replies = await self._scripts.run_each("admit", calls, then=then)
         admitted, confirmed = replies[: len(calls)], replies[len(calls) :]
         refusal = self._confirmation.refusal(confirmed)
-        return [refusal if refusal and reply == _OK else reply for reply in admitted]
+        return [refusal if refusal and _is_ok(reply) else reply for reply in admitted]
 
     async def _arguments(self, batch: Sequence[Submission]) -> list[Argument]:
         is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES
@@ -86,7 +86,7 @@ class RedisAdmission:
             arguments += (
                 job.job_id, self._keys.ingress_queue(spec.priority, spec.tenant), encode(spec),
                 spec.total_tokens, _deadline_ms(spec), job.block_keys, len(job.prompt),
-                job.fingerprint, b"" if is_staged else job.prompt,
+                job.fingerprint, spec.inbox, b"" if is_staged else job.prompt,
             )  # fmt: skip
         return arguments
 
@@ -104,11 +104,16 @@ class RedisAdmission:
                 key = self._keys("prompt", job=job.job_id)
                 await self._client.set(key, job.prompt, ex=STAGED_TTL_S, nx=True)
 
-    def _outcome(self, reply: Any) -> Refusal | None:  # noqa: ANN401  # a Lua reply or error
+    def _outcome(self, reply: Any) -> Admitted:  # noqa: ANN401  # a Lua reply or error
         if isinstance(reply, BrokerError):
             return reply
-        told = [part.decode() for part in reply]
-        return None if told == ["ok"] else self._refusal(told)
+        match [part.decode() for part in reply]:
+            case ["ok"]:
+                return None
+            case ["ok", left, full_in_ms]:
+                return self._bounds.allowance(float(left), full_in_s=float(full_in_ms) / 1_000)
+            case told:
+                return self._refusal(told)
 
     def _refusal(self, told: Sequence[str]) -> Refusal:
         match told:
@@ -126,6 +131,10 @@ class RedisAdmission:
     def _full(self, bound: str, ended: str, now_ms: str) -> QueueFull:
         ended_per_s = self._drain.observe(int(ended), now_s=int(now_ms) / 1_000)
         return self._bounds.refusal(msgspec.convert(bound, Bound), ended_per_s=ended_per_s)
+
+
+def _is_ok(reply: Any) -> bool:  # noqa: ANN401  # a Lua reply or error
+    return not isinstance(reply, BrokerError) and reply[0] == _OK
 
 
 def _is_unstaged(reply: Any) -> bool:  # noqa: ANN401  # a Lua reply or error

@@ -1,6 +1,7 @@
 """How fast tenants submit: a token bucket for each, as ADMIT keeps it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 from preble.broker.bounds import Bounds
 
@@ -27,7 +28,7 @@ class TenantRates:
         if not self._per_s:
             return 0.0
         lacking = (
-            min(number, self._burst) - self._left(tenant, now_s) for tenant, number in jobs.items()
+            min(number, self._burst) - self.left(tenant, now_s) for tenant, number in jobs.items()
         )
         return max(0.0, *lacking) / self._per_s if jobs else 0.0
 
@@ -35,13 +36,22 @@ class TenantRates:
         """They submit them. Of more than a bucket holds, the rest is owed."""
         if self._per_s:
             for tenant, number in jobs.items():
-                self._buckets[tenant] = (self._left(tenant, now_s) - number, now_s)
+                self._buckets[tenant] = (self.left(tenant, now_s) - number, now_s)
             self._buckets = {
                 tenant: bucket
                 for tenant, bucket in self._buckets.items()
-                if self._left(tenant, now_s) < self._burst
+                if self.left(tenant, now_s) < self._burst
             }
 
-    def _left(self, tenant: str, now_s: float) -> float:
+    def left(self, tenant: str, now_s: float) -> float:
+        """Jobs that a tenant may submit now; below 0 for what is owed, infinite without a rate."""
+        if not self._per_s:
+            return math.inf
         left, at_s = self._buckets.get(tenant, (self._burst, now_s))
         return min(self._burst, left + (now_s - at_s) * self._per_s)
+
+    def full_in_s(self, tenants: Iterable[str], *, now_s: float) -> float:
+        """Seconds until all these tenants may submit as many as ever."""
+        if not self._per_s:
+            return 0.0
+        return max((self._burst - self.left(each, now_s)) / self._per_s for each in tenants)

@@ -20,6 +20,7 @@ from preble.cli import (
     front_door,
     job_lists,
     jobs,
+    keys,
     plot,
     processes,
     settings,
@@ -54,6 +55,7 @@ app.command("deploy_and_run", help=front_door.DEPLOY_HELP)(front_door.deploy_and
 jobs.app.command("list")(job_lists.list_jobs)
 jobs.app.command("retry")(job_lists.retry)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(keys.app, name="keys")
 app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")
 app.command()(doctor.doctor)

@@ -16,6 +16,7 @@ from preble.bench import dispatch as dispatch_bench
 from preble.bench import hits as hits_bench
 from preble.bench import replay as replay_bench
 from preble.bench import restart as restart_bench
+from preble.bench import streams as streams_bench
 from preble.bench import tenants as tenants_bench
 from preble.bench.prompts import longest, repeated
 from preble.cli import options
@@ -73,6 +74,23 @@ def dispatch(
     """What the dispatch path costs, on a private stack with no-op engines."""
     settings = load_settings(os.environ, workers=workers, engine="noop")
     _show(dispatch_bench.run(settings, jobs=jobs, beside=beside, say=_say), is_bare=as_json)
+
+
+@app.command()
+def streams(
+    *,
+    count: Annotated[int, typer.Option("--streams", min=1, help="Streams of each part.")] = 100,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens of each stream.")] = 50,
+    concurrency: Annotated[int, typer.Option(min=1, help="Streams at once.")] = 32,
+    requests: Annotated[int, typer.Option(min=1, help="Requests that do not stream.")] = 300,
+    as_json: Json = False,
+) -> None:
+    """How long after the engine made it a client has a token, on a private stack."""
+    plan = streams_bench.Plan(
+        streams=count, tokens=tokens, concurrency=concurrency, requests=requests
+    )
+    figures = streams_bench.run(load_settings(os.environ), plan, say=_say)
+    _show(figures, is_bare=as_json)
 
 
 @app.command()

@@ -8,9 +8,9 @@ import typer
 
 from preble import engine_env
 from preble.cli import options
-from preble.config import embedded_model_folder
 from preble.engine_env import EngineEnvKind
 from preble.engine_env.info import EngineFacts, Facts, read_facts
+from preble.folders import embedded_model_folder
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 
 from preble.client import Job, PrebleClient
-from preble.config import EMBEDDED_MODEL, PolicyName, Settings
+from preble.config import PolicyName, Settings
 from preble.demo.engines import flush_engines
 from preble.demo.figures import RoundFigures, round_figures
 from preble.demo.progress import progress_of, waiting
@@ -26,6 +26,7 @@ from preble.demo.report import (
     show_figures,
 )
 from preble.demo.round import run_round
+from preble.folders import EMBEDDED_MODEL
 from preble.serve.plan import worker_settings
 from preble.serve.private import private_stack
 

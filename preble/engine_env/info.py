@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from preble.config import EMBEDDED_MODEL, embedded_model_folder
 from preble.engine_env.layout import KINDS, EngineEnvKind, env_folder, is_installed, site_packages
 from preble.engine_env.machine import read_machine, why_not
 from preble.engine_env.model import fingerprint, is_model_whole, read_recipe
 from preble.engine_env.pins import versions
+from preble.folders import EMBEDDED_MODEL, embedded_model_folder
 
 _NAMED: Final = ("sglang", "torch", "transformers")
 

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-from preble.config import data_folder
 from preble.engine_env.errors import EngineEnvError
+from preble.folders import data_folder
 
 EngineEnvKind = Literal["cpu", "gpu"]
 Say = Callable[[str], None]

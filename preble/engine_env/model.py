@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from preble.config import embedded_model_folder
 from preble.engine_env.errors import EngineEnvError, EngineNotInstalled
 from preble.engine_env.installer import Uv
 from preble.engine_env.layout import (
@@ -27,6 +26,7 @@ from preble.engine_env.layout import (
 )
 from preble.engine_env.python import run_python
 from preble.engine_env.sources import ordinary_source
+from preble.folders import embedded_model_folder
 
 VERIFIED_NAME: Final = "preble-verified.json"
 

@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from preble.config import Device, Settings, embedded_model_folder
+from preble.config import Device, Settings
 from preble.engine_env.children import started
 from preble.engine_env.errors import EngineEnvError, EngineNotInstalled
 from preble.engine_env.layout import EngineEnvKind, env_folder, is_installed, python_of
 from preble.engine_env.machine import nvidia, why_not
+from preble.folders import embedded_model_folder
 
 
 def find_engine_python(device: Device, environ: Mapping[str, str]) -> tuple[EngineEnvKind, Path]:

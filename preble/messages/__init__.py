@@ -55,6 +55,7 @@ from preble.messages.signals import (
     Reaped,
     Signal,
 )
+from preble.messages.streams import TokenDelta
 from preble.messages.views import JobView, PoolStats
 
 __all__ = [
@@ -96,6 +97,7 @@ __all__ = [
     "Signal",
     "Snapshot",
     "Submission",
+    "TokenDelta",
     "Tokens",
     "WaitingJob",
     "Weighing",

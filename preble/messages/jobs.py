@@ -58,6 +58,12 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     tenant: str = DEFAULT_TENANT
     deadline_s: float | None = None
     """From its submission; what has not ended by then is stopped. None for none."""
+    inbox: str = ""
+    """Of the api process that is told of its end; empty for none."""
+    is_streamed: bool = False
+    """Whether its tokens go to that inbox as they are made."""
+    is_logged: bool = False
+    """Whether its tokens are kept, for any api process to follow, as long as its result."""
 
     @property
     def total_tokens(self) -> int:

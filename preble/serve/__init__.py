@@ -17,8 +17,9 @@ from typing import Final
 
 import msgspec
 
-from preble.config import Settings, data_folder
+from preble.config import Settings
 from preble.engine_env import require_engine
+from preble.folders import data_folder
 from preble.serve.embedded_redis import (
     LOOPBACK,
     hold_folder,

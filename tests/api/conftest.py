@@ -8,7 +8,9 @@ import pytest
 from api_support import Serve
 
 from preble.broker import Broker
+from preble.broker.api_keys import ApiKeys
 from preble.broker.memory import MemoryBroker
+from preble.broker.memory_api_keys import MemoryApiKeys
 from preble.config import Settings
 from preble.tokenizer import Tokenizer, load_tokenizer
 from preble_api.app import create_app
@@ -36,9 +38,10 @@ def serve(tokenizer: Tokenizer) -> Serve:
 
     @asynccontextmanager
     async def serving(
-        settings: Settings, broker: Broker
+        settings: Settings, broker: Broker, api_keys: ApiKeys | None = None
     ) -> AsyncGenerator[httpx2.AsyncClient, None]:
-        app = create_app(settings, broker, tokenizer)
+        keys = api_keys or MemoryApiKeys()
+        app = create_app(settings, broker, tokenizer, api_keys=keys)
         transport = httpx2.ASGITransport(app=app)
         async with (
             app.router.lifespan_context(app),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 from support import submission
 
-from preble.broker.answers import Refusal
+from preble.broker.answers import Admitted
+from preble.broker.bounds import Allowance
 from preble.broker.memory import MemoryBroker
 from preble.errors import BrokerUnavailable, QueueFull
 from preble.messages import Submission
@@ -25,7 +26,7 @@ class GatedBroker(MemoryBroker):
         self.gate = asyncio.Event()
         self.called = asyncio.Event()
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Admitted]:
         self.calls.append([[job.job_id for job in batch] for batch in batches])
         self.called.set()
         await self.gate.wait()
@@ -34,7 +35,7 @@ class GatedBroker(MemoryBroker):
 
 async def three_requests(
     broker: GatedBroker, *batches: Sequence[Submission]
-) -> list[asyncio.Task[None]]:
+) -> list[asyncio.Task[Allowance | None]]:
     """The first request's call is under way, the others wait."""
     admission = Admission(broker)
     tasks = [asyncio.create_task(admission.admit(batches[0]))]
@@ -83,7 +84,7 @@ class FailingBroker(MemoryBroker):
 
     failures = 1
 
-    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Refusal | None]:
+    async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Admitted]:
         if self.failures:
             self.failures -= 1
             raise BrokerUnavailable("redis is gone")

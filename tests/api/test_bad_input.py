@@ -187,7 +187,7 @@ async def test_prompt_over_the_context_says_all_three_numbers(
     error = (await refused(client, memory_broker, job)).json()["error"]
     assert error["code"] == "context_length_exceeded"
     assert "250 prompt tokens" in error["message"]
-    assert "max_new_tokens 7 make 257" in error["message"]
+    assert "7 of output make 257" in error["message"]
     assert "context of 256" in error["message"]
 
 

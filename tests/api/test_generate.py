@@ -1,6 +1,5 @@
 """SGLang's `/generate`, answered by a job of the queue."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +7,14 @@ from typing import Any
 import httpx2
 import pytest
 from api_support import DownBroker, OneWorker, Serve
-from generate_support import WITHIN_S, Asked
+from generate_support import Asked
 
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
-from preble.messages import JobFailure, JobId, JobView, SamplingParams, pack_tokens
+from preble.messages import JobFailure, SamplingParams, pack_tokens
 from preble.tokenizer import Tokenizer
+from preble_api import waits
 from preble_api.generate_parsing import ONE_PROMPT
-from preble_api.routes import generate
 
 pytestmark = pytest.mark.anyio
 
@@ -173,52 +172,59 @@ async def test_what_is_not_json_is_a_400(client: httpx2.AsyncClient, body: bytes
     assert reply.json()["error"]["code"] == "invalid_json"
 
 
-async def test_stream_is_one_event_with_the_whole_answer(
+async def test_stream_repeats_the_answer_as_it_grows(
     client: httpx2.AsyncClient, memory_broker: MemoryBroker
 ) -> None:
+    """As SGLang's does: text and ids from the beginning, the reason with the last event."""
     asked = Asked(client, memory_broker, {"text": "hello", "rid": "r", "stream": True})
     job_id = (await asked.job()).job_id
 
-    reply = await asked.completed()
+    reply = await asked.completed(after=["an", "swe"])
 
-    [answer] = events(reply)
-    assert (answer["text"], answer["output_ids"]) == ("answer", [1, 2])
-    assert answer["meta_info"]["id"] == "r"
+    answers = events(reply)
+    assert [answer["text"] for answer in answers] == ["an", "answe", "answer", "answer"]
+    assert [answer["output_ids"] for answer in answers] == [[1], [1, 2], [1, 2], [1, 2]]
+    assert [answer["meta_info"]["finish_reason"] for answer in answers] == [
+        None, None, None, {"type": "length", "length": 2},
+    ]  # fmt: skip
+    assert {answer["meta_info"]["id"] for answer in answers} == {"r"}
+    assert [answer["meta_info"]["completion_tokens"] for answer in answers] == [1, 2, 2, 2]
     assert reply.headers["x-preble-job"] == job_id
 
 
-class WatchedBroker(MemoryBroker):
-    """A queue that counts how often it is asked for a job."""
-
-    looks = 0
-
-    async def view(self, job_id: JobId) -> JobView | None:
-        self.looks += 1
-        return await super().view(job_id)
-
-
 async def test_silent_stream_shows_signs_of_life(
-    serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generate, "KEEP_ALIVE_S", 0.0)
-    broker = WatchedBroker()
-    async with serve(settings, broker) as client:
-        asked = Asked(client, broker, {"text": "hello", "stream": True})
-        async with asyncio.timeout(WITHIN_S):
-            while broker.looks < 2:  # noqa: ASYNC110  # see support.eventually
-                await asyncio.sleep(0)
-        reply = await asked.completed()
-    assert reply.text.startswith(": waiting\n\n")
-    assert len(events(reply)) == 1
+    monkeypatch.setattr(waits, "KEEP_ALIVE_S", 0.0)
+    asked = Asked(client, memory_broker, {"text": "hello", "stream": True})
+    reply = await asked.completed(after=["an"])
+    assert ": waiting\n\n" in reply.text
+    assert events(reply)[-1]["text"] == "answer"
+
+
+@pytest.mark.parametrize("said", ["yes", ""])
+async def test_who_leaves_says_clearly_what_becomes_of_the_job(
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker, said: str
+) -> None:
+    headers = {"x-preble-cancel-on-disconnect": said}
+    reply = await client.post("/generate", json={"text": "a"}, headers=headers)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "x-preble-cancel-on-disconnect"
+    assert (await memory_broker.stats()).waiting == 0
 
 
 REFUSED = JobFailure("engine_refused", "too hot")
 USED_UP = JobFailure("attempts_used_up", "three died")
+CANCELLED = JobFailure("cancelled", "the job was cancelled")
 
 
 @pytest.mark.parametrize(
     ("failure", "status", "message"),
-    [(REFUSED, 400, "too hot"), (USED_UP, 500, "attempts_used_up: three died")],
+    [
+        (REFUSED, 400, "too hot"),
+        (CANCELLED, 409, "cancelled: the job was cancelled"),
+        (USED_UP, 500, "attempts_used_up: three died"),
+    ],
 )
 async def test_failed_job_is_an_error(
     client: httpx2.AsyncClient,

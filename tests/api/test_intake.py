@@ -13,6 +13,7 @@ from preble.messages import pack_tokens
 from preble.metrics import ApiMetrics
 from preble.tokenizer import ChatTemplate, Tokenizer
 from preble_api.intake import SHORT_CHARS, Intake
+from preble_api.principal import ANYONE
 from preble_api.schemas import ChatMessage, JobRequest
 from preble_api.threads import TextThreads
 
@@ -39,14 +40,14 @@ async def test_each_prompt_begins_with_one_special_token(intake: Intake, words: 
     """A raw prompt gets it from the tokenizer, a chat from its template, neither twice."""
     text = "word " * words
     expected = pack_tokens([START, *[WORD] * words])
-    assert (await intake.one(JobRequest(prompt=text))).prompt == expected
+    assert (await intake.one(JobRequest(prompt=text), ANYONE)).prompt == expected
     chat = [ChatMessage("user", text)]
-    assert (await intake.one(JobRequest(messages=chat))).prompt == expected
+    assert (await intake.one(JobRequest(messages=chat), ANYONE)).prompt == expected
 
 
 @pytest.mark.parametrize("intake", ["{{ messages[0].content }}"], indirect=True)
 async def test_chat_without_tokens_is_refused(intake: Intake) -> None:
     blank = JobRequest(messages=[ChatMessage("user", "  ")])
     with pytest.raises(InvalidJob, match="no tokens") as caught:
-        await intake.many([JobRequest(prompt="word"), blank])
+        await intake.many([JobRequest(prompt="word"), blank], ANYONE)
     assert caught.value.field == "jobs[1].messages"

@@ -7,7 +7,7 @@ from api_support import DownBroker, OneWorker, Serve
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
 from preble.messages import JobFailure
-from preble_api.schemas import MAX_LISTED
+from preble_api.list_schemas import MAX_LISTED
 
 pytestmark = pytest.mark.anyio
 

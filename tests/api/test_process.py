@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from support import free_port, unique, valkey
+from support import eventually, free_port, unique, valkey
 
 from preble.client import PrebleClient
 
@@ -84,6 +84,28 @@ def test_missing_tokenizer_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104  refused is the point
 def test_open_to_others_without_a_key_is_one_line(host: str) -> None:
     assert "PREBLE_API_KEY" in refusal(host=host)
+
+
+def test_api_open_to_this_host_alone_says_so(redis_url: str) -> None:
+    with running(redis_url=redis_url) as (process, _):
+        assert process.stderr
+        assert "open: whoever can connect may" in process.stderr.readline()
+
+
+def test_first_key_that_is_made_closes_it(redis_url: str) -> None:
+    pool = unique("closing")
+    with running(redis_url=redis_url, pool=pool) as (_, url):
+        assert httpx2.get(f"{url}/v1/jobs").status_code == 200
+        made = ["keys", "create", "--name", "n", "--redis-url", redis_url, "--pool", pool]
+        key = subprocess.check_output([sys.executable, "-m", "preble", *made], text=True).strip()
+        eventually(lambda: httpx2.get(f"{url}/v1/jobs").status_code == 401)
+        credentials = {"authorization": f"Bearer {key}"}
+        assert httpx2.get(f"{url}/v1/jobs", headers=credentials).status_code == 200
+
+
+@pytest.mark.parametrize("origins", ["*", "app.example.com", "https://a.example.com/path"])
+def test_what_is_no_origin_is_one_line(origins: str) -> None:
+    assert "cors_origins" in refusal(cors_origins=origins)
 
 
 def test_unknown_host_is_one_line() -> None:
@@ -160,6 +182,18 @@ def test_client_whose_reply_was_lost_finds_its_jobs_and_makes_no_more(url: str) 
     assert waiting_jobs(url) == before + 2
 
 
+def test_connections_are_bounded(redis_url: str) -> None:
+    with running(redis_url=redis_url, max_connections=1) as (_, url):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as first:
+            first.sendall(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert first.recv(64).startswith(b"HTTP/1.1 200 ")
+            reply = httpx2.get(f"{url}/livez")
+            assert reply.status_code == 503
+            assert reply.headers["retry-after"] == "1"
+            assert reply.json()["error"]["code"] == "too_many_connections"
+
+
 def test_50_mb_body_is_refused(url: str) -> None:
     reply = httpx2.post(
         f"{url}/v1/jobs", content=b"x" * 50 * MIB, headers={"content-type": "application/json"}
@@ -208,7 +242,7 @@ def test_queue_lost_is_503_and_readiness_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_it_in_peace(redis_url: str, number: signal.Signals) -> None:
-    with running(redis_url=redis_url) as (process, _):
+    with running(redis_url=redis_url, auth="keys") as (process, _):
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0

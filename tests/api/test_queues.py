@@ -177,5 +177,6 @@ async def test_fields_and_headers_are_described(client: httpx2.AsyncClient) -> N
     assert [(each["name"], each["in"], each["required"]) for each in parameters] == [
         ("X-Preble-Priority", "header", False), ("X-Preble-Tenant", "header", False),
         ("Idempotency-Key", "header", False),
+        ("x-preble-cancel-on-disconnect", "header", False), ("Prefer", "header", False),
     ]  # fmt: skip
     assert parameters[0]["schema"]["enum"] == ["batch", "high", "normal"]

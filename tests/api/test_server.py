@@ -8,8 +8,14 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from preble_api.bounded_http import (
+    MOST_HEAD_BYTES,
+    MOST_HEADERS,
+    MOST_URL_BYTES,
+    BoundedHttp,
+    Limits,
+)
 from preble_api.schemas import Problem
-from preble_api.server import MOST_HEAD_BYTES, BoundedHttp
 
 pytestmark = pytest.mark.anyio
 
@@ -141,3 +147,55 @@ async def test_headers_after_the_body_are_not_kept(connection: tuple[BoundedHttp
     protocol.data_received(HEAD + b"1\r\na\r\n0\r\n")
     protocol.data_received(b"late: 1\r\n" * 10_000)
     assert [name for name, _ in protocol.headers] == [b"host", b"transfer-encoding"]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /" + b"a" * MOST_URL_BYTES + b" HTTP/1.1\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + b"x: 1\r\n" * (MOST_HEADERS + 1), 431),
+    ],
+)
+async def test_long_urls_and_many_headers_are_refused(
+    connection: tuple[BoundedHttp, Wire], head: bytes, status: int
+) -> None:
+    protocol, wire = connection
+    protocol.data_received(head + b"content-length: 5\r\n\r\nhello" + HEAD)
+    assert wire.is_closed
+    assert not protocol.tasks
+    assert wire.written.startswith(f"HTTP/1.1 {status} ".encode())
+    assert wire.written.count(b"HTTP/1.1 ") == 1
+
+
+async def test_body_that_goes_on_is_awaited_and_one_that_stops_is_not(
+    connection: tuple[BoundedHttp, Wire],
+) -> None:
+    protocol, wire = connection
+    step = Limits().body_step_bytes
+    protocol.data_received(HEAD + b"%x\r\n" % (2 * step) + b"a" * step)
+    protocol.check_body()
+    assert not wire.is_closed
+    protocol.data_received(b"a" * (step - 1))
+    protocol.check_body()
+    assert wire.written.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_client_is_not_blamed_for_what_is_not_read(
+    connection: tuple[BoundedHttp, Wire],
+) -> None:
+    protocol, wire = connection
+    protocol.data_received(HEAD + b"100000\r\n" + b"a" * 100_000)
+    for _ in range(5):
+        protocol.check_body()
+    assert not wire.is_closed
+
+
+async def test_body_that_stops_after_its_answer_gets_no_second_one(
+    connection: tuple[BoundedHttp, Wire],
+) -> None:
+    protocol, wire = connection
+    protocol.data_received(HEAD + b"a\r\n")
+    await asyncio.gather(*protocol.tasks)
+    protocol.check_body()
+    assert wire.is_closed
+    assert wire.written.count(b"HTTP/1.1 ") == 1

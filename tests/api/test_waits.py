@@ -12,8 +12,9 @@ from preble.clock import ManualClock, SystemClock
 from preble.config import Settings
 from preble.errors import BrokerUnavailable
 from preble.messages import JobId, JobView
+from preble_api.endings import QUEUE_DOWN_S
 from preble_api.errors import HttpError
-from preble_api.waits import QUEUE_DOWN_S, Waits
+from preble_api.waits import Waits
 
 pytestmark = pytest.mark.anyio
 

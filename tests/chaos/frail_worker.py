@@ -16,7 +16,7 @@ import preble_workers.__main__ as entry
 from preble.clock import Clock
 from preble.config import Settings
 from preble.messages import pack_tokens
-from preble_workers.engine import Completion, Engine, EngineInfo, EngineRequest, PageEvent
+from preble_workers.engine import Completion, Engine, EngineInfo, EngineRequest, OnTokens, PageEvent
 from preble_workers.engines import create_engine
 
 POISON_TOKEN: Final = 13_999
@@ -48,13 +48,11 @@ class FrailEngine:
         self._has_crashed = True
         await self._engine.close()
 
-    async def generate(
-        self, request: EngineRequest, on_first_token: Callable[[], None]
-    ) -> Completion:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         """Complete a prompt, or die of it."""
         if request.prompt.startswith(_POISON):
             os._exit(POISONED_EXIT)
-        return await self._engine.generate(request, on_first_token)
+        return await self._engine.generate(request, on_tokens)
 
     def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """Of the engine that runs now."""

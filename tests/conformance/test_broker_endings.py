@@ -27,7 +27,7 @@ LEASE_S: Final = 60.0
 TOO_LATE_S: Final = 0.0
 """A deadline that has passed the moment the job is admitted."""
 
-SOON_S: Final = 0.05
+SOON_S: Final = 0.4
 STATES: Final = ("waiting", "assigned", "running")
 
 

@@ -224,7 +224,8 @@ async def test_a_full_pool_takes_no_failed_job_back(
     # A queue of its own, so that its priority makes it one more.
     in_the_way = submission("b")
     in_the_way = replace(in_the_way, spec=replace(in_the_way.spec, priority="high"))
-    assert await hands.broker.admit([[in_the_way]]) == [None]
+    [admitted] = await hands.broker.admit([[in_the_way]])
+    assert not isinstance(admitted, Exception), admitted
     refusal = await only(hands, "a")
     assert isinstance(refusal, QueueFull)
     assert why in str(refusal)

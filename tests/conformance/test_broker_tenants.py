@@ -6,7 +6,7 @@ from redis import Redis
 from support import redis_broker, submission
 
 from preble.broker import Broker
-from preble.broker.bounds import LONGEST_LIST
+from preble.broker.bounds import LONGEST_LIST, Allowance
 from preble.errors import QueueFull
 from preble.messages import JobId, Submission
 
@@ -19,8 +19,10 @@ def jobs(tenant: str, number: int, first: int = 0) -> list[Submission]:
 
 async def refusal(broker: Broker, batch: list[Submission]) -> QueueFull | None:
     [outcome] = await broker.admit([batch])
-    assert outcome is None or isinstance(outcome, QueueFull)
-    return outcome
+    if isinstance(outcome, QueueFull):
+        return outcome
+    assert outcome is None or isinstance(outcome, Allowance)
+    return None
 
 
 async def test_a_tenant_holds_so_many_jobs_and_others_are_not_bound_by_it(make: Make) -> None:
@@ -86,3 +88,42 @@ async def test_who_was_silent_for_long_may_submit_again(make: Make) -> None:
 async def test_without_bounds_there_are_none(make: Make) -> None:
     broker = await make()
     assert await refusal(broker, jobs("a", LONGEST_LIST * 3)) is None
+
+
+async def allowance(broker: Broker, batch: list[Submission]) -> tuple[int, int, float | None]:
+    """Most jobs, jobs left, and seconds until it is full again."""
+    [outcome] = await broker.admit([batch])
+    assert isinstance(outcome, Allowance)
+    return outcome.most_jobs, outcome.left_jobs, outcome.full_in_s
+
+
+async def test_a_tenant_is_told_what_its_quota_leaves(make: Make) -> None:
+    broker = await make(max_tenant_jobs=5)
+    assert await allowance(broker, jobs("a", 2)) == (5, 3, None)
+    assert await allowance(broker, jobs("b", 1)) == (5, 4, None)
+    assert await allowance(broker, jobs("a", 1, 2)) == (5, 2, None)
+    assert await allowance(broker, [*jobs("b", 1, 1), *jobs("a", 1, 3)]) == (5, 1, None)
+    await broker.cancel([JobId("a0")])
+    assert await allowance(broker, jobs("a", 1, 4)) == (5, 1, None)
+
+
+async def test_a_tenant_is_told_what_its_rate_leaves(make: Make) -> None:
+    broker = await make(tenant_jobs_per_s=0.5)
+    most, left, full_in_s = await allowance(broker, jobs("a", 10))
+    assert (most, left) == (LONGEST_LIST, LONGEST_LIST - 10)
+    assert full_in_s == pytest.approx(20.0, abs=0.1)
+
+
+async def test_the_narrower_bound_is_told(make: Make) -> None:
+    broker = await make(tenant_jobs_per_s=0.5, max_tenant_jobs=20)
+    most, left, full_in_s = await allowance(broker, jobs("a", 10))
+    assert (most, left) == (20, 10)
+    assert full_in_s
+
+
+async def test_where_tenants_are_not_bound_or_nothing_is_new_nothing_is_told(make: Make) -> None:
+    broker = await make()
+    assert await broker.admit([jobs("a", 2)]) == [None]
+    bound = await make(max_tenant_jobs=5)
+    await bound.admit([jobs("a", 2)])
+    assert await bound.admit([jobs("a", 2)]) == [None]

@@ -1,7 +1,7 @@
 """What every engine promises, whatever computes its tokens."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -175,17 +175,37 @@ async def test_the_first_token_is_told_once_and_before_the_end(
     has_ended = False
     async with running(kind) as engine:
         request = make_request(range(40), max_new_tokens=max_new_tokens)
-        await engine.generate(request, lambda: told.append(has_ended))
+        await engine.generate(request, lambda ids, text: told.append(has_ended))  # noqa: ARG005  # when is asked, not what
         has_ended = True
         await complete(engine, make_request(range(40)))
     assert told == [False]
+
+
+@every_engine
+async def test_the_tokens_of_a_streamed_request_make_its_output(kind: Kind) -> None:
+    ids: list[int] = []
+    texts: list[str | None] = []
+
+    def on_tokens(new: Sequence[int], text: str | None) -> None:
+        ids.extend(new)
+        texts.append(text)
+
+    async with running(kind) as engine:
+        request = replace(make_request(range(40), max_new_tokens=8), is_streamed=True)
+        completion = await engine.generate(request, on_tokens)
+    assert tuple(ids) == completion.output_ids
+    assert len(texts) == (1 if kind == "noop" else 8), "one call for each step"
+    if completion.text is None:
+        assert set(texts) == {None}
+    else:
+        assert "".join(text or "" for text in texts) == completion.text
 
 
 @engines_that_take_time
 async def test_a_request_without_a_first_token_tells_none(kind: Kind) -> None:
     told: list[None] = []
     async with running(kind, hangs=True) as engine:
-        engine_calls = engine.generate(make_request(range(40)), lambda: told.append(None))
+        engine_calls = engine.generate(make_request(range(40)), lambda ids, text: told.append(None))  # noqa: ARG005  # as above
         task = asyncio.create_task(engine_calls)
         await asyncio.sleep(0)
         task.cancel()

@@ -16,7 +16,7 @@ from support import (
 )
 
 from preble.broker import redis_confirmation
-from preble.broker.answers import Refusal
+from preble.broker.answers import Admitted
 from preble.broker.redis import RedisBroker
 from preble.errors import BrokerUnavailable, QueueFull
 from preble.messages import JobId
@@ -38,7 +38,7 @@ async def broker(
     await made.close()
 
 
-def is_unconfirmed(refusal: Refusal | None) -> bool:
+def is_unconfirmed(refusal: Admitted) -> bool:
     return isinstance(refusal, BrokerUnavailable) and "no replica has confirmed" in str(refusal)
 
 

@@ -26,7 +26,7 @@ from redis import Redis
 from support import SMALL_BOUNDS, assignment, completed, record, redis_broker, submission
 
 from preble.broker import Broker
-from preble.broker.answers import Refusal
+from preble.broker.answers import Admitted
 from preble.broker.keys import PoolKeys
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory import MemoryBroker
@@ -368,8 +368,8 @@ async def _answer(call: Callable[[Broker], Awaitable[T]], broker: Broker) -> T |
         return Failure(type(error).__name__)
 
 
-def _told(refusal: Refusal | None) -> str:
-    return str(refusal) if refusal else ""
+def _told(admitted: Admitted) -> str:
+    return str(admitted) if isinstance(admitted, Exception) else ""
 
 
 async def _timeless(broker: Broker, job_id: JobId) -> JobView | None:

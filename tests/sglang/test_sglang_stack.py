@@ -19,8 +19,8 @@ from processes import Stack, stack
 from support import eventually
 
 from preble.client import Result
-from preble.config import embedded_model_folder
 from preble.engine_env import is_installed
+from preble.folders import embedded_model_folder
 
 pytestmark = [
     pytest.mark.process,

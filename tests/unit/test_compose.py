@@ -92,7 +92,10 @@ def test_each_target_is_a_stage_of_the_dockerfile() -> None:
 def test_a_pool_has_settings_that_preble_knows_and_all_its_processes_agree_on(
     profile: str | None, num_workers: int
 ) -> None:
-    own = {"PREBLE_INSTANCE", "PREBLE_ENGINE_URL", "PREBLE_HOST", "PREBLE_API_KEY"}
+    own = {
+        "PREBLE_INSTANCE", "PREBLE_ENGINE_URL", "PREBLE_HOST", "PREBLE_API_KEY",
+        "PREBLE_FILES_DIR",
+    }  # fmt: skip
     services = [each for each in in_profile(profile).values() if settings_of(each)]
     given = [settings_of(each) for each in services]
     for each in given:

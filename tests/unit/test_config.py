@@ -2,9 +2,10 @@
 
 import pytest
 
-from preble.config import Settings, embedded_model_folder, load_settings, to_environ
+from preble.config import Settings, load_settings, to_environ
 from preble.cost_model import load_cost_model
 from preble.errors import ConfigError
+from preble.folders import embedded_model_folder
 
 
 def test_the_environment_sets_fields_and_the_command_line_overrides_them() -> None:
@@ -47,6 +48,7 @@ def test_a_block_must_be_made_of_whole_pages() -> None:
 
 
 HOME = {"HOME": "/home/user"}
+FILES = "/home/user/.local/share/preble/files"
 EMBEDDED = "/home/user/.cache/preble/models/SmolLM2-135M-Instruct"
 
 
@@ -80,13 +82,14 @@ def test_a_model_of_ones_own_brings_its_name_and_tokenizer(path: str, name: str)
 
 def test_an_engine_that_answers_at_once_is_predicted_to() -> None:
     settings = load_settings(HOME, engine="noop")
-    assert settings == Settings(engine="noop", cost_model="noop")
+    assert settings == Settings(engine="noop", cost_model="noop", files_dir=FILES)
     assert load_cost_model(settings.cost_model).prefill_s(100_000, 100_000) < 0.001
 
 
 @pytest.mark.parametrize("engine", ["emulated", "http"])
 def test_other_engines_have_the_plain_defaults(engine: str) -> None:
-    assert load_settings(HOME, engine=engine) == Settings(engine=engine)  # type: ignore[arg-type]
+    plain = Settings(engine=engine, files_dir=FILES)  # type: ignore[arg-type]  # a literal
+    assert load_settings(HOME, engine=engine) == plain
 
 
 def test_what_is_given_wins_over_what_follows_from_the_engine() -> None:
@@ -110,3 +113,19 @@ def test_a_child_elsewhere_gets_the_same_settings(given: dict[str, object]) -> N
 def test_an_empty_model_path_is_none() -> None:
     """As Compose gives a variable that is not set."""
     assert load_settings(HOME | {"PREBLE_MODEL_PATH": ""}).model_path == EMBEDDED
+
+
+@pytest.mark.parametrize(
+    ("environ", "overrides", "expected"),
+    [
+        (HOME, {}, FILES),
+        (HOME, {"data_dir": "/data"}, "/data/files"),
+        (HOME, {"data_dir": "/data", "files_dir": "/shared"}, "/shared"),
+        ({"XDG_DATA_HOME": "/xdg"}, {}, "/xdg/preble/files"),
+        ({}, {}, ""),
+    ],
+)
+def test_files_lie_beside_the_data_unless_a_folder_is_named(
+    environ: dict[str, str], overrides: dict[str, str], expected: str
+) -> None:
+    assert load_settings(environ, **overrides).files_dir == expected

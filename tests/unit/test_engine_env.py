@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from preble.config import embedded_model_folder, load_settings
+from preble.config import load_settings
 from preble.engine_env import (
     EngineEnvError,
     EngineNotInstalled,
@@ -39,6 +39,7 @@ from preble.engine_env.machine import Machine, reasons, reasons_of_space
 from preble.engine_env.model import Recipe, is_model_whole, read_recipe
 from preble.engine_env.pins import Pin, read_pins
 from preble.engine_env.sources import TORCH_CPU_INDEX, torch_source, uv_environ
+from preble.folders import embedded_model_folder
 
 TORCH = Pin("torch", "2.13.0+cpu", "torch==2.13.0+cpu")
 

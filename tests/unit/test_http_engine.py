@@ -3,12 +3,13 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from engines import complete
 from kv_events_stub import CLEARED, KvEventsStub, removed, stored
+from msgspec.structs import replace
 from sglang_stub import Json, SGLangStub, reply, response, stream
 
 from preble.clock import ManualClock, SystemClock
@@ -218,6 +219,32 @@ async def test_a_request_is_sent_whole(stub: SGLangStub, engine: HttpEngine) -> 
     }
 
 
+async def test_of_a_streamed_request_each_token_is_asked_for(
+    stub: SGLangStub, engine: HttpEngine
+) -> None:
+    await complete(engine, replace(make_request(), is_streamed=True))
+    sampling = (await stub.requests["/generate"].get())["sampling_params"]
+    assert isinstance(sampling, dict)
+    assert sampling["stream_interval"] == 1
+
+
+async def test_what_each_event_adds_is_told(stub: SGLangStub, engine: HttpEngine) -> None:
+    """The last one may lack the end of what was said before: a stop string was cut off."""
+    told: list[tuple[Sequence[int], str | None]] = []
+    texts = ["say", "say EN", "say"]
+    answers = [
+        {**reply([7] * number, cached_tokens=0, finish_reason=reason), "text": text}
+        for number, (text, reason) in enumerate(
+            zip(texts, [None, None, STOPPED], strict=True), start=1
+        )
+    ]
+    stub.scripted["/generate"] = [stream(*answers)]
+    request = replace(make_request(), is_streamed=True)
+    completion = await engine.generate(request, lambda ids, text: told.append((ids, text)))
+    assert told == [((7,), "say"), ((7,), " EN"), ((7,), "")]
+    assert completion.text == "say"
+
+
 async def test_a_job_that_runs_again_gets_another_id(stub: SGLangStub, engine: HttpEngine) -> None:
     """SGLang refuses an id that is still running, and an abort takes a moment."""
     await complete(engine, make_request())
@@ -368,9 +395,27 @@ async def test_a_completed_request_is_assumed_cached_but_for_its_last_token(
 ) -> None:
     """With 4 tokens of output, 64 are computed of the one, and 63 of the other: 4 and 3 pages."""
     await complete(engine, make_request(prompt_tokens))
-    (event,) = await anext(engine.page_events())
-    assert isinstance(event, PagesStored)
-    assert list(event.token_ids) == cached
+    assert await stored_ids(engine) == cached
+
+
+async def stored_ids(engine: HttpEngine) -> list[int]:
+    """Tokens of the pages that are told of first."""
+    events = [each for each in await anext(engine.page_events()) if isinstance(each, PagesStored)]
+    return [token for event in events for token in event.token_ids]
+
+
+async def test_with_its_first_token_a_prompt_is_assumed_cached(
+    stub: SGLangStub, engine: HttpEngine
+) -> None:
+    """Else it would count as a prefill under way for as long as its output takes."""
+    stub.go_on.clear()
+    first = asyncio.Event()
+    request = make_request(61)
+    running = asyncio.create_task(engine.generate(request, lambda ids, text: first.set()))  # noqa: ARG005  # when is asked, not what
+    await first.wait()
+    assert await stored_ids(engine) == [*range(48)]
+    stub.go_on.set()
+    await running
 
 
 async def test_a_failed_request_is_not_assumed_cached(stub: SGLangStub, engine: HttpEngine) -> None:

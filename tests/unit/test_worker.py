@@ -318,6 +318,22 @@ async def test_lost_events_end_the_life_and_the_engine_is_flushed(
         assert (view.state, view.attempt) == (JobState.COMPLETED, 1)
 
 
+async def test_a_life_that_finds_no_engine_has_it_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after one that was fenced in the moment in which its engine died."""
+    monkeypatch.setattr("preble_workers.worker.ENGINE_PAUSE_S", 0.001)
+    broker = MemoryBroker()
+    engine = ScriptedEngine(at_once)
+    async with working(engine, broker):
+        first = await the_record(broker)
+        engine.events.put_nowait(EngineUnavailable("the engine is not running"))
+        await next_life(broker, first)
+        await place(broker, "a")
+        await ended(broker, "a")
+    assert engine.starts == 2
+
+
 async def test_nothing_is_claimed_while_no_events_can_be_had(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -86,7 +86,8 @@ class Instance:
         job_id = JobId(str(next(self._numbers)))
         prompt = self._waiting[job_id] = tokens_of(body.text)
 
-        def begin() -> None:
+        def begin(ids: Sequence[int], text: str | None) -> None:
+            del ids, text
             self._running[job_id] = self._waiting.pop(job_id)
 
         request = EngineRequest(job_id, prompt, body.sampling_params, "")

@@ -26,11 +26,17 @@ class AssumedPages:
         """What the server is assumed to have stored and evicted."""
         return self._feed.batches()
 
+    def prefilled(self, request: EngineRequest) -> None:
+        """The first token needs the KV of all the prompt."""
+        self._assume(request, request.prompt)
+
     def completed(self, request: EngineRequest, completion: Completion) -> None:
         """SGLang keeps all of a completed request but its last token, whose KV it never needs."""
-        output = pack_tokens(completion.output_ids[:-1])
+        self._assume(request, Tokens(request.prompt + pack_tokens(completion.output_ids[:-1])))
+
+    def _assume(self, request: EngineRequest, tokens: Tokens) -> None:
         pages = self._kv_cache.pages_of(
-            Tokens(request.prompt + output),
+            tokens,
             prompt_tokens=len(request.prompt) // TOKEN_BYTES,
             cache_salt=request.cache_salt,
         )

@@ -6,7 +6,7 @@ end of the prompt. It serves capacity planning, load tests and CI, on any machin
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 from msgspec.structs import replace
 
@@ -15,10 +15,26 @@ from preble.cost_model import CostModel, StepRequest
 from preble.errors import EngineRefused, EngineUnavailable
 from preble.messages import TOKEN_BYTES, Tokens, unpack_tokens
 from preble_workers.echo import echo_tokens
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
 from preble_workers.kv_cache import KvCache
 from preble_workers.page_feed import PageFeed
 from preble_workers.step_planner import Run, Share, StepPlanner
+
+
+class _Teller:
+    """Tells of the tokens of one request, of which all are known beforehand."""
+
+    def __init__(self, output: list[int], on_tokens: OnTokens, *, is_streamed: bool) -> None:
+        self._output = output
+        self._on_tokens = on_tokens
+        self._is_streamed = is_streamed
+        self._told = 0
+
+    def tell(self, produced: int) -> None:
+        """So many there are by now."""
+        if produced > self._told and (self._is_streamed or not self._told):
+            new, self._told = self._output[self._told : produced], produced
+            self._on_tokens(new, None)
 
 
 class EmulatedEngine:
@@ -50,7 +66,7 @@ class EmulatedEngine:
         self._planner = StepPlanner(self._kv_cache, slots=info.slots, chunk_tokens=chunk_tokens)
         self._feed = PageFeed(self._kv_cache)
         self._ends: dict[Run, asyncio.Future[None]] = {}
-        self._on_first_token: dict[Run, Callable[[], None]] = {}
+        self._tellers: dict[Run, _Teller] = {}
         self._work = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -68,9 +84,7 @@ class EmulatedEngine:
             self._loop = asyncio.create_task(self._step_forever(), name="emulated-engine")
         return self._info
 
-    async def generate(
-        self, request: EngineRequest, on_first_token: Callable[[], None]
-    ) -> Completion:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         """Complete one prompt, in the time the cost model predicts.
 
         Cancelling it frees the slot and the pages; full pages computed so far stay cached.
@@ -84,17 +98,17 @@ class EmulatedEngine:
         arrived_at_s = self._clock.now_s()
         run, output = self._prepare(request)
         end = self._ends[run] = asyncio.get_running_loop().create_future()
-        self._on_first_token[run] = on_first_token
+        self._tellers[run] = _Teller(output, on_tokens, is_streamed=request.is_streamed)
         self._planner.add(run)
         self._work.set()
         try:
             await end
         finally:
             del self._ends[run]
-            self._on_first_token.pop(run, None)
+            self._tellers.pop(run, None)
             self._planner.remove(run)
         ttft_s = run.first_token_at_s - arrived_at_s
-        return Completion(tuple(unpack_tokens(output)), None, "length", run.hit_tokens, ttft_s)
+        return Completion(tuple(output), None, "length", run.hit_tokens, ttft_s)
 
     def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """KV cache events, those of a step together."""
@@ -128,7 +142,7 @@ class EmulatedEngine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._loop
 
-    def _prepare(self, request: EngineRequest) -> tuple[Run, Tokens]:
+    def _prepare(self, request: EngineRequest) -> tuple[Run, list[int]]:
         """The output is known beforehand, so its pages are hashed with the prompt's."""
         prompt_tokens = len(request.prompt) // TOKEN_BYTES
         output_tokens = request.sampling.max_new_tokens
@@ -139,7 +153,7 @@ class EmulatedEngine:
             prompt_tokens=prompt_tokens,
             cache_salt=request.cache_salt,
         )
-        return Run(pages, output_tokens), output
+        return Run(pages, output_tokens), unpack_tokens(output)
 
     def _check_fits(self, prompt_tokens: int, output_tokens: int) -> None:
         total_tokens = prompt_tokens + output_tokens
@@ -182,8 +196,8 @@ class EmulatedEngine:
             if not end.done():
                 end.set_result(None)
         for share in step:
-            if share.run.produced_tokens and (call := self._on_first_token.pop(share.run, None)):
-                call()
+            if teller := self._tellers.get(share.run):
+                teller.tell(share.run.produced_tokens)
         self._feed.notify()
 
     def _step_s(self, step: list[Share]) -> float:

@@ -32,6 +32,12 @@ class EngineRequest(msgspec.Struct, frozen=True):
     prompt: Tokens
     sampling: SamplingParams
     cache_salt: str
+    is_streamed: bool = False
+    """Whether somebody wants the tokens as they are made."""
+
+
+OnTokens = Callable[[Sequence[int], str | None], None]
+"""Takes the output tokens that are new, and their text if the engine speaks text."""
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -86,15 +92,15 @@ class Engine(Protocol):
         """
         ...
 
-    async def generate(
-        self, request: EngineRequest, on_first_token: Callable[[], None]
-    ) -> Completion:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         """Complete one prompt; cancelling the call aborts the request in the engine.
 
         Args:
             request: What to complete.
-            on_first_token: Called when the first output token is there, at the latest with
-                the last: the prompt's full pages are then in the KV cache.
+            on_tokens: Called when the first output token is there, at the latest with the last:
+                the prompt's full pages are then in the KV cache. Of a streamed request, whenever
+                there are more; together they begin the output, and may lack its end. Of others
+                once, perhaps without tokens.
 
         Raises:
             EngineRefused: If it will never run this request.
@@ -111,6 +117,7 @@ class Engine(Protocol):
 
         Raises:
             EventsLost: If some can no longer be had. `flush` makes a new beginning.
+            EngineUnavailable: If it does not run.
         """
         ...
 

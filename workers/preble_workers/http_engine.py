@@ -11,7 +11,7 @@ is taken from the requests that it has completed (`AssumedPages`).
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 from uuid import uuid4
 
@@ -21,12 +21,13 @@ import msgspec
 from preble.clock import Clock
 from preble.errors import ConfigError, EngineUnavailable
 from preble_workers.assumed_pages import AssumedPages
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
 from preble_workers.kv_events import endpoints_of
 from preble_workers.page_source import PageSource
 from preble_workers.reported_pages import ReportedPages
 from preble_workers.sglang_wire import (
     STREAM_END,
+    StreamReader,
     engine_error,
     engine_info,
     error_message,
@@ -121,9 +122,7 @@ class HttpEngine:
         self._info = info
         return info
 
-    async def generate(
-        self, request: EngineRequest, on_first_token: Callable[[], None]
-    ) -> Completion:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         """Complete one prompt.
 
         Raises:
@@ -139,7 +138,7 @@ class HttpEngine:
                 self._calls.add(call)
                 self._idle.clear()
                 self._busy.set()
-                completion = await self._call(request, on_first_token)
+                completion = await self._call(request, on_tokens)
         except TimeoutError:
             raise self._closed_error() from None
         finally:
@@ -202,20 +201,21 @@ class HttpEngine:
             await asyncio.wait({self._watcher})
         await self._client.aclose()
 
-    async def _call(self, request: EngineRequest, on_first_token: Callable[[], None]) -> Completion:
+    async def _call(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         # Unique, for SGLang refuses an id that is still running: a job that is run again
         # may meet its own aborted execution.
         rid = f"{request.job_id}-{uuid4().hex}"
         try:
-            return await self._stream(generate_body(request, rid), on_first_token)
+            reader = StreamReader(request, on_tokens, self._pages.prefilled)
+            return await self._stream(generate_body(request, rid), reader)
         except asyncio.CancelledError:
             self._abort_soon(rid)
             raise
         except httpx2.RequestError as error:
             raise self._unavailable(error) from error
 
-    async def _stream(self, body: bytes, on_first_token: Callable[[], None]) -> Completion:
-        """Read to the end; only the first event's time and the last event's data matter."""
+    async def _stream(self, body: bytes, reader: StreamReader) -> Completion:
+        """Read to the end; the first event's time and the last event's data make the answer."""
         sent_at_s = self._clock.now_s()
         ttft_s: float | None = None
         last = ""
@@ -228,9 +228,9 @@ class HttpEngine:
                 self._steps += 1
                 if ttft_s is None:
                     ttft_s = self._clock.now_s() - sent_at_s
-                    on_first_token()
                 if event.data != STREAM_END:
                     last = event.data
+                    reader.read(last)
         return parse_completion(last, ttft_s=ttft_s or 0.0)
 
     def _abort_soon(self, rid: str) -> None:

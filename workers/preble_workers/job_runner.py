@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from preble.clock import Clock
 from preble.errors import EngineRefused, EngineUnavailable
@@ -9,6 +10,7 @@ from preble.messages import ClaimedJob, JobFailure, JobResult, Outcome
 from preble.tokenizer import Tokenizer
 from preble_workers.engine import Completion, Engine, EngineRequest
 from preble_workers.hit_predictor import Forecast, HitPredictor
+from preble_workers.token_publisher import TokenPublisher
 
 _log = logging.getLogger(__name__)
 
@@ -22,17 +24,19 @@ class JobRunner:
         tokenizer: Decodes what the engine says in tokens only.
         clock: Measures them.
         max_run_s: Longest run in the engine.
+        tokens: Where what they make is told.
     """
 
     def __init__(
         self, engine: Engine, predictor: HitPredictor, tokenizer: Tokenizer, clock: Clock, *,
-        max_run_s: float,
+        max_run_s: float, tokens: TokenPublisher,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._predictor = predictor
         self._tokenizer = tokenizer
         self._clock = clock
         self._max_run_s = max_run_s
+        self._tokens = tokens
 
     async def run(self, job: ClaimedJob, forecast: Forecast) -> Outcome:
         """Run one job, once the job that computes its prefix has done so.
@@ -56,16 +60,28 @@ class JobRunner:
         return Outcome(job.lease, failure=failure)
 
     async def _result(self, job: ClaimedJob, forecast: Forecast) -> JobResult:
-        request = EngineRequest(job.job_id, job.prompt, job.spec.sampling, job.spec.cache_salt)
+        stream = self._tokens.begin(job)
+        request = EngineRequest(
+            job.job_id, job.prompt, job.spec.sampling, job.spec.cache_salt,
+            is_streamed=stream is not None,
+        )  # fmt: skip
         is_computed = False
+
+        def on_tokens(ids: Sequence[int], text: str | None) -> None:
+            forecast.mark_computed()
+            if stream is not None:
+                stream.add(ids, text)
+
         try:
             await self._predictor.leader_computed(forecast)
             started_s = self._clock.now_s()
             async with asyncio.timeout(self._max_run_s):
-                completion = await self._engine.generate(request, forecast.mark_computed)
+                completion = await self._engine.generate(request, on_tokens)
             is_computed = True
         finally:
             self._predictor.end(forecast, is_computed=is_computed)
+            if stream is not None:
+                self._tokens.end(stream)
         return JobResult(
             text=self._text(completion),
             output_ids=completion.output_ids,

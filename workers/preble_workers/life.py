@@ -28,6 +28,7 @@ from preble_workers.hit_predictor import Forecast, HitPredictor
 from preble_workers.job_runner import JobRunner
 from preble_workers.kv_budget import KvBudget
 from preble_workers.prefix_publisher import PrefixPublisher
+from preble_workers.token_publisher import TokenPublisher
 from preble_workers.waiting_room import WaitingJob, WaitingRoom
 
 LISTEN_S: Final = 2.0
@@ -66,7 +67,10 @@ class Life:
         self._clock = clock
         self._lease_s = settings.lease_s
         self._engine_stall_s = settings.engine_stall_s
-        self._runner = JobRunner(engine, predictor, tokenizer, clock, max_run_s=settings.max_run_s)
+        self._tokens = TokenPublisher(broker.streams, tokenizer.decode)
+        self._runner = JobRunner(
+            engine, predictor, tokenizer, clock, max_run_s=settings.max_run_s, tokens=self._tokens
+        )
         self._room = WaitingRoom(settings.wait_order, predictor)
         self._held: dict[Lease, asyncio.Task[None]] = {}
         self._wait_jobs = settings.wait_jobs
@@ -116,6 +120,7 @@ class Life:
                 tasks.create_task(self._wake_when(draining)),
                 tasks.create_task(self._finish_outcomes()),
                 tasks.create_task(self._publish()),
+                tasks.create_task(self._tokens.run()),
                 tasks.create_task(self._await_beginning()),
                 tasks.create_task(self._watch_engine()),
             ]
@@ -143,6 +148,9 @@ class Life:
         except EventsLost as error:
             _log.warning("%s", error)
             self._end(Ending.EVENTS_LOST)
+        except EngineUnavailable as error:
+            _log.warning("no events can be had: %s", error)
+            self._end(Ending.ENGINE_LOST)
 
     async def _await_beginning(self) -> None:
         """Claim nothing before it is known what the engine holds: predictions need it."""

@@ -1,14 +1,14 @@
 """An engine that answers at once, to measure everything else."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 from msgspec.structs import replace
 
 from preble.errors import EngineUnavailable
 from preble.messages import unpack_tokens
 from preble_workers.echo import echo_tokens
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
 
 
 class NoopEngine:
@@ -23,9 +23,7 @@ class NoopEngine:
         """What the engine was told to take."""
         return self._info
 
-    async def generate(
-        self, request: EngineRequest, on_first_token: Callable[[], None]
-    ) -> Completion:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         """Complete one prompt without suspending.
 
         Raises:
@@ -34,9 +32,9 @@ class NoopEngine:
         if self._closed.is_set():
             msg = "the engine is closed"
             raise EngineUnavailable(msg)
-        on_first_token()
-        output = echo_tokens(request.prompt, request.sampling.max_new_tokens)
-        return Completion(tuple(unpack_tokens(output)), None, "length", 0, 0.0)
+        output = tuple(unpack_tokens(echo_tokens(request.prompt, request.sampling.max_new_tokens)))
+        on_tokens(output, None)
+        return Completion(output, None, "length", 0, 0.0)
 
     async def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """No events, until `close`."""

@@ -19,6 +19,10 @@ class PageSource(Protocol):
         """
         ...
 
+    def prefilled(self, request: EngineRequest) -> None:
+        """Tell that the server has computed a prompt: its first token is there."""
+        ...
+
     def completed(self, request: EngineRequest, completion: Completion) -> None:
         """Tell that the server has completed a request."""
         ...

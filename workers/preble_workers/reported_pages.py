@@ -76,6 +76,9 @@ class ReportedPages:
         """The server will say so itself: nothing it says before that matters any more."""
         self._is_lost = True
 
+    def prefilled(self, request: EngineRequest) -> None:
+        """The server says itself what it has stored."""
+
     def completed(self, request: EngineRequest, completion: Completion) -> None:
         """The server says itself what it has stored."""
 

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,7 +21,7 @@ from preble.config import Settings
 from preble.errors import ConfigError, EngineUnavailable
 from preble.serve.network import claim_port
 from preble.serve.supervisor import ending
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
 from preble_workers.http_engine import HttpEngine
 from preble_workers.sglang_command import ServerPlace, server_command, server_environ
 from preble_workers.sglang_server import SGLangServer
@@ -81,16 +81,14 @@ class SGLangEngine:
             await self._stop()
             raise
 
-    async def generate(
-        self, request: EngineRequest, on_first_token: Callable[[], None]
-    ) -> Completion:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         """As `HttpEngine.generate`.
 
         Raises:
             EngineRefused: If the server answers with a client's error.
             EngineUnavailable: If there is no server, or it dies or fails.
         """
-        return await self._present().generate(request, on_first_token)
+        return await self._present().generate(request, on_tokens)
 
     def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """The present server's events, from AllPagesCleared on for each new server."""

@@ -8,7 +8,7 @@ with text and ids from the beginning on (cumulative); an event may be {"error": 
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -16,13 +16,14 @@ import msgspec
 
 from preble.errors import EngineError, EngineRefused, EngineUnavailable
 from preble.messages import unpack_tokens
-from preble_workers.engine import Completion, EngineInfo, EngineRequest
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens
 
 STREAM_END: Final = "[DONE]"
 
 _STREAM_INTERVAL_TOKENS: Final = 32
 """The first token comes at once, the rest in such portions: as each event repeats all the
-output before it, one for every token would cost the square of the output's length."""
+output before it, one for every token costs the square of the output's length. That is paid
+where somebody reads along."""
 
 _MAX_ERROR_CHARS: Final = 500
 
@@ -58,10 +59,11 @@ def generate_body(request: EngineRequest, rid: str) -> bytes:
     All sampling parameters are sent, so that no default of the server's steps in.
     """
     sampling = msgspec.structs.asdict(request.sampling)
+    interval_tokens = 1 if request.is_streamed else _STREAM_INTERVAL_TOKENS
     body: dict[str, object] = {
         "rid": rid,
         "input_ids": unpack_tokens(request.prompt),
-        "sampling_params": sampling | {"stream_interval": _STREAM_INTERVAL_TOKENS},
+        "sampling_params": sampling | {"stream_interval": interval_tokens},
         "stream": True,
     }
     if request.cache_salt:
@@ -87,6 +89,50 @@ def parse_completion(reply: str, *, ttft_s: float) -> Completion:
         raise engine_error(HTTPStatus.BAD_REQUEST, last.error)
     finish = _finish_type(last.meta_info.finish_reason)
     return Completion(last.output_ids, last.text, finish, last.meta_info.cached_tokens, ttft_s)
+
+
+class StreamReader:
+    """Tells what is new in each event of a stream.
+
+    Args:
+        request: That is answered.
+        on_tokens: Called with what is new; once, with nothing, if the request is not streamed.
+        on_begin: Called with the request before the first tokens are told.
+    """
+
+    def __init__(
+        self, request: EngineRequest, on_tokens: OnTokens,
+        on_begin: Callable[[EngineRequest], None],
+    ) -> None:  # fmt: skip
+        self._request = request
+        self._on_tokens = on_tokens
+        self._on_begin = on_begin
+        self._has_begun = False
+        self._num_ids = 0
+        self._text = ""
+
+    def read(self, event: str) -> None:
+        """The next event. One that cannot be read says nothing; the last is read elsewhere."""
+        is_first, self._has_begun = not self._has_begun, True
+        if is_first:
+            self._on_begin(self._request)
+        if self._request.is_streamed:
+            self._tell(event)
+        elif is_first:
+            self._on_tokens((), None)
+
+    def _tell(self, event: str) -> None:
+        try:
+            reply = msgspec.json.decode(event, type=_Reply)
+        except msgspec.DecodeError:
+            return
+        ids = reply.output_ids[self._num_ids :]
+        # The last event may lack what stood before it: the stop string that ended the text.
+        text = reply.text[len(self._text) :] if reply.text.startswith(self._text) else ""
+        self._num_ids += len(ids)
+        self._text += text
+        if ids or text:
+            self._on_tokens(ids, text)
 
 
 def engine_error(status: int, message: str) -> EngineError:

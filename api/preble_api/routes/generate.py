@@ -4,12 +4,12 @@ The prompt becomes a job like any other. If the client leaves, or this api is st
 job still runs to its end and is found under the id in the header `x-preble-job`.
 
 With `stream` the answer is an event stream of SGLang's form, whose events repeat the text
-from its beginning. Tokens do not travel through the queue yet, so one event carries the whole
-answer; before it come comments, which clients skip and proxies take as a sign of life.
+from its beginning. In silence come comments, which clients skip and proxies take as a sign of
+life.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 
@@ -19,10 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from preble.errors import InvalidJob, PrebleError
-from preble.messages import JobFailure, JobId, JobResult, JobView, Submission
+from preble.messages import JobResult, JobView, Submission
 from preble.metrics import ApiMetrics
 from preble_api.admission import Admission
-from preble_api.errors import HttpError, refusal
+from preble_api.disconnects import cancel_on_disconnect_parameter, cancels_if_gone
+from preble_api.errors import refusal
 from preble_api.generate_parsing import QUEUE_HEADERS, QueueChoice, job_of, parse_generate, queue_of
 from preble_api.generate_schemas import (
     FinishReason,
@@ -38,17 +39,19 @@ from preble_api.openapi import (
     body_of,
     header_parameters,
     idempotency_key_parameter,
+    prefer_parameter,
     problems,
     response_of,
 )
-from preble_api.schemas import JobRequest
-from preble_api.submitting import JSON, admit_counted, require_json
+from preble_api.prefer import JOB_HEADER, deferred, ended_within, preference_of
+from preble_api.principal import principal_of
+from preble_api.results import result_of
+from preble_api.schemas import JobAccepted, JobRequest
+from preble_api.submitting import JSON, admit_request, require_json
+from preble_api.transcript import Piece
 from preble_api.waits import Waits
 
 GENERATE_PATH: Final = "/generate"
-JOB_HEADER: Final = "x-preble-job"
-KEEP_ALIVE_S: Final = 10.0
-"""Pause between two comments of a stream; proxies cut what is silent for a minute."""
 
 _COMMENT: Final = b": waiting\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
@@ -83,16 +86,19 @@ class GenerateRoutes:
             description=(
                 "The prompt becomes a job of the queue; it goes on if the client leaves, and is "
                 f"found at `/v1/jobs` under the id in the header `{JOB_HEADER}`. With `stream` "
-                "the answer is `text/event-stream`: one event with all of it, then `[DONE]`."
+                "the answer is `text/event-stream`: events with all there is of it, as it grows, "
+                "then `[DONE]`."
             ),
             openapi_extra={
                 "requestBody": body_of(GenerateRequest),
                 "parameters": [
                     *header_parameters(QueueChoice, QUEUE_HEADERS), idempotency_key_parameter(),
+                    cancel_on_disconnect_parameter(), prefer_parameter(),
                 ],
             },
             responses={
                 200: response_of("The answer.", GenerateReply, **{JOB_HEADER: "Id of the job."}),
+                202: response_of("Not ended yet, as preferred.", JobAccepted),
                 **problems(
                     s400="A field is wrong or not offered, or the engine refuses the prompt.",
                     s401="The api key is missing or wrong.",
@@ -100,6 +106,7 @@ class GenerateRoutes:
                     s415="The body is not declared as JSON.",
                     s422="The `Idempotency-Key` was used before, for another request.",
                     s429="The queue is full; come back after `Retry-After`.",
+                    s409="The job was cancelled, or its deadline has passed.",
                     s500="The job failed; the message begins with its code.",
                     s503="The queue cannot be reached, or this api is being stopped.",
                     s504="The job has not ended yet; it goes on.",
@@ -112,7 +119,9 @@ class GenerateRoutes:
         try:
             require_json(request, "prompt")
             asked = parse_generate(await request.body())
-            submission = await self._submit(request, job_of(asked, queue_of(request.headers)))
+            cancel_if_gone = cancels_if_gone(request)
+            job = job_of(asked, queue_of(request.headers))
+            submission = await self._submit(request, job, is_streamed=bool(asked.stream))
         except PrebleError as error:
             self._metrics.jobs_rejected.labels(refusal(error).code).inc()
             raise
@@ -120,30 +129,64 @@ class GenerateRoutes:
         headers = {JOB_HEADER: job_id}
         if asked.stream:
             return StreamingResponse(
-                self._events(job_id, asked.rid),
+                self._events(submission, asked.rid, cancel_if_gone=cancel_if_gone),
                 headers=headers | _STREAM_HEADERS,
                 media_type="text/event-stream",
             )
-        view = await self._waits.ended(job_id, is_gone=request.is_disconnected)
-        return Response(_encode(_reply(view, asked.rid)), headers=headers, media_type=JSON)
+        preference = preference_of(request)
+        views = await ended_within(
+            self._waits, [job_id], preference.bound_s, is_gone=request.is_disconnected,
+            cancel_if_gone=cancel_if_gone,
+        )  # fmt: skip
+        if views is None:
+            return deferred(preference, [job_id])
+        [view] = views
+        body = _encode(_reply(view, asked.rid))
+        return Response(body, headers=headers | preference.headers, media_type=JSON)
 
-    async def _submit(self, request: Request, job: JobRequest) -> Submission:
+    async def _submit(self, request: Request, job: JobRequest, *, is_streamed: bool) -> Submission:
         try:
-            [submission] = await under_key(request, [await self._intake.one(job)])
+            [submission] = await under_key(
+                request, [await self._intake.one(job, principal_of(request.scope))]
+            )
         except InvalidJob as error:
             raise _in_our_names(error) from None
-        await admit_counted(self._admission, self._metrics, [submission])
+        submission = self._waits.followed(submission, is_streamed=is_streamed)
+        await admit_request(request, self._admission, self._metrics, [submission])
         return submission
 
-    async def _events(self, job_id: JobId, rid: str | None) -> AsyncGenerator[bytes, None]:
-        waiting = asyncio.ensure_future(self._waits.ended(job_id))
-        try:
-            while not (await asyncio.wait({waiting}, timeout=KEEP_ALIVE_S))[0]:
-                yield _COMMENT
-            yield _event(_outcome(waiting, rid))
+    async def _events(
+        self, submission: Submission, rid: str | None, *, cancel_if_gone: bool
+    ) -> AsyncGenerator[bytes]:
+        said = _Said(submission, rid)
+        pieces = self._waits.pieces(submission.job_id, cancel_if_gone=cancel_if_gone)
+        async with aclosing(pieces):
+            try:
+                async for piece in pieces:
+                    yield _COMMENT if piece is None else _event(said.answer(piece))
+            except PrebleError as error:
+                yield _event(_stream_error(error))
             yield _DONE
-        finally:
-            waiting.cancel()
+
+
+class _Said:
+    """What a stream has said of a job, which each event says again."""
+
+    def __init__(self, submission: Submission, rid: str | None) -> None:
+        self._prompt_tokens = submission.spec.prompt_tokens
+        self._rid = rid
+        self._id = rid or submission.job_id
+        self._text = ""
+        self._output_ids: tuple[int, ...] = ()
+
+    def answer(self, piece: Piece | JobView) -> GenerateReply:
+        """The next event. Raises: HttpError if the job failed."""
+        if isinstance(piece, JobView):
+            return _reply(piece, self._rid)
+        self._text += piece.text
+        self._output_ids += piece.output_ids
+        known = MetaInfo(self._id, None, self._prompt_tokens, len(self._output_ids), 0)
+        return GenerateReply(self._text, self._output_ids, known)
 
 
 def _in_our_names(error: InvalidJob) -> InvalidJob:
@@ -153,9 +196,7 @@ def _in_our_names(error: InvalidJob) -> InvalidJob:
 
 def _reply(view: JobView, rid: str | None) -> GenerateReply:
     """The answer of a job that has ended. Raises: HttpError if it failed."""
-    if view.result is None:
-        raise _failed(view.failure or JobFailure("result_lost", "the job's result has expired"))
-    result = view.result
+    result = result_of(view)
     meta_info = MetaInfo(
         id=rid or view.job_id,
         finish_reason=_finish_reason(result),
@@ -173,20 +214,9 @@ def _finish_reason(result: JobResult) -> FinishReason:
     return FinishReason(result.finish_reason, length)
 
 
-def _failed(failure: JobFailure) -> HttpError:
-    """A refusal of the engine is the request's fault, all else is ours."""
-    if failure.code == "engine_refused":
-        return HttpError(HTTPStatus.BAD_REQUEST, failure.code, failure.message)
-    message = f"{failure.code}: {failure.message}"
-    return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, failure.code, message)
-
-
-def _outcome(waiting: asyncio.Future[JobView], rid: str | None) -> msgspec.Struct:
-    """What the one event of a stream says: the status of a stream is long out."""
-    try:
-        return _reply(waiting.result(), rid)
-    except PrebleError as error:
-        problem = refusal(error)
+def _stream_error(error: PrebleError) -> StreamErrorEvent:
+    """What a stream says of it: its status is long out."""
+    problem = refusal(error)
     is_ours = problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return StreamErrorEvent(
         StreamError(

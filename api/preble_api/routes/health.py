@@ -14,6 +14,7 @@ from preble.errors import BrokerUnavailable
 from preble.messages import PoolStats
 from preble_api.openapi import Responses, problems, response_of
 from preble_api.pool_metrics import render
+from preble_api.principal import principal_of
 from preble_api.schemas import Health
 
 PROBE_S: Final = 2.0
@@ -43,7 +44,9 @@ class HealthRoutes:
             )  # fmt: skip
         app.add_api_route(
             "/metrics", self.metrics, methods=["GET"], response_class=PlainTextResponse,
-            summary="Metrics for Prometheus", description="`pool_` ones need the queue.",
+            summary="Metrics for Prometheus", description=(
+                "`pool_` ones need the queue. They are of all tenants, so a key of one is refused."
+            ),
         )  # fmt: skip
 
     async def livez(self, request: Request) -> Response:
@@ -58,8 +61,8 @@ class HealthRoutes:
         return _json(Health(instances=stats.instances))
 
     async def metrics(self, request: Request) -> Response:
-        """All metrics; the pool's are left out while the queue is down."""
-        del request
+        """All metrics; the pool's are left out while the queue is down. Raises: HttpError (403)."""
+        principal_of(request.scope).require_all_tenants()
         try:
             stats = await self._stats()
         except BrokerUnavailable:

@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from preble.broker import Broker
 from preble.broker.lists import JobQuery
+from preble_api.list_schemas import JobList, JobListQuery
 from preble_api.openapi import problems, query_parameters, response_of
 from preble_api.parsing import parse_query
-from preble_api.schemas import JobList, JobListQuery
+from preble_api.principal import Principal, principal_of
 from preble_api.submitting import JSON
 from preble_api.views import JOBS_PATH, status_of
 
@@ -47,17 +48,23 @@ class JobListRoutes:
         )  # fmt: skip
 
     async def list_jobs(self, request: Request) -> Response:
-        """A page of jobs. Raises: InvalidJob, BrokerUnavailable."""
+        """A page of jobs. Raises: InvalidJob, HttpError (403), BrokerUnavailable."""
         asked = parse_query(request.query_params.multi_items(), JobListQuery)
+        tenant = _tenant(principal_of(request.scope), _given(asked.tenant))
         page = await self._broker.list_jobs(
             JobQuery(
-                _given(asked.status), _given(asked.tenant), _given(asked.after), asked.limit,
+                _given(asked.status), tenant, _given(asked.after), asked.limit,
                 is_newest_first=asked.order == "desc",
             )
         )  # fmt: skip
         jobs = [status_of(view) for view in page.jobs]
         listed = JobList(jobs, has_more=page.after is not None, next=page.after)
         return Response(_encode(listed), media_type=JSON)
+
+
+def _tenant(principal: Principal, asked: str | None) -> str | None:
+    """Whose jobs are listed; None for those of all. Raises: HttpError (403)."""
+    return principal.tenant if asked is None else principal.tenant_for(asked)
 
 
 def _given(value: _T | msgspec.UnsetType) -> _T | None:

@@ -11,23 +11,26 @@ from starlette.responses import Response
 
 from preble.broker import Broker
 from preble.errors import PrebleError
-from preble.messages import JobId, Submission
+from preble.messages import JobView, Submission
 from preble.metrics import ApiMetrics
 from preble_api.admission import Admission
 from preble_api.deadlines import with_deadline
 from preble_api.errors import HttpError, refusal
 from preble_api.idempotency import under_key
 from preble_api.intake import Intake
-from preble_api.job_ids import has_expired, may_be_id
+from preble_api.job_access import JobAccess
 from preble_api.openapi import (
     body_of,
     cancel_after_parameter,
     idempotency_key_parameter,
     job_id_parameter,
+    prefer_parameter,
     problems,
     response_of,
 )
 from preble_api.parsing import parse
+from preble_api.prefer import ended_within, preference_of
+from preble_api.principal import principal_of
 from preble_api.schemas import (
     JobAccepted,
     JobListAccepted,
@@ -35,8 +38,9 @@ from preble_api.schemas import (
     JobRequest,
     JobStatus,
 )
-from preble_api.submitting import JSON, admit_counted, require_json
+from preble_api.submitting import JSON, admit_request, require_json
 from preble_api.views import JOBS_PATH, links_of, status_of
+from preble_api.waits import Waits
 
 _ASK_AGAIN: Final = {"retry-after": "1"}
 
@@ -48,13 +52,14 @@ class JobRoutes:
 
     def __init__(
         self, broker: Broker, intake: Intake, admission: Admission, metrics: ApiMetrics, *,
-        result_ttl_s: float,
+        waits: Waits, result_ttl_s: float,
     ) -> None:  # fmt: skip
         self._broker = broker
+        self._waits = waits
+        self._access = JobAccess(broker, result_ttl_s=result_ttl_s)
         self._intake = intake
         self._admission = admission
         self._metrics = metrics
-        self._result_ttl_s = result_ttl_s
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes."""
@@ -90,7 +95,7 @@ class JobRoutes:
             JOBS_PATH + "/{job_id}", self.show, methods=["GET"],
             summary="How a job stands, and its result",
             description="Ask again after `Retry-After` until the job has ended.",
-            openapi_extra={"parameters": [job_id_parameter()]},
+            openapi_extra={"parameters": [job_id_parameter(), prefer_parameter()]},
             responses={
                 200: response_of(
                     "The job.", JobStatus, **{"Retry-After": "Until the job has ended."}
@@ -155,65 +160,51 @@ class JobRoutes:
 
     async def show(self, request: Request) -> Response:
         """One job. Raises: HttpError (404, 410), BrokerUnavailable."""
-        return await self._show(_job_id(request))
+        view = await self._access.job(request)
+        preference = preference_of(request)
+        if preference.wait_s and not view.state.is_terminal:
+            ended = await ended_within(
+                self._waits, [view.job_id], preference.wait_s, is_gone=request.is_disconnected
+            )
+            view = ended[0] if ended else await self._access.job(request)
+        return _shown(view, preference.headers if preference.wait_s else None)
 
     async def cancel(self, request: Request) -> Response:
         """End one job. Raises: HttpError (404, 410), BrokerUnavailable."""
-        job_id = _job_id(request)
-        await self._broker.cancel([job_id])
-        return await self._show(job_id)
+        await self._broker.cancel([await self._access.require(request)])
+        return _shown(await self._access.job(request))
 
     async def retry(self, request: Request) -> Response:
         """Let one failed job run again.
 
         Raises: HttpError (404, 409, 410), PromptDropped, QueueFull, BrokerUnavailable.
         """
-        job_id = _job_id(request)
-        [reply] = await self._broker.retry([job_id])
+        [reply] = await self._broker.retry([await self._access.require(request)])
         if isinstance(reply, PrebleError):
             raise reply
         if reply is not None and reply.is_terminal:
             message = f"the job is {reply}; only one that failed can run again"
             raise HttpError(HTTPStatus.CONFLICT, "job_not_failed", message)
-        return await self._show(job_id)
-
-    async def _show(self, job_id: JobId) -> Response:
-        view = await self._broker.view(job_id)
-        if view is None:
-            raise self._unknown(job_id)
-        headers = None if view.state.is_terminal else _ASK_AGAIN
-        return Response(_encode(status_of(view)), headers=headers, media_type=JSON)
-
-    def _unknown(self, job_id: JobId) -> HttpError:
-        if not has_expired(job_id, kept_s=self._result_ttl_s):
-            return _unknown_job()
-        message = f"the job has ended, and its result, kept for {self._result_ttl_s:g} s, is gone"
-        return HttpError(HTTPStatus.GONE, "job_expired", message)
+        return _shown(await self._access.job(request))
 
     async def _submit(self, request: Request) -> Response:
         require_json(request, "jobs")
+        principal = principal_of(request.scope)
         parsed = parse(await request.body())
         if isinstance(parsed, JobRequest):
             [job] = with_deadline(request, [parsed])
-            [submission] = await under_key(request, [await self._intake.one(job)])
-            await admit_counted(self._admission, self._metrics, [submission])
+            [submission] = await under_key(request, [await self._intake.one(job, principal)])
+            await admit_request(request, self._admission, self._metrics, [submission])
             return _accepted_one(submission)
         jobs = with_deadline(request, parsed)
-        submissions = await under_key(request, await self._intake.many(jobs))
-        await admit_counted(self._admission, self._metrics, submissions)
+        submissions = await under_key(request, await self._intake.many(jobs, principal))
+        await admit_request(request, self._admission, self._metrics, submissions)
         return _accepted_list(submissions)
 
 
-def _job_id(request: Request) -> JobId:
-    """Of the path. Raises: HttpError (404) if it cannot be any job's."""
-    job_id: str = request.path_params["job_id"]
-    if not may_be_id(job_id):
-        raise _unknown_job()
-    return JobId(job_id)
-
-
-def _unknown_job() -> HttpError:
-    return HttpError(HTTPStatus.NOT_FOUND, "job_not_found", "no such job")
+def _shown(view: JobView, more: dict[str, str] | None = None) -> Response:
+    headers = {**({} if view.state.is_terminal else _ASK_AGAIN), **(more or {})}
+    return Response(_encode(status_of(view)), headers=headers, media_type=JSON)
 
 
 def _accepted_one(submission: Submission) -> Response:

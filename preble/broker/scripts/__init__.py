@@ -4,13 +4,16 @@ from importlib import resources
 from typing import Final
 
 from preble.broker.keys import PoolKeys
+from preble.broker.streams import INBOX_ENTRIES, MOST_LOG_BYTES
 from preble.config import LONGEST_LEASE_S
 from preble.messages import QUARANTINE_AFTER
 
 _LIBRARY: Final = "lib.lua"
 _CONSTANTS: Final = f"""\
 local QUARANTINE_AFTER = {QUARANTINE_AFTER}
-local LONGEST_LEASE_MS = {LONGEST_LEASE_S * 1000:.0f}"""
+local LONGEST_LEASE_MS = {LONGEST_LEASE_S * 1000:.0f}
+local INBOX_ENTRIES = {INBOX_ENTRIES}
+local MOST_LOG_BYTES = {MOST_LOG_BYTES}"""
 
 
 def load_scripts(keys: PoolKeys) -> dict[str, str]:

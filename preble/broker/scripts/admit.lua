@@ -5,8 +5,10 @@
 --        deadlines, jobs, jobs_in, signals
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s, most of
 --        these at once, result_ttl_s, then for each job: id, ingress queue, spec, total tokens, deadline in ms from now or '', block keys, prompt
---        bytes, fingerprint of a request that has a key or '', prompt ('' if staged before)
--- Reply: {'ok'} | {'full', 'jobs' | 'prompt bytes' | 'ingress queues' | 'jobs of one tenant', how
+--        bytes, fingerprint of a request that has a key or '', inbox of who is to hear of its end
+--        or '', prompt ('' if staged before)
+-- Reply: {'ok'} | {'ok', jobs that the tenant with least left may still submit, ms until none is
+--        held back by its rate} where tenants are bound and a job is new | {'full', 'jobs' | 'prompt bytes' | 'ingress queues' | 'jobs of one tenant', how
 --        many jobs the pool has ended, now ms} | {'fast', ms to wait} | {'unstaged', job}
 --        | {'reused', job} if a job exists that another request made
 -- Twice: a job that exists already is skipped, so the second run changes nothing.
@@ -16,10 +18,10 @@ local tenant_jobs_per_s, tenant_burst, result_ttl_s = tonumber(ARGV[5]), tonumbe
 local now = now_ms()
 local new, bytes, tenants = {}, 0, {}
 local ingresses, opened = {}, 0
-for i = 8, #ARGV, 9 do
+for i = 8, #ARGV, 10 do
   local job, ingress = ARGV[i], ARGV[i + 1]
   if redis.call('EXISTS', k.job(job)) == 0 then
-    if ARGV[i + 8] == '' and redis.call('EXISTS', k.prompt(job)) == 0 then
+    if ARGV[i + 9] == '' and redis.call('EXISTS', k.prompt(job)) == 0 then
       return {'unstaged', job}
     end
     new[#new + 1] = i
@@ -37,7 +39,7 @@ if #new == 0 then return {'ok'} end
 
 local function drop_staged()
   for _, i in ipairs(new) do
-    if ARGV[i + 8] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
+    if ARGV[i + 9] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
   end
 end
 
@@ -91,11 +93,12 @@ for index, i in ipairs(new) do
     redis.call('HSET', k.job(job), 'preble_deadline_ms', now + ARGV[i + 4])
     redis.call('ZADD', k.deadlines(), now + ARGV[i + 4], job)
   end
+  if ARGV[i + 8] ~= '' then redis.call('HSET', k.job(job), 'preble_inbox', ARGV[i + 8]) end
   redis.call('SET', k.block_keys(job), ARGV[i + 5])
-  if ARGV[i + 8] == '' then
+  if ARGV[i + 9] == '' then
     redis.call('PERSIST', k.prompt(job))
   else
-    redis.call('SET', k.prompt(job), ARGV[i + 8])
+    redis.call('SET', k.prompt(job), ARGV[i + 9])
   end
   redis.call('RPUSH', k.queue(ingress), job)
   local tenant = tenant_of(ingress)
@@ -104,4 +107,18 @@ for index, i in ipairs(new) do
   list_as_unfinished(job, tenant, order + index)
 end
 signal(cmsgpack.pack({'admitted', #new}))
-return {'ok'}
+
+local max_tenant_jobs = tonumber(ARGV[4])
+if tenant_jobs_per_s == 0 and max_tenant_jobs == 0 then return {'ok'} end
+local left, full_ms = math.huge, 0
+for tenant in pairs(tenants) do
+  if tenant_jobs_per_s > 0 then
+    local of_rate = left_of(tenant)
+    left = math.min(left, of_rate)
+    full_ms = math.max(full_ms, (tenant_burst - of_rate) / tenant_jobs_per_s * 1000)
+  end
+  if max_tenant_jobs > 0 then
+    left = math.min(left, max_tenant_jobs - redis.call('HGET', k.tenants(), tenant))
+  end
+end
+return {'ok', string.format('%.6f', left), string.format('%.0f', full_ms)}

@@ -30,6 +30,11 @@ local function signal(message)
   redis.call('XADD', k.signals(), 'MAXLEN', '~', 100000, '*', 'm', message)
 end
 
+-- Puts an entry into the inbox of an api process, if that is there.
+local function tell(inbox, field, value)
+  redis.call('XADD', k.inbox(inbox), 'NOMKSTREAM', 'MAXLEN', '~', INBOX_ENTRIES, '*', field, value)
+end
+
 -- Whose jobs enter an ingress queue: its name ends with the tenant's.
 local function tenant_of(ingress) return string.match(ingress, '[^.]*$') end
 
@@ -179,8 +184,11 @@ local function conclude(job, instance, execution, outcome, result_ttl_s, now)
   redis.call('EXPIRE', k.job(job), result_ttl_s)
   redis.call('EXPIRE', k.decision(job), result_ttl_s)
   redis.call('ZREM', k.deadlines(), job)
-  local own = redis.call('HMGET', k.job(job), 'preble_bytes', 'preble_ingress', 'preble_order')
+  local own = redis.call('HMGET', k.job(job), 'preble_bytes', 'preble_ingress', 'preble_order',
+    'preble_inbox', 'preble_log_bytes')
   local tenant, order = tenant_of(own[2]), own[3]
+  if own[4] then tell(own[4], 'e', job) end
+  if own[5] then redis.call('EXPIRE', k.log(job), result_ttl_s) end
   if outcome.state == 'failed' then
     keep_dead_letter(job, order, own[1], result_ttl_s)
   else

@@ -1,0 +1,113 @@
+"""From a request to a file: streamed to disk, checked, and there all at once."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from preble.clock import unix_s
+from preble_api.errors import HttpError
+from preble_api.files.layout import new_file_id
+from preble_api.files.multipart import FORM_BYTES, FormReader
+from preble_api.files.off_loop import in_thread
+from preble_api.files.schemas import KEPT_S, FileObject, UploadFields
+from preble_api.files.store import FileDraft, FileStore
+from preble_api.parsing import convert_fields
+from preble_api.principal import Principal
+
+UPLOADS_AT_ONCE: Final = 16
+"""Of one api: each holds a megabyte and a thread now and then."""
+
+_WRITE_BYTES: Final = 1024 * 1024
+_RETRY_AFTER_S: Final = 5.0
+
+
+class Uploads:
+    """Takes files."""
+
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
+        self._running = 0
+
+    async def take(self, request: Request, principal: Principal) -> FileObject:
+        """The file of a request, once it is on disk.
+
+        Raises:
+            HttpError: If it is no form (400, 415), too large (413), too much (429), or the disk
+                is full (507).
+            InvalidJob: If a field is wrong, naming it.
+            ClientDisconnect: If the client left; nothing is kept.
+        """
+        if self._running >= UPLOADS_AT_ONCE:
+            message = f"{UPLOADS_AT_ONCE} files are being taken already"
+            status = HTTPStatus.TOO_MANY_REQUESTS
+            raise HttpError(status, "too_many_uploads", message, retry_after_s=_RETRY_AFTER_S)
+        self._running += 1
+        try:
+            return await self._take(request, principal)
+        finally:
+            self._running -= 1
+
+    async def _take(self, request: Request, principal: Principal) -> FileObject:
+        home = principal.tenant_for(None)
+        await in_thread(self._store.require_room, home, 0)
+        upload = _Upload(self._store, await in_thread(self._store.draft, home))
+        try:
+            form = FormReader(request.headers.get("content-type", ""), upload.add)
+            num_bytes = 0
+            async for data in request.stream():
+                num_bytes += len(data)
+                self._store.require_size(num_bytes - FORM_BYTES)
+                form.feed(data)
+                await upload.write(at_least_bytes=_WRITE_BYTES)
+            form.end()
+            await upload.write()
+            fields = _fields(form.fields)
+            return await upload.commit(
+                form.filename or "", fields, principal.tenant_for(fields.tenant)
+            )
+        finally:
+            await in_thread(upload.draft.discard)
+
+
+class _Upload:
+    """A draft, and the bytes that wait to be written to it."""
+
+    def __init__(self, store: FileStore, draft: FileDraft) -> None:
+        self.draft = draft
+        self._store = store
+        self._waiting = bytearray()
+
+    def add(self, data: bytes) -> None:
+        self._waiting += data
+
+    async def write(self, *, at_least_bytes: int = 1) -> None:
+        if len(self._waiting) < at_least_bytes:
+            return
+        data, self._waiting = bytes(self._waiting), bytearray()
+        self._store.require_size(self.draft.size_bytes + len(data))
+        await in_thread(self.draft.write, data)
+
+    async def commit(self, filename: str, fields: UploadFields, tenant: str) -> FileObject:
+        now = int(unix_s())
+        kept_s = fields.expires_after.seconds if fields.expires_after else KEPT_S
+        size_bytes = self.draft.size_bytes
+        meta = FileObject(new_file_id(), size_bytes, now, filename, fields.purpose, now + kept_s)
+        await in_thread(self._store.require_room, tenant, size_bytes)
+        await in_thread(self._store.commit, self.draft, meta, tenant)
+        return meta
+
+
+def _fields(given: Mapping[str, str]) -> UploadFields:
+    """Fields of a form, where `a[b]` is the field `b` of `a`. Raises: InvalidJob."""
+    nested: dict[str, Any] = {}
+    for name, value in given.items():
+        outer, _, inner = name.partition("[")
+        if inner:
+            group = nested.setdefault(outer, {})
+            if isinstance(group, dict):
+                group[inner.removesuffix("]")] = value
+        else:
+            nested[name] = value
+    return convert_fields(nested, UploadFields)

@@ -1,0 +1,1 @@
+"""OpenAI's dialect over the queue: models, completions, chats and responses."""

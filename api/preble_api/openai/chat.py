@@ -1,0 +1,172 @@
+"""`POST /v1/chat/completions`: its body, its answer, the chunks of its stream."""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from preble.errors import InvalidJob
+from preble.messages import JobView
+from preble_api.openai.asked import Asked, Echo
+from preble_api.openai.chunks import Chunks
+from preble_api.openai.fields import (
+    Ignored,
+    MaxTokens,
+    Metadata,
+    NotOffered,
+    SharedFields,
+    StopList,
+    StreamOptions,
+    queued,
+    require_offered,
+    sampling_of,
+)
+from preble_api.openai.messages import Turn, chat_of
+from preble_api.openai.parsing import parse_body
+from preble_api.openai.results import CompletionUsage, id_of, usage_of
+from preble_api.results import result_of
+from preble_api.schemas import JobRequest, RoomSampling, Sampling, StopText
+
+CHAT_PATH: Final = "/v1/chat/completions"
+
+DEFAULT_OUTPUT_TOKENS: Final = 2048
+"""Longest output where a client sets no limit, or what the prompt leaves of the context: each job
+reserves KV cache for as much, so the whole context would leave room for few."""
+
+_FIELD: Final = "messages"
+
+
+class ChatRequest(SharedFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A conversation to go on with."""
+
+    messages: Annotated[list[Turn], Meta(min_length=1, max_length=4096)]
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    stop: StopText | StopList | None = None
+    stream_options: StreamOptions | None = None
+    metadata: Metadata | None = None
+    store: Ignored = UNSET
+    parallel_tool_calls: Ignored = UNSET
+    n: NotOffered = UNSET
+    logprobs: NotOffered = UNSET
+    top_logprobs: NotOffered = UNSET
+    logit_bias: NotOffered = UNSET
+    tools: NotOffered = UNSET
+    tool_choice: NotOffered = UNSET
+    functions: NotOffered = UNSET
+    function_call: NotOffered = UNSET
+    response_format: NotOffered = UNSET
+    modalities: NotOffered = UNSET
+    audio: NotOffered = UNSET
+    prediction: NotOffered = UNSET
+    reasoning_effort: NotOffered = UNSET
+    verbosity: NotOffered = UNSET
+    web_search_options: NotOffered = UNSET
+
+
+class ChatReplyMessage(msgspec.Struct, frozen=True):
+    """The answer's turn."""
+
+    content: str
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+
+
+class ChatChoice(msgspec.Struct, frozen=True):
+    """The one answer."""
+
+    message: ChatReplyMessage
+    finish_reason: str
+    index: int = 0
+    logprobs: None = None
+
+
+class ChatReply(msgspec.Struct, frozen=True):
+    """A chat, completed."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: CompletionUsage
+    object: Literal["chat.completion"] = "chat.completion"
+
+
+class ChatEndpoint:
+    """Chats. Implements `endpoints.Endpoint`."""
+
+    _decoder = msgspec.json.Decoder(ChatRequest)
+
+    def parse(self, body: bytes) -> Asked:
+        """What a body asks for. Raises: InvalidJob, HttpError."""
+        request = parse_body(self._decoder, body)
+        require_offered(request)
+        options = request.stream_options or StreamOptions()
+        return Asked(
+            jobs=(_job(request),),
+            echo=Echo(request.model),
+            is_streamed=bool(request.stream),
+            has_usage=bool(options.include_usage),
+            has_running_usage=bool(options.continuous_usage_stats),
+        )
+
+    def reply(self, asked: Asked, *views: JobView) -> ChatReply:
+        """The chat, completed. Raises: HttpError."""
+        [view] = views
+        result = result_of(view)
+        choice = ChatChoice(ChatReplyMessage(result.text), result.finish_reason)
+        return ChatReply(
+            id=id_of("chatcmpl-", view.job_id),
+            created=int(view.submitted_at_s),
+            model=asked.echo.model,
+            choices=[choice],
+            usage=usage_of(result),
+        )
+
+    def in_its_names(self, error: InvalidJob) -> InvalidJob:
+        """The queue calls all of them alike."""
+        return error
+
+
+class ChatChunks(Chunks):
+    """Chunks of a chat's stream."""
+
+    object = "chat.completion.chunk"
+
+    def opening(self, index: int) -> dict[str, Any] | None:
+        """Whose turn it is."""
+        return self._choice(index, {"role": "assistant", "content": ""})
+
+    def text(self, index: int, text: str) -> dict[str, Any]:
+        """More of the answer."""
+        return self._choice(index, {"content": text})
+
+    def closing(self, index: int, finish_reason: str) -> dict[str, Any]:
+        """Why it ended."""
+        return self._choice(index, {}, finish_reason)
+
+    def _choice(
+        self, index: int, delta: dict[str, str], finish_reason: str | None = None
+    ) -> dict[str, Any]:
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _job(request: ChatRequest) -> JobRequest:
+    limit = _limit(request)
+    kind = RoomSampling if limit is None else Sampling
+    job = JobRequest(
+        messages=chat_of(request.messages, _FIELD),
+        model=request.model,
+        sampling_params=sampling_of(request, kind, limit or DEFAULT_OUTPUT_TOKENS),
+    )
+    return queued(job, request)
+
+
+def _limit(request: ChatRequest) -> int | None:
+    """Most tokens of output. Raises: InvalidJob if it is given twice, differently."""
+    old, new = request.max_tokens, request.max_completion_tokens
+    if old is not None and new is not None and old != new:
+        raise InvalidJob("max_tokens", "differs from `max_completion_tokens`: give one of them")
+    return new if new is not None else old

@@ -1,0 +1,33 @@
+"""Notes in memory; see `notes.py`."""
+
+from collections.abc import Mapping
+
+from preble.broker.memory_records import Job
+from preble.messages import JobId
+
+
+class MemoryNotes:
+    """The notes of jobs. Implements `Notes`."""
+
+    def __init__(self, jobs: Mapping[JobId, Job]) -> None:
+        self._jobs = jobs
+
+    async def keep(self, job_id: JobId, note: bytes) -> bytes | None:
+        """Keep a note with a job that was admitted, unless it has one."""
+        job = self._jobs.get(job_id)
+        if job is not None and job.note is None:
+            job.note = note
+        return job.note if job else None
+
+    async def read(self, job_id: JobId) -> bytes | None:
+        """A job's note."""
+        job = self._jobs.get(job_id)
+        return job.note if job else None
+
+    async def drop(self, job_id: JobId) -> bool:
+        """Remove a job's note."""
+        job = self._jobs.get(job_id)
+        had_one = job is not None and job.note is not None
+        if job is not None:
+            job.note = None
+        return had_one
