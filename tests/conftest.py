@@ -3,12 +3,17 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 from support import free_port, redis_broker, valkey
 
 from preble.broker import Broker
 from preble.broker.memory import MemoryBroker
 from preble.clock import ManualClock
+
+# How fast an example is, depends on what runs beside it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture

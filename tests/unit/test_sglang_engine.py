@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -92,18 +93,26 @@ asyncio.run(serve())
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a `sglang` package in it, for the stand-in's notes, and for its sockets."""
-    package = tmp_path / "sglang"
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a `sglang` package in it, for the stand-in's notes, and for its sockets.
+
+    Their paths must be short, and pytest's own folders lie deep.
+    """
+    with tempfile.TemporaryDirectory(prefix="stand-in-", ignore_cleanup_errors=True) as folder:
+        _furnish(Path(folder), monkeypatch)
+        yield Path(folder)
+
+
+def _furnish(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = folder / "sglang"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "launch_server.py").write_text(STAND_IN)
-    (tmp_path / "pids").touch()
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{TESTS}")
-    monkeypatch.setenv("STAND_IN", str(tmp_path))
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    return tmp_path
+    (folder / "pids").touch()
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{TESTS}")
+    monkeypatch.setenv("STAND_IN", str(folder))
+    (folder / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "tmp"))
 
 
 def make_engine(engine_args: str = "", *, engine_start_s: float = 60.0) -> SGLangEngine:
