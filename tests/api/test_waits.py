@@ -67,6 +67,15 @@ async def test_wait_gives_up_on_a_queue_that_stays_away(clock: ManualClock) -> N
     assert raised.value.retry_after_s is None
 
 
+async def test_a_queue_that_was_not_asked_for_long_is_not_away_for_long(
+    serve: Serve, memory_broker: MemoryBroker, clock: ManualClock
+) -> None:
+    before, after = await running_and_ended(memory_broker, serve)
+    away = AwayBroker(clock, [before, None, after])
+    away.look_s = QUEUE_DOWN_S + 1
+    assert await Waits(away, clock, longest_s=1_000).ended(before.job_id) == after
+
+
 async def test_wait_for_a_job_that_never_ends_is_bounded(
     serve: Serve, memory_broker: MemoryBroker, clock: ManualClock
 ) -> None:
