@@ -16,6 +16,7 @@ from preble.broker.api_keys import ApiKeys
 from preble.broker.insisting import insist
 from preble.clock import SystemClock
 from preble.config import Settings
+from preble.explanation import Explanation
 from preble.metrics import ApiMetrics
 from preble.pool import pool_record
 from preble.tokenizer import Tokenizer
@@ -35,11 +36,15 @@ from preble_api.open_mode import Openness
 from preble_api.openai.desk import Desk
 from preble_api.openai.routes import OPENAI_STRUCTS, add_openai_routes
 from preble_api.openapi import DescribedApi
+from preble_api.routes.abort import AbortRoutes
 from preble_api.routes.events import EventRoutes
+from preble_api.routes.explain import ExplainRoutes
 from preble_api.routes.generate import GenerateRoutes
 from preble_api.routes.health import HealthRoutes
 from preble_api.routes.job_lists import JobListRoutes
 from preble_api.routes.jobs import JobRoutes
+from preble_api.routes.server_info import ServerInfoRoutes
+from preble_api.sglang_schemas import SGLANG_STRUCTS
 from preble_api.threads import TextThreads
 from preble_api.waits import Waits
 
@@ -98,12 +103,15 @@ def create_app(
     JobListRoutes(broker).add_to(app)
     access = JobAccess(broker, result_ttl_s=settings.result_ttl_s)
     EventRoutes(access, waits).add_to(app)
+    ExplainRoutes(broker, access).add_to(app)
     GenerateRoutes(intake, admission, waits, metrics).add_to(app)
     add_openai_routes(app, record, broker, Desk(intake, admission, waits, metrics), waits)
-    app.dialects += OPENAI_STRUCTS
+    app.dialects += (*OPENAI_STRUCTS, *SGLANG_STRUCTS, Explanation)
     batches = BatchService(settings, broker, intake, admission, waits, metrics, clock)
     hot = [route for route in app.routes if isinstance(route, RawRoute)]
     HealthRoutes(broker, registry).add_to(app)
+    ServerInfoRoutes(broker, record).add_to(app)
+    AbortRoutes(broker).add_to(app)
     batches.add_to(app)
     app.dialects += BATCH_STRUCTS
     # The last one added is the outermost.

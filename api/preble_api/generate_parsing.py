@@ -1,26 +1,25 @@
-"""The body of a `/generate` into a request, and msgspec's errors into ours."""
+"""The body of a `/generate` into jobs, and msgspec's errors into ours."""
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from preble.errors import InvalidJob
-from preble_api.generate_schemas import GenerateRequest, require_offered
+from preble_api.generate_schemas import GenerateRequest, GenerateSampling, require_offered
 from preble_api.parsing import WRONG_QUEUE, decode_json
-from preble_api.schemas import JobPriority, JobRequest, Tenant
+from preble_api.schemas import MAX_JOBS, JobPriority, JobRequest, Tenant
 
-ONE_PROMPT: Final = "one prompt a request; send a list to /v1/jobs"
+NO_BODY_LIST: Final = "send one object, whose `text` or `input_ids` may be a list"
 
 QUEUE_HEADERS: Final = {"priority": "X-Preble-Priority", "tenant": "X-Preble-Tenant"}
 """Where a request says what SGLang's format has no field for."""
 
 _DECODER: Final = msgspec.json.Decoder(GenerateRequest)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_LIST: Final = re.compile(r"(text|rid|sampling_params|input_ids\[\d+\])?")
-"""Where SGLang takes several requests in one: the body itself, or one of its fields."""
+_OF_A_LIST: Final = re.compile(r"jobs(\[\d+\])\.(prompt|input_ids)(.*)", re.DOTALL)
 _LONGEST: Final = 200
 
 
@@ -53,25 +52,103 @@ def queue_of(headers: Mapping[str, str]) -> QueueChoice:
         raise InvalidJob(QUEUE_HEADERS[field], WRONG_QUEUE[field]) from None
 
 
-def job_of(request: GenerateRequest, queue: QueueChoice) -> JobRequest:
-    """The job that a request asks for. Raises: InvalidJob if it has no prompt."""
-    ids = request.input_ids or None  # the original's clients send both, with empty ids
-    if ids is None and request.text is None:
-        raise InvalidJob("text", "give `text` or `input_ids`")
-    text = request.text if ids is None else None
+class Generation(NamedTuple):
+    """What a request asks for: several jobs, or one."""
+
+    jobs: Sequence[JobRequest]
+    rids: Sequence[str | None]
+    """By which its client calls each."""
+    is_list: bool
+    """Whether the answer is a list, be it of one."""
+    is_streamed: bool
+
+
+def generation_of(request: GenerateRequest, queue: QueueChoice) -> Generation:
+    """The jobs that a request asks for. Raises: InvalidJob if its lists do not fit."""
+    prompts, is_list = _prompts(request)
+    sampling = _samplings(request.sampling_params, len(prompts), is_list=is_list)
     tenant = None if isinstance(queue.tenant, UnsetType) else queue.tenant
-    return JobRequest(
-        prompt=text, input_ids=ids, sampling_params=request.sampling_params,
-        priority=queue.priority, tenant=tenant, cache_salt=request.cache_salt,
-    )  # fmt: skip
+    jobs = [
+        JobRequest(
+            prompt=prompt if isinstance(prompt, str) else None,
+            input_ids=None if isinstance(prompt, str) else prompt,
+            sampling_params=params, priority=queue.priority, tenant=tenant,
+            cache_salt=request.cache_salt,
+        )
+        for prompt, params in zip(prompts, sampling, strict=True)
+    ]  # fmt: skip
+    rids = _rids(request.rid, len(prompts), is_list=is_list)
+    return Generation(jobs, rids, is_list, bool(request.stream))
+
+
+def in_our_names(error: InvalidJob) -> InvalidJob:
+    """The same, of the field as it is called here: `jobs[3].prompt` is `text[3]`."""
+    if error.field == "prompt":
+        return type(error)("text", str(error))
+    found = _OF_A_LIST.fullmatch(error.field)
+    if found is None:
+        return error
+    name = "text" if found[2] == "prompt" else found[2]
+    return type(error)(f"{name}{found[1]}{found[3]}", str(error))
+
+
+def _prompts(request: GenerateRequest) -> tuple[Sequence[str | list[int]], bool]:
+    """The prompts, and whether they came as a list. Raises: InvalidJob if there is none."""
+    # The original's clients send both, with empty ids.
+    if request.input_ids:
+        return _by_ids(request.input_ids)
+    if request.text is None:
+        raise InvalidJob("text", "give `text` or `input_ids`")
+    is_list = isinstance(request.text, list)
+    return (request.text if isinstance(request.text, list) else [request.text]), is_list
+
+
+def _by_ids(given: Sequence[int | list[int]]) -> tuple[Sequence[list[int]], bool]:
+    """One prompt, or each of a list. Raises: InvalidJob if it is a mixture, or too long."""
+    lists = [each for each in given if isinstance(each, list)]
+    if not lists:
+        return [cast("list[int]", given)], False
+    if len(lists) != len(given):
+        raise InvalidJob("input_ids", "give token ids, or a list of them for each prompt")
+    if len(lists) > MAX_JOBS:
+        raise InvalidJob("input_ids", f"expected at most {MAX_JOBS} prompts, got {len(lists)}")
+    return lists, True
+
+
+def _samplings(
+    given: GenerateSampling | list[GenerateSampling] | None, number: int, *, is_list: bool
+) -> Sequence[GenerateSampling | None]:
+    if not isinstance(given, list):
+        return [given] * number
+    _require_one_each(len(given), number, "sampling_params", is_list=is_list)
+    return given
+
+
+def _rids(rid: str | list[str] | None, number: int, *, is_list: bool) -> Sequence[str | None]:
+    """As SGLang: one for a list is numbered."""
+    if isinstance(rid, list):
+        _require_one_each(len(rid), number, "rid", is_list=is_list)
+        if len(set(rid)) != number:
+            raise InvalidJob("rid", "must be another for each prompt")
+        return rid
+    if rid is not None and is_list:
+        return [f"{rid}_{place}" for place in range(number)]
+    return [rid] * number
+
+
+def _require_one_each(given: int, number: int, field: str, *, is_list: bool) -> None:
+    """Refuse a list that is not one for each prompt. Raises: InvalidJob."""
+    if not is_list or given != number:
+        wanted = f"a list of {number}, one for each prompt" if is_list else "one, as the prompt is"
+        raise InvalidJob(field, f"expected {wanted}; got a list of {given}")
 
 
 def _invalid(error: str) -> InvalidJob:
     """`Expected … - at `$.text`` becomes field `text` and what was expected."""
     what, _, where = error.partition(" - at `$")
     field = where.strip(".`")
-    if what.endswith("got `array`") and _LIST.fullmatch(field):
-        return InvalidJob(field.partition("[")[0], ONE_PROMPT)
+    if what.endswith("got `array`") and not field:
+        return InvalidJob(field, NO_BODY_LIST)
     if unknown := _UNKNOWN.match(what):
         path = f"{field}.{unknown[1]}".strip(".")
         return InvalidJob(path[:_LONGEST], "is not a field that is known here")

@@ -1,5 +1,7 @@
 """SGLang's `/generate` as clients send and get it: what is taken, what is only tolerated.
 
+One request may be several: then `text` or `input_ids` is a list, and the answer is one.
+
 A field that is tolerated may be sent with its neutral value, as SGLang's own clients send
 some with every request; any other value is refused rather than forgotten. Those fields are
 kept as raw bytes, so a hostile value costs nothing. Recorded from SGLang 0.5.23.
@@ -11,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from preble.errors import InvalidJob
-from preble_api.schemas import CacheSalt, Prompt, Sampling
+from preble_api.schemas import MAX_JOBS, CacheSalt, Prompt, Sampling
 
 MOST_RID_CHARS: Final = 128
 
@@ -53,18 +55,30 @@ class GenerateSampling(Sampling, frozen=True, forbid_unknown_fields=True):
     stream_interval: Ignored = UNSET
 
 
-class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One prompt to complete: `text` or `input_ids`; where both are given, the ids count."""
+Prompts = Annotated[list[Prompt], Meta(min_length=1, max_length=MAX_JOBS)]
+IdsOfOne = Annotated[list[int], Meta(min_length=1)]
+AllIds = Annotated[
+    list[int | IdsOfOne],
+    Meta(description="Token ids of the pool's model, of one prompt or of each of up to 1,000."),
+]
+Rid = Annotated[
+    str,
+    Meta(
+        max_length=MOST_RID_CHARS,
+        description="Comes back as meta_info.id. A UUID names the job: sent again, it is the same.",
+    ),
+]
+Rids = Annotated[list[Rid], Meta(max_length=MAX_JOBS)]
+Samplings = Annotated[list[GenerateSampling], Meta(max_length=MAX_JOBS)]
 
-    text: Prompt | None = None
-    input_ids: Annotated[list[int], Meta(description="Token ids of the pool's model.")] | None = (
-        None
-    )
-    sampling_params: GenerateSampling | None = None
-    rid: (
-        Annotated[str, Meta(max_length=MOST_RID_CHARS, description="Comes back as meta_info.id.")]
-        | None
-    ) = None
+
+class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Prompts to complete: `text` or `input_ids`; where both are given, the ids count."""
+
+    text: Prompt | Prompts | None = None
+    input_ids: AllIds | None = None
+    sampling_params: GenerateSampling | Samplings | None = None
+    rid: Rid | Rids | None = None
     stream: bool | None = False
     cache_salt: CacheSalt | None = None
     return_logprob: NotOffered = UNSET
@@ -122,6 +136,9 @@ class GenerateReply(msgspec.Struct, frozen=True):
     text: str
     output_ids: tuple[int, ...]
     meta_info: MetaInfo
+    index: Annotated[int, Meta(description="Place in the list; in streams only.")] | UnsetType = (
+        UNSET
+    )
 
 
 class StreamError(msgspec.Struct, frozen=True):
@@ -142,8 +159,12 @@ class StreamErrorEvent(msgspec.Struct, frozen=True):
 def require_offered(request: GenerateRequest) -> None:
     """Refuse what would be silently forgotten. Raises: InvalidJob, naming the field."""
     _require_neutral(request, "")
-    if request.sampling_params is not None:
-        _require_neutral(request.sampling_params, "sampling_params.")
+    sampling = request.sampling_params
+    if isinstance(sampling, list):
+        for number, each in enumerate(sampling):
+            _require_neutral(each, f"sampling_params[{number}].")
+    elif sampling is not None:
+        _require_neutral(sampling, "sampling_params.")
 
 
 def _require_neutral(struct: msgspec.Struct, place: str) -> None:

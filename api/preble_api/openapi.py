@@ -78,9 +78,9 @@ def body_of(*structs: type[msgspec.Struct], array_of: type[msgspec.Struct] | Non
     return {"required": True, "content": {_JSON: {"schema": schema}}}
 
 
-def response_of(description: str, *structs: type[msgspec.Struct], **headers: str) -> Json:
-    """One entry of `responses`; headers by name with their meaning."""
-    references = [_reference(each) for each in structs]
+def response_of(description: str, *kinds: type[msgspec.Struct] | Json, **headers: str) -> Json:
+    """One entry of `responses`: any of these structs or schemas; headers with their meaning."""
+    references = [each if isinstance(each, dict) else _reference(each) for each in kinds]
     schema = references[0] if len(references) == 1 else {"oneOf": references}
     return {
         "description": description,
@@ -90,6 +90,11 @@ def response_of(description: str, *structs: type[msgspec.Struct], **headers: str
             for name, meaning in headers.items()
         },
     }
+
+
+def list_of(struct: type[msgspec.Struct]) -> Json:
+    """The schema of a list of these."""
+    return {"type": "array", "items": _reference(struct)}
 
 
 def job_id_parameter() -> Json:

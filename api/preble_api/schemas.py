@@ -169,6 +169,7 @@ class Links(msgspec.Struct, frozen=True):
     self: str
     cancel: Annotated[str, Meta(description="To be POSTed to.")]
     events: Annotated[str, Meta(description="To follow it: server-sent events.")]
+    explain: Annotated[str, Meta(description="Why it went where it went.")]
 
 
 class JobAccepted(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ JOBS_PATH: Final = "/v1/jobs"
 def links_of(job_id: str) -> Links:
     """Where the job is found."""
     path = f"{JOBS_PATH}/{job_id}"
-    return Links(path, f"{path}/cancel", f"{path}/events")
+    return Links(path, f"{path}/cancel", f"{path}/events", f"{path}/explain")
 
 
 def status_of(view: JobView) -> JobStatus:

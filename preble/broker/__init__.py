@@ -29,6 +29,7 @@ from preble.messages import (
     ClaimedJob,
     EventBatch,
     InstanceId,
+    InstanceLoad,
     InstanceRecord,
     JobId,
     JobState,
@@ -125,6 +126,10 @@ class Broker(Protocol):
 
     async def stats(self) -> PoolStats:
         """Counts of the pool. Cost: O(instances + ingress queues)."""
+        ...
+
+    async def loads(self) -> list[InstanceLoad]:
+        """The registered instances, by id. Cost: O(instances)."""
         ...
 
     @property

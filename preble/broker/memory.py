@@ -28,6 +28,7 @@ from preble.broker.memory_custody import MemoryCustody
 from preble.broker.memory_leader import MemoryLeader
 from preble.broker.memory_leases import claim, finish, release, renew
 from preble.broker.memory_lists import page_of
+from preble.broker.memory_loads import loads_of
 from preble.broker.memory_news import news, pool_view, snapshot_of
 from preble.broker.memory_notes import MemoryNotes
 from preble.broker.memory_reaping import reap
@@ -42,6 +43,7 @@ from preble.messages import (
     EventBatch,
     InstanceId,
     InstanceJoined,
+    InstanceLoad,
     InstanceRecord,
     JobId,
     JobState,
@@ -131,6 +133,10 @@ class MemoryBroker:
             totals=dict(state.totals),
             dead_letter_bytes=state.dead_letters.num_bytes,
         )
+
+    async def loads(self) -> list[InstanceLoad]:
+        """The registered instances."""
+        return loads_of(self._state)
 
     # The scheduler's calls.
 

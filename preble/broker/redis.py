@@ -30,7 +30,7 @@ from preble.broker.redis_peek import RedisPeek
 from preble.broker.redis_replies import claimed_jobs, job_view, leases_from, led, reaped, unfenced
 from preble.broker.redis_rings import RedisRings
 from preble.broker.redis_scripts import ScriptRunner
-from preble.broker.redis_stats import pool_stats
+from preble.broker.redis_stats import instance_loads, pool_stats
 from preble.broker.redis_streams import RedisStreams
 from preble.broker.rq_records import RqRecords
 from preble.broker.rq_worker import RQ_WORKER_TTL_S
@@ -43,6 +43,7 @@ from preble.messages import (
     EventBatch,
     InstanceId,
     InstanceJoined,
+    InstanceLoad,
     InstanceRecord,
     JobId,
     JobState,
@@ -150,6 +151,10 @@ class RedisBroker:
     async def stats(self) -> PoolStats:
         """Counts of the pool."""
         return await pool_stats(self._client, self._keys)
+
+    async def loads(self) -> list[InstanceLoad]:
+        """The registered instances."""
+        return await instance_loads(self._client, self._keys)
 
     # The scheduler's calls.
 

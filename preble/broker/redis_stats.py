@@ -2,7 +2,8 @@
 
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Client, translated
-from preble.messages import PoolStats
+from preble.broker.redis_replies import decode_record
+from preble.messages import InstanceLoad, PoolStats
 
 
 async def pool_stats(client: Client, keys: PoolKeys) -> PoolStats:
@@ -26,3 +27,22 @@ async def pool_stats(client: Client, keys: PoolKeys) -> PoolStats:
         totals={name.decode(): int(value) for name, value in totals.items()},
         dead_letter_bytes=int(dead_bytes or 0),
     )  # fmt: skip
+
+
+async def instance_loads(client: Client, keys: PoolKeys) -> list[InstanceLoad]:
+    """The registered instances, by id. Raises: BrokerUnavailable. Cost: two round trips."""
+    with translated():
+        names = sorted(name.decode() for name in await client.zrange(keys("instances"), 0, -1))
+        async with client.pipeline(transaction=False) as pipeline:
+            for name in names:
+                queue = keys.instance_queue(name)
+                pipeline.hget(keys("instance", instance=name), "record")
+                pipeline.llen(keys("queue", queue=queue))
+                pipeline.zcard(keys("started", queue=queue))
+            replies = await pipeline.execute()
+    triples = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+    return [
+        InstanceLoad(decode_record(record), assigned, running)
+        for record, assigned, running in triples
+        if record  # else it has left since it was listed
+    ]

@@ -18,6 +18,7 @@ from preble.cli import (
     engine,
     fit_cost,
     front_door,
+    job_explain,
     job_lists,
     jobs,
     keys,
@@ -54,6 +55,7 @@ for name in front_door.SERVER_NAMES:
 app.command("deploy_and_run", help=front_door.DEPLOY_HELP)(front_door.deploy_and_run)
 jobs.app.command("list")(job_lists.list_jobs)
 jobs.app.command("retry")(job_lists.retry)
+jobs.app.command("explain")(job_explain.explain)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(engine.app, name="engine")

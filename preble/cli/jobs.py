@@ -1,4 +1,6 @@
-"""`preble jobs`: submit, look at, await and cancel jobs over the HTTP api (`job_lists`: the rest).
+"""`preble jobs`: submit, look at, await and cancel jobs over the HTTP api.
+
+The rest: `job_lists`, `job_explain`.
 
 Ids and results go to stdout, everything else to stderr, so that commands can be joined:
 

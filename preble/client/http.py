@@ -15,6 +15,7 @@ from preble.client.replies import Job
 from preble.client.retries import retry_after_s
 from preble.client.watch import JobWatch
 from preble.clock import Clock, SystemClock
+from preble.explanation import Explanation
 from preble.messages import JobState
 
 JobFields = Mapping[str, object]
@@ -135,6 +136,19 @@ class PrebleClient:
             raise error.about(job_id) from None
         pause_s = retry_after_s(reply)
         return _decoded(reply, Job), POLL_PERIOD_S if pause_s is None else pause_s
+
+    def explain(self, job_id: str) -> Explanation:
+        """Why a job went where it went, or what it waits for.
+
+        Raises:
+            JobUnknown: If there is no such job, or its result has expired.
+            ServerUnreachable: If the api does not answer.
+        """
+        path = f"/v1/jobs/{quote(job_id, safe='')}/explain"
+        try:
+            return _decoded(self._server.request("GET", path), Explanation)
+        except JobUnknown as error:
+            raise error.about(job_id) from None
 
     def cancel(self, job_id: str) -> Job:
         """End a job, wherever it stands; one that has ended stays as it is.

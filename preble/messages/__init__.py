@@ -56,7 +56,7 @@ from preble.messages.signals import (
     Signal,
 )
 from preble.messages.streams import TokenDelta
-from preble.messages.views import JobView, PoolStats
+from preble.messages.views import InstanceLoad, JobView, PoolStats
 
 __all__ = [
     "DEFAULT_TENANT",
@@ -75,6 +75,7 @@ __all__ = [
     "HitPrediction",
     "InstanceId",
     "InstanceJoined",
+    "InstanceLoad",
     "InstanceRecord",
     "JobEnded",
     "JobFailure",

@@ -3,7 +3,7 @@
 import msgspec
 
 from preble.messages.decisions import Assignment
-from preble.messages.instances import InstanceId
+from preble.messages.instances import InstanceId, InstanceRecord
 from preble.messages.jobs import JobId, JobSpec, JobState
 from preble.messages.runs import JobFailure, JobResult
 
@@ -25,6 +25,16 @@ class JobView(msgspec.Struct, frozen=True):
     assignment: Assignment | None = None
     result: JobResult | None = None
     failure: JobFailure | None = None
+
+
+class InstanceLoad(msgspec.Struct, frozen=True):
+    """What stands with an instance that is registered."""
+
+    record: InstanceRecord
+    assigned: int
+    """Jobs in its queue."""
+    running: int
+    """Jobs that its worker has claimed, and may hold back a moment."""
 
 
 class PoolStats(msgspec.Struct, frozen=True):

@@ -37,7 +37,10 @@ async def test_accepted_job_is_found_at_its_location(
     assert reply.headers["location"] == path
     assert accepted == {
         "id": accepted["id"], "object": "job", "status": "waiting",
-        "urls": {"self": path, "cancel": f"{path}/cancel", "events": f"{path}/events"},
+        "urls": {
+            "self": path, "cancel": f"{path}/cancel", "events": f"{path}/events",
+            "explain": f"{path}/explain",
+        },
     }  # fmt: skip
     assert (await client.get(path)).json()["id"] == accepted["id"]
     assert (await only_waiting(memory_broker)).job_id == accepted["id"]

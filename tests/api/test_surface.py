@@ -19,10 +19,11 @@ pytestmark = pytest.mark.anyio
 
 ROUTES = {
     "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/cancel", "/v1/jobs/{job_id}/retry",
-    "/v1/jobs/{job_id}/events", "/v1/models", "/v1/models/{model}", "/v1/chat/completions",
-    "/v1/completions", "/v1/responses", "/v1/responses/{response_id}",
-    "/v1/responses/{response_id}/cancel",
-    "/generate", "/livez", "/readyz", "/health", "/metrics",
+    "/v1/jobs/{job_id}/events", "/v1/jobs/{job_id}/explain", "/v1/models",
+    "/v1/models/{model}", "/v1/chat/completions", "/v1/completions", "/v1/responses",
+    "/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel",
+    "/generate", "/abort_request", "/model_info", "/get_model_info", "/server_info",
+    "/get_server_info", "/v1/loads", "/flush_cache", "/livez", "/readyz", "/health", "/metrics",
 }  # fmt: skip
 JSON = {"content-type": "application/json"}
 

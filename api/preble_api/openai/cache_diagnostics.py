@@ -1,18 +1,21 @@
 """Why tokens of a prompt came from the KV cache or not, told in OpenAI's words as far as they go.
 
-available   on the instance that held most of the prompt, when the job was placed
-predicted   on the instance that was chosen
-delivered   by the engine
+`preble.explanation` finds out; it also says what available, predicted and delivered mean.
 """
 
 from typing import Final
 
 import msgspec
 
+from preble.explanation import Reuse, reuse_of
 from preble.messages import Assignment, JobResult
 from preble_api.openai.response_schemas import CacheDiagnostics, MissReason
 
-_MOST_PAGE_TOKENS: Final = 64
+_REASONS: Final[dict[Reuse, MissReason]] = {
+    "no_reuse": "input_changed",
+    "placed_elsewhere": "placed_elsewhere",
+    "evicted": "evicted",
+}
 
 
 def diagnostics_of(assignment: Assignment | None, result: JobResult) -> CacheDiagnostics:
@@ -26,25 +29,13 @@ def diagnostics_of(assignment: Assignment | None, result: JobResult) -> CacheDia
         predicted_tokens=assignment.predicted_hit_tokens,
         delivered_tokens=delivered,
     )
-    if delivered and delivered >= available - _unreusable(result, available):
+    reason = _REASONS.get(reuse_of(assignment, result))
+    if reason is None:
         return hit
     return msgspec.structs.replace(
         hit,
         type="cache_miss",
-        reason=_reason(assignment, delivered),
+        reason=reason,
         cache_missed_tokens=result.prompt_tokens - delivered,
         comparison_reusable_tokens=max(available, delivered),
     )
-
-
-def _unreusable(result: JobResult, available: int) -> int:
-    """Tokens that are held and yet computed again: of a whole prompt, its last page."""
-    return _MOST_PAGE_TOKENS if available >= result.prompt_tokens - 1 else 0
-
-
-def _reason(assignment: Assignment, delivered: int) -> MissReason:
-    """Nothing to reuse, or held on another instance, or lost from the chosen one meanwhile."""
-    if delivered >= assignment.available_hit_tokens:
-        return "input_changed"
-    is_elsewhere = assignment.predicted_hit_tokens < assignment.available_hit_tokens
-    return "placed_elsewhere" if is_elsewhere else "evicted"

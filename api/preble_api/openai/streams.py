@@ -1,19 +1,17 @@
 """Streams of chats and completions: pieces of text, as jobs make them, into events."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from preble.errors import PrebleError
 from preble.messages import JobResult, JobView
+from preble_api.merging import Item, merged
 from preble_api.openai.chunks import Chunks
 from preble_api.openai.desk import Taken
 from preble_api.openai.results import CompletionUsage, usage_of
 from preble_api.openai.sse import COMMENT, DONE, error_fields, event
 from preble_api.results import result_of
 from preble_api.waits import Piece, Waits
-
-Item = Piece | JobView | None
 
 
 class CompletionStream:
@@ -86,37 +84,3 @@ class CompletionStream:
     def _usage(self, index: int) -> CompletionUsage:
         prompt, output = self._taken.submissions[index].spec.prompt_tokens, self._tokens[index]
         return CompletionUsage(prompt, output, prompt + output)
-
-
-async def merged(
-    streams: Sequence[AsyncGenerator[Item]],
-) -> AsyncGenerator[tuple[int, Item]]:
-    """Items of several jobs as they come, each with its job's place; ends with the last job.
-
-    Raises: what any of the streams raises.
-    """
-    ready: asyncio.Queue[tuple[int, Item | Exception]] = asyncio.Queue(maxsize=1)
-    pumps = [asyncio.create_task(_pump(at, stream, ready)) for at, stream in enumerate(streams)]
-    unfinished = len(pumps)
-    try:
-        while unfinished:
-            index, item = await ready.get()
-            if isinstance(item, Exception):
-                raise item
-            unfinished -= isinstance(item, JobView)
-            yield index, item
-    finally:
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-
-
-async def _pump(
-    index: int, stream: AsyncGenerator[Item], into: asyncio.Queue[tuple[int, Item | Exception]]
-) -> None:
-    try:
-        async with aclosing(stream) as items:
-            async for item in items:
-                await into.put((index, item))
-    except Exception as error:  # noqa: BLE001  it is raised where the items are taken
-        await into.put((index, error))

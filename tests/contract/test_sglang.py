@@ -1,0 +1,51 @@
+"""SGLang's routes on a real pool: the examples of their page, and two api processes."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import httpx2
+import pytest
+from processes import Stack
+
+pytestmark = pytest.mark.process
+
+PAGE = Path(__file__).parents[2] / "docs/reference/sglang.md"
+SETUP, *SHELL = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+RID = "3b6f0c9a-51d4-4f6e-8d55-0e1f5f7a2c31"
+LONG = {"ignore_eos": True, "max_new_tokens": 4_000}
+PROMPT = "the cat sat on the mat " * 60
+
+
+@pytest.mark.parametrize("number", range(len(SHELL)))
+def test_examples_of_the_page(pool: Stack, number: int) -> None:
+    script = SETUP.replace("http://localhost:8000", pool.url) + SHELL[number]
+    done = subprocess.run(
+        ["/bin/bash", "-euc", script.replace("curl -s", "curl -sf")],
+        env=os.environ, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_a_job_is_aborted_by_its_uuid_at_another_api(pool: Stack, other_url: str) -> None:
+    body = {"text": "hello", "rid": RID, "sampling_params": LONG}
+    asked = httpx2.post(f"{pool.url}/generate", json=body, headers={"prefer": "respond-async"})
+    assert asked.status_code == 202
+    reply = httpx2.post(f"{other_url}/abort_request", json={"rid": RID})
+    assert (reply.status_code, reply.json()["aborted"]) == (200, 1)
+    again = httpx2.post(f"{pool.url}/generate", json=body)
+    assert (again.status_code, again.headers["content-type"]) == (409, "application/problem+json")
+
+
+def test_what_came_twice_is_explained_as_a_hit(pool: Stack) -> None:
+    body = {"text": PROMPT, "sampling_params": {"max_new_tokens": 2}}
+    first, second = (httpx2.post(f"{pool.url}/generate", json=body) for _ in range(2))
+    told = httpx2.get(f"{pool.url}/v1/jobs/{second.headers['x-preble-job']}/explain").json()
+    assert told["verdict"] == "hit"
+    assert told["hit_tokens"]["delivered"] == second.json()["meta_info"]["cached_tokens"]
+    assert told["hit_tokens"]["predicted"] == told["hit_tokens"]["available"]
+    assert [each["instance_id"] for each in told["candidates"]] == [told["instance"]]
+    before = httpx2.get(f"{pool.url}/v1/jobs/{first.headers['x-preble-job']}/explain").json()
+    assert before["verdict"] == "no_reuse"
