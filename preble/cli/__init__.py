@@ -25,6 +25,7 @@ from preble.cli import (
     processes,
     settings,
     simulate,
+    webhooks,
 )
 from preble.errors import ConfigError, PrebleError
 
@@ -56,6 +57,7 @@ jobs.app.command("list")(job_lists.list_jobs)
 jobs.app.command("retry")(job_lists.retry)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")
 app.command()(doctor.doctor)
