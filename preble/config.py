@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of clients to one api at once; more are told to come back (503)."""
     cors_origins: str = ""
     """Origins whose web pages may ask, such as `https://app.example.com`, separated by commas."""
+    webhook_secret: str = ""
+    """Signs webhooks, `whsec_…`; of several, with spaces between, all do. Empty: none are sent."""
+    webhook_allow: str = ""
+    """Receivers inside the network: `host:port` or networks such as `10.1.0.0/16`, with commas."""
     tokenizer_threads: Positive = 2
     files_dir: str = ""
     """Folder of files and batches; all apis of a pool share it. Empty for `files` in `data_dir`, or

@@ -49,6 +49,9 @@ BATCH_LINES: Final = Metric(
     "batch_lines", "Lines of batches that came to their end, by the file they are in.", ("file",)
 )
 BATCHES_ENDED: Final = Metric("batches_ended", "Batches that ended.", ("status",))
+WEBHOOK_DELIVERIES: Final = Metric(
+    "webhook_deliveries", "Attempts to deliver a webhook, by how each ended.", ("result",)
+)
 
 # Gauges of the pool.
 POOL_UP: Final = Metric("pool_up", "1 if the queue answered this scrape, else 0.")
@@ -116,3 +119,4 @@ class ApiMetrics:
         self.tokenize_seconds = histogram(TOKENIZE_SECONDS, registry)
         self.batch_lines = counter(BATCH_LINES, registry)
         self.batches_ended = counter(BATCHES_ENDED, registry)
+        self.webhook_deliveries = counter(WEBHOOK_DELIVERIES, registry)

@@ -47,6 +47,7 @@ from preble_api.routes.server_info import ServerInfoRoutes
 from preble_api.sglang_schemas import SGLANG_STRUCTS
 from preble_api.threads import TextThreads
 from preble_api.waits import Waits
+from preble_api.webhooks.service import WebhookService
 
 
 def create_app(
@@ -64,7 +65,8 @@ def create_app(
     registry = CollectorRegistry()
     metrics = ApiMetrics(registry)
     threads = TextThreads(settings.tokenizer_threads)
-    intake = Intake(record, tokenizer, threads, metrics)
+    webhooks = WebhookService(settings, broker, metrics)
+    intake = Intake(record, tokenizer, threads, metrics, has_webhooks=webhooks.is_offered)
     clock = SystemClock()
     origins = origins_of(settings.cors_origins)
     openness = Openness(api_keys, clock, may_be_open=settings.may_be_open)
@@ -74,7 +76,9 @@ def create_app(
         try:
             await insist(lambda: broker.join_pool(record))
             await insist(openness.begin)
-            async with _beside(waits.listen()), _beside(batches.run()):
+            async with (
+                _beside(waits.listen()), _beside(batches.run()), _beside(webhooks.run()),
+            ):  # fmt: skip
                 yield
         finally:
             threads.close()

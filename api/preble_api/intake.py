@@ -22,6 +22,7 @@ from preble.messages import (
     SamplingParams,
     Submission,
     Tokens,
+    Webhook,
     pack_tokens,
 )
 from preble.metrics import ApiMetrics
@@ -79,11 +80,21 @@ class Draft:
 
 
 class Intake:
-    """Turns what clients ask for into what the queue takes, for one pool."""
+    """Turns what clients ask for into what the queue takes, for one pool.
+
+    Args:
+        pool: What all of it agrees on.
+        tokenizer: The pool's.
+        threads: Where long texts are tokenized.
+        metrics: Where that is timed.
+        has_webhooks: Whether jobs may have one.
+    """
 
     def __init__(
-        self, pool: PoolRecord, tokenizer: Tokenizer, threads: TextThreads, metrics: ApiMetrics
-    ) -> None:
+        self, pool: PoolRecord, tokenizer: Tokenizer, threads: TextThreads, metrics: ApiMetrics, *,
+        has_webhooks: bool = False,
+    ) -> None:  # fmt: skip
+        self._has_webhooks = has_webhooks
         self._pool = pool
         self._tokenizer = tokenizer
         self._threads = threads
@@ -119,6 +130,7 @@ class Intake:
         """Checks that cost little; a draft is returned if it is to be finished on a thread."""
         self._require_model(draft)
         _ = draft.tenant  # refused before anything is computed
+        self._require_webhooks(draft)
         if draft.request.input_ids is not None:
             return self._from_ids(draft, draft.request.input_ids)
         if draft.chars > self._most_chars:
@@ -135,6 +147,11 @@ class Intake:
             msg = f"the model here is {self._pool.model}"
             param = draft.place + "model"
             raise HttpError(HTTPStatus.NOT_FOUND, "model_not_found", f"{param}: {msg}", param=param)
+
+    def _require_webhooks(self, draft: Draft) -> None:
+        if draft.request.webhook is not None and not self._has_webhooks:
+            msg = "there are no webhooks here; whoever runs it can set PREBLE_WEBHOOK_SECRET"
+            raise InvalidJob(draft.place + "webhook", msg)
 
     def _from_ids(self, draft: Draft, ids: list[int]) -> Submission:
         self._require_fit(draft, len(ids))
@@ -192,7 +209,8 @@ class Intake:
             len(tokens) // TOKEN_BYTES, sampling, salt, request.priority, draft.tenant,
             request.deadline_s, is_logged=request.stream,
         )  # fmt: skip
-        return Submission(new_job_id(), spec, tokens, keys)
+        webhook = Webhook(request.webhook.url) if request.webhook else None
+        return Submission(new_job_id(), spec, tokens, keys, webhook=webhook)
 
     def _sampling(self, given: Sampling, prompt_tokens: int) -> SamplingParams:
         params = _sampling_params(given)

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from preble.config import Priority
 from preble.messages import JobState, SamplingParams
+from preble_api.webhooks.schemas import WebhookRequest, WebhookState
 
 MAX_JOBS: Final = 1000
 """Jobs in one list."""
@@ -129,6 +130,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: DeadlineS | None = None
     cache_salt: CacheSalt | None = None
     stream: KeepTokens = False
+    webhook: WebhookRequest | None = None
 
     def __post_init__(self) -> None:
         """Refuse at once, so that a list of a million nothings is never built."""
@@ -251,6 +253,9 @@ class JobStatus(msgspec.Struct, frozen=True):
     result: Result | None
     error: Failure | None
     urls: Links
+    webhook: Annotated[
+        WebhookState | None, Meta(description="Null if it has none, and in lists.")
+    ] = None
     object: Literal["job"] = "job"
 
 

@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from preble.messages import Assignment, JobResult, JobView
+from preble.messages import Assignment, JobResult, JobView, WebhookView
 from preble_api.schemas import Failure, HitPrediction, JobStatus, Links, Placement, Result, Usage
+from preble_api.webhooks.schemas import WebhookState
 
 JOBS_PATH: Final = "/v1/jobs"
 
@@ -33,7 +34,12 @@ def status_of(view: JobView) -> JobStatus:
         result=_result(view.result) if view.result else None,
         error=Failure(view.failure.code, view.failure.message) if view.failure else None,
         urls=links_of(view.job_id),
+        webhook=_webhook(view.webhook) if view.webhook else None,
     )
+
+
+def _webhook(webhook: WebhookView) -> WebhookState:
+    return WebhookState(webhook.status, webhook.attempts, webhook.last_error)
 
 
 def _placement(assignment: Assignment) -> Placement:

@@ -24,6 +24,7 @@ from preble.broker.lists import JobPage, JobQuery
 from preble.broker.notes import Notes
 from preble.broker.streams import Streams
 from preble.broker.views import Cursor, News, PoolView
+from preble.broker.webhooks import Webhooks
 from preble.messages import (
     Assignment,
     ClaimedJob,
@@ -145,6 +146,11 @@ class Broker(Protocol):
     @property
     def streams(self) -> Streams:
         """How ends and tokens reach those who follow jobs."""
+        ...
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Who is told of ends, outside."""
         ...
 
     # The scheduler's calls.

@@ -13,6 +13,7 @@ plain Python: read it to learn what the scripts do. Nothing survives the process
     memory_reaping.py    REAP
     memory_lists.py      LIST, dead letters
     memory_streams.py    TELL, inboxes and logs
+    memory_webhooks.py   WEBHOOK_TAKE, WEBHOOK_SETTLE, WEBHOOK_RETRY
     memory_news.py       what a scheduler loads and follows
 """
 
@@ -35,6 +36,7 @@ from preble.broker.memory_reaping import reap
 from preble.broker.memory_records import Instance, Job
 from preble.broker.memory_state import POOL, MemoryState
 from preble.broker.memory_streams import MemoryStreams
+from preble.broker.memory_webhooks import MemoryWebhooks
 from preble.broker.views import Cursor, News, PoolView
 from preble.clock import Clock, SystemClock
 from preble.messages import (
@@ -81,6 +83,7 @@ class MemoryBroker:
         self.custody = MemoryCustody(self._clock)
         self.notes = MemoryNotes(self._state.jobs)
         self.streams = MemoryStreams(self._state)
+        self.webhooks = MemoryWebhooks(self._state.jobs, self._clock)
         self._max_attempts = max_attempts
         self._pool: PoolRecord | None = None
         self._weights = ""

@@ -57,7 +57,7 @@ class MemoryAdmission:
         for each in new:
             job = Job(
                 each.spec, each.prompt, each.block_keys, now_s, order=len(state.jobs) + 1,
-                fingerprint=each.fingerprint,
+                fingerprint=each.fingerprint, webhook=each.webhook,
             )  # fmt: skip
             state.jobs[each.job_id] = job
             state.ingresses.append(each.job_id, job)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from preble.broker.webhooks import FORGOTTEN
 from preble.messages import (
     QUARANTINE_AFTER,
     Assignment,
@@ -23,7 +24,23 @@ from preble.messages import (
     Snapshot,
     TokenDelta,
     Tokens,
+    Webhook,
+    WebhookStatus,
+    WebhookView,
 )
+
+
+@dataclass(slots=True)
+class OwedWebhook:
+    """A webhook whose job has ended; times in ms are None, or 0, while they mean nothing."""
+
+    state: JobState
+    ended_at_s: float
+    due_ms: int | None
+    status: WebhookStatus = "pending"
+    attempts: int = 0
+    error: str = ""
+    given_up_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -47,6 +64,8 @@ class Job:
     failure: JobFailure | None = None
     retried_at_s: float | None = None
     note: bytes | None = None
+    webhook: Webhook | None = None
+    owed: OwedWebhook | None = None
     log: list[TokenDelta] = field(default_factory=list[TokenDelta])
 
     @property
@@ -73,7 +92,7 @@ class Job:
         """It failed and waits again, as if new."""
         self.state, self.attempt, self.retried_at_s = JobState.WAITING, 0, now_s
         self.instance_id = self.execution_id = self.started_at_s = self.ended_at_s = None
-        self.assignment = self.failure = None
+        self.assignment = self.failure = self.owed = None
         self.log = []
 
     def view(self, job_id: JobId, position: int | None) -> JobView:
@@ -81,7 +100,16 @@ class Job:
         return replace(
             self.summary(job_id),
             position=position, assignment=self.assignment, result=self.result,
+            webhook=self._webhook(),
         )  # fmt: skip
+
+    def _webhook(self) -> WebhookView | None:
+        if self.webhook is None:
+            return None
+        if self.owed is not None:
+            return WebhookView(self.owed.status, self.owed.attempts, self.owed.error)
+        ended = self.state.is_terminal
+        return WebhookView("failed", last_error=FORGOTTEN) if ended else WebhookView()
 
     def summary(self, job_id: JobId) -> JobView:
         """The job as lists show it."""

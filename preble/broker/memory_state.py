@@ -11,7 +11,7 @@ from preble.broker.bounds import Bounds
 from preble.broker.keys import PoolKeys
 from preble.broker.memory_ingresses import Ingresses
 from preble.broker.memory_lists import DeadLetters
-from preble.broker.memory_records import Instance, Job
+from preble.broker.memory_records import Instance, Job, OwedWebhook
 from preble.clock import Clock
 from preble.messages import (
     InstanceId,
@@ -99,6 +99,8 @@ class MemoryState:
         self.dead_letters.keep(job)
         self.count(state, 1)
         self.tell(job.spec.inbox, job_id)
+        if job.webhook:
+            job.owed = OwedWebhook(state, job.ended_at_s, due_ms=int(job.ended_at_s * 1_000))
         if job.instance_id:
             tokens, decode_s = (result.completion_tokens, result.decode_s) if result else (0, 0.0)
             self.signal(JobEnded(job_id, job.instance_id, tokens, decode_s))

@@ -32,6 +32,7 @@ from preble.broker.redis_rings import RedisRings
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.redis_stats import instance_loads, pool_stats
 from preble.broker.redis_streams import RedisStreams
+from preble.broker.redis_webhooks import RedisWebhooks
 from preble.broker.rq_records import RqRecords
 from preble.broker.rq_worker import RQ_WORKER_TTL_S
 from preble.broker.scripts import load_scripts
@@ -81,6 +82,7 @@ class RedisBroker:
         self.custody = RedisCustody(self._scripts)
         self.notes = RedisNotes(self._client, self._scripts, self._keys)
         self.streams = RedisStreams(self._client, self._scripts, self._keys)
+        self.webhooks = RedisWebhooks(self._client, self._scripts, self._keys)
         self._admission = RedisAdmission(
             self._client, self._scripts, self._keys, bounds=bounds, result_ttl_s=result_ttl_s,
             confirmation=self._confirmation,

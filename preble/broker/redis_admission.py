@@ -86,7 +86,8 @@ class RedisAdmission:
             arguments += (
                 job.job_id, self._keys.ingress_queue(spec.priority, spec.tenant), encode(spec),
                 spec.total_tokens, _deadline_ms(spec), job.block_keys, len(job.prompt),
-                job.fingerprint, spec.inbox, b"" if is_staged else job.prompt,
+                job.fingerprint, spec.inbox, encode(job.webhook) if job.webhook else b"",
+                b"" if is_staged else job.prompt,
             )  # fmt: skip
         return arguments
 

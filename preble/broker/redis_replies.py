@@ -10,6 +10,7 @@ from preble.broker.answers import NOT_LEADER, fenced
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Streams
 from preble.broker.views import Cursor, News
+from preble.broker.webhooks import FORGOTTEN
 from preble.errors import InstanceFenced, NotLeader
 from preble.messages import (
     Assignment,
@@ -30,6 +31,8 @@ from preble.messages import (
     Reaped,
     Signal,
     Tokens,
+    WebhookStatus,
+    WebhookView,
 )
 
 _decode_spec: Final = msgspec.msgpack.Decoder(JobSpec).decode
@@ -107,7 +110,7 @@ def reaped(reply: Sequence[Any]) -> Reaped:
 def job_view(job_id: JobId, reply: Sequence[Any]) -> JobView:
     """VIEW's reply."""
     (state, spec, attempt, submitted, deadline, started, ended, instance, failure, position,
-     decision, return_value) = reply  # fmt: skip
+     decision, return_value, webhook) = reply  # fmt: skip
     return JobView(
         job_id=job_id,
         state=JobState(state.decode()),
@@ -122,7 +125,19 @@ def job_view(job_id: JobId, reply: Sequence[Any]) -> JobView:
         assignment=_decode_assignment(decision) if decision else None,
         result=_decode_result(base64.b64decode(return_value)) if return_value else None,
         failure=_decode_failure(failure) if failure else None,
+        webhook=None if webhook is None else _webhook(webhook),
     )
+
+
+def _webhook(fields: Sequence[bytes | None]) -> WebhookView:
+    """There are none before the job's end; dead letters beyond their bound have lost theirs."""
+    if not fields:
+        return WebhookView()
+    status, attempts, error = fields
+    if status is None:
+        return WebhookView("failed", last_error=FORGOTTEN)
+    known = msgspec.convert(status.decode(), WebhookStatus)
+    return WebhookView(known, int(attempts or 0), (error or b"").decode())
 
 
 def news(cursor: Cursor, reply: Streams, keys: PoolKeys) -> News:

@@ -26,6 +26,7 @@ from preble.cli import (
     processes,
     settings,
     simulate,
+    webhooks,
 )
 from preble.errors import ConfigError, PrebleError
 
@@ -58,6 +59,7 @@ jobs.app.command("retry")(job_lists.retry)
 jobs.app.command("explain")(job_explain.explain)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")
 app.command()(doctor.doctor)

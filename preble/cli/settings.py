@@ -65,7 +65,7 @@ def explain(
 
 
 def _shown(name: str, value: str) -> str:
-    if name == "api_key":
+    if name in {"api_key", "webhook_secret"}:
         return "***" if value else ""
     return without_password(value)
 

@@ -57,6 +57,7 @@ from preble.messages.signals import (
 )
 from preble.messages.streams import TokenDelta
 from preble.messages.views import InstanceLoad, JobView, PoolStats
+from preble.messages.webhooks import Webhook, WebhookKind, WebhookStatus, WebhookView
 
 __all__ = [
     "DEFAULT_TENANT",
@@ -101,6 +102,10 @@ __all__ = [
     "TokenDelta",
     "Tokens",
     "WaitingJob",
+    "Webhook",
+    "WebhookKind",
+    "WebhookStatus",
+    "WebhookView",
     "Weighing",
     "encode",
     "pack_keys",

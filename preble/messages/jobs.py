@@ -7,6 +7,7 @@ import msgspec
 
 from preble.config import Priority
 from preble.messages.packing import BlockKeys, Tokens
+from preble.messages.webhooks import Webhook
 
 JobId = NewType("JobId", str)
 
@@ -81,3 +82,5 @@ class Submission(msgspec.Struct, frozen=True):
     fingerprint: str = ""
     """Of the request, if its client gave it a key: the job's id follows from the key, and another
     request under that key is refused."""
+    webhook: Webhook | None = None
+    """Who is to be told of its end, outside; None for nobody."""

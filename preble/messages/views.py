@@ -6,6 +6,7 @@ from preble.messages.decisions import Assignment
 from preble.messages.instances import InstanceId, InstanceRecord
 from preble.messages.jobs import JobId, JobSpec, JobState
 from preble.messages.runs import JobFailure, JobResult
+from preble.messages.webhooks import WebhookView
 
 
 class JobView(msgspec.Struct, frozen=True):
@@ -25,6 +26,8 @@ class JobView(msgspec.Struct, frozen=True):
     assignment: Assignment | None = None
     result: JobResult | None = None
     failure: JobFailure | None = None
+    webhook: WebhookView | None = None
+    """None if it has none, and in lists."""
 
 
 class InstanceLoad(msgspec.Struct, frozen=True):

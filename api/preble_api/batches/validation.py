@@ -61,6 +61,8 @@ class LineRules:
         asked = self._endpoint.parse(body)
         if asked.is_streamed:
             raise InvalidJob("stream", "a batch has no streams; leave it out")
+        if asked.job.webhook is not None:
+            raise InvalidJob("webhook", "a line of a batch has none; leave it out")
         if asked.job.model not in {None, self._model}:
             raise InvalidJob("model", f"the model here is {self._model}")
         return asked

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from preble.errors import InvalidJob
+from preble.messages import WebhookKind
 from preble_api.schemas import JobRequest
 
 
@@ -34,6 +35,8 @@ class Asked:
     """One for each choice of the answer, in its order."""
     echo: Echo
     is_streamed: bool = False
+    kind: WebhookKind = "job"
+    """As what a webhook speaks of it."""
     has_usage: bool = False
     """Whether a stream ends with the usage."""
     has_running_usage: bool = False

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from preble.errors import InvalidJob, PrebleError
@@ -90,7 +91,15 @@ class Desk:
         """A stream that may be asked for again, from anywhere, is kept."""
         echo = asked.echo
         return self._waits.followed(
-            submission,
+            _told_as(asked, submission),
             is_streamed=asked.is_streamed,
             is_logged=asked.is_streamed and echo.is_background and echo.is_stored,
         )
+
+
+def _told_as(asked: Asked, submission: Submission) -> Submission:
+    """With a webhook that speaks of what the client asked for."""
+    webhook = submission.webhook
+    if webhook is None:
+        return submission
+    return replace(submission, webhook=replace(webhook, kind=asked.kind))

@@ -25,6 +25,7 @@ from preble_api.schemas import (
     Tenant,
     TopK,
 )
+from preble_api.webhooks.schemas import WebhookRequest
 
 UNSUPPORTED: Final = "unsupported_parameter"
 """Code of the answer to a field, or a value of one, that is not offered."""
@@ -115,6 +116,7 @@ class SharedFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     tenant: Tenant | None = None
     cache_salt: CacheSalt | None = None
     deadline_s: DeadlineS | None = None
+    webhook: WebhookRequest | None = None
     # Not offered anywhere.
     seed: NotOffered = UNSET
     service_tier: NotOffered = UNSET
@@ -143,6 +145,7 @@ def queued(job: JobRequest, fields: SharedFields) -> JobRequest:
         tenant=fields.tenant,
         cache_salt=fields.cache_salt,
         deadline_s=fields.deadline_s,
+        webhook=fields.webhook,
     )
 
 

@@ -52,6 +52,18 @@ _STATUS: Final[dict[JobState, Status]] = {
 }
 
 
+def ended_status(view: JobView | None, state: JobState) -> Status:
+    """How a response ended: as its job did, but that one cut short is incomplete.
+
+    Args:
+        view: Its job, if that is still known.
+        state: In which the job ended.
+    """
+    if view is None or view.result is None or view.result.finish_reason != CUT_SHORT:
+        return _STATUS[state]
+    return "incomplete"
+
+
 class ResponseEndpoint:
     """Responses. Implements `endpoints.Endpoint`."""
 
@@ -63,7 +75,8 @@ class ResponseEndpoint:
         require_offered(request)
         if request.background and request.store is False:
             raise InvalidJob("store", "must be true with `background`: nobody could fetch it")
-        return Asked((_job(request),), _echo(request), is_streamed=bool(request.stream))
+        stream = bool(request.stream)
+        return Asked((_job(request),), _echo(request), is_streamed=stream, kind="response")
 
     def reply(self, asked: Asked, *views: JobView) -> Response:
         """The response, completed. Raises: HttpError."""

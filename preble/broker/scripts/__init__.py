@@ -5,6 +5,7 @@ from typing import Final
 
 from preble.broker.keys import PoolKeys
 from preble.broker.streams import INBOX_ENTRIES, MOST_LOG_BYTES
+from preble.broker.webhooks import MOST_DEAD
 from preble.config import LONGEST_LEASE_S
 from preble.messages import QUARANTINE_AFTER
 
@@ -13,7 +14,8 @@ _CONSTANTS: Final = f"""\
 local QUARANTINE_AFTER = {QUARANTINE_AFTER}
 local LONGEST_LEASE_MS = {LONGEST_LEASE_S * 1000:.0f}
 local INBOX_ENTRIES = {INBOX_ENTRIES}
-local MOST_LOG_BYTES = {MOST_LOG_BYTES}"""
+local MOST_LOG_BYTES = {MOST_LOG_BYTES}
+local MOST_DEAD_WEBHOOKS = {MOST_DEAD}"""
 
 
 def load_scripts(keys: PoolKeys) -> dict[str, str]:

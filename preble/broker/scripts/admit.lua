@@ -6,7 +6,7 @@
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s, most of
 --        these at once, result_ttl_s, then for each job: id, ingress queue, spec, total tokens, deadline in ms from now or '', block keys, prompt
 --        bytes, fingerprint of a request that has a key or '', inbox of who is to hear of its end
---        or '', prompt ('' if staged before)
+--        or '', webhook or '', prompt ('' if staged before)
 -- Reply: {'ok'} | {'ok', jobs that the tenant with least left may still submit, ms until none is
 --        held back by its rate} where tenants are bound and a job is new | {'full', 'jobs' | 'prompt bytes' | 'ingress queues' | 'jobs of one tenant', how
 --        many jobs the pool has ended, now ms} | {'fast', ms to wait} | {'unstaged', job}
@@ -18,10 +18,10 @@ local tenant_jobs_per_s, tenant_burst, result_ttl_s = tonumber(ARGV[5]), tonumbe
 local now = now_ms()
 local new, bytes, tenants = {}, 0, {}
 local ingresses, opened = {}, 0
-for i = 8, #ARGV, 10 do
+for i = 8, #ARGV, 11 do
   local job, ingress = ARGV[i], ARGV[i + 1]
   if redis.call('EXISTS', k.job(job)) == 0 then
-    if ARGV[i + 9] == '' and redis.call('EXISTS', k.prompt(job)) == 0 then
+    if ARGV[i + 10] == '' and redis.call('EXISTS', k.prompt(job)) == 0 then
       return {'unstaged', job}
     end
     new[#new + 1] = i
@@ -39,7 +39,7 @@ if #new == 0 then return {'ok'} end
 
 local function drop_staged()
   for _, i in ipairs(new) do
-    if ARGV[i + 9] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
+    if ARGV[i + 10] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
   end
 end
 
@@ -94,11 +94,12 @@ for index, i in ipairs(new) do
     redis.call('ZADD', k.deadlines(), now + ARGV[i + 4], job)
   end
   if ARGV[i + 8] ~= '' then redis.call('HSET', k.job(job), 'preble_inbox', ARGV[i + 8]) end
+  if ARGV[i + 9] ~= '' then redis.call('HSET', k.job(job), 'preble_webhook', ARGV[i + 9]) end
   redis.call('SET', k.block_keys(job), ARGV[i + 5])
-  if ARGV[i + 9] == '' then
+  if ARGV[i + 10] == '' then
     redis.call('PERSIST', k.prompt(job))
   else
-    redis.call('SET', k.prompt(job), ARGV[i + 9])
+    redis.call('SET', k.prompt(job), ARGV[i + 10])
   end
   redis.call('RPUSH', k.queue(ingress), job)
   local tenant = tenant_of(ingress)

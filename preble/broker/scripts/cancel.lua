@@ -3,7 +3,8 @@
 --
 -- Keys:  ingresses, queues, queue, job, leases, started, execution, executions, worker,
 --        worker_executions, prompt, block_keys, decision, deadlines, results, canceled, jobs_in,
---        ended, counts, totals, recalls, inbox, log, signals
+--        ended, counts, totals, recalls, inbox, log, webhooks, webhook, dead_webhooks,
+--        signals
 -- Args:  result_ttl_s, JobFailure, RQ result text, then jobs
 -- Reply: for each its state now; false if it is unknown
 -- Twice: a job that has ended stays as it is.

@@ -3,7 +3,8 @@
 --
 -- Keys:  leases, started, execution, executions, worker, worker_executions, job, results,
 --        finished, failed, prompt, block_keys, decision, deadlines, jobs_in, ended, dead, counts,
---        tenants, totals, inbox, log, signals
+--        tenants, totals, inbox, log, webhooks, webhook, dead_webhooks,
+--        signals
 -- Args:  instance, result_ttl_s, max_dead_letter_bytes, then for each outcome: job, execution,
 --        state, RQ result text, JobFailure or '', prompt tokens, completion tokens, hit tokens
 --        predicted at the start, hit tokens delivered, seconds of decode

@@ -173,6 +173,15 @@ local function keep_dead_letter(job, order, bytes, result_ttl_s)
   end
 end
 
+-- A webhook is to be told that its job has ended; what was told under this id before is forgotten.
+local function owe_webhook(job, webhook, state, now)
+  redis.call('DEL', k.webhook(job))
+  redis.call('HSET', k.webhook(job), 'webhook', webhook, 'state', state, 'ended_ms', now,
+    'status', 'pending', 'attempts', 0, 'error', '')
+  redis.call('ZREM', k.dead_webhooks(), job)
+  redis.call('ZADD', k.webhooks(), now, job)
+end
+
 -- Gives a job its end. `instance` and `execution`: false if it was on none, or did not run.
 -- `outcome`: state, failure (JobFailure for `preble_failure`), text of RQ's result entry,
 -- completion_tokens, decode_s if there was a result.
@@ -185,10 +194,11 @@ local function conclude(job, instance, execution, outcome, result_ttl_s, now)
   redis.call('EXPIRE', k.decision(job), result_ttl_s)
   redis.call('ZREM', k.deadlines(), job)
   local own = redis.call('HMGET', k.job(job), 'preble_bytes', 'preble_ingress', 'preble_order',
-    'preble_inbox', 'preble_log_bytes')
+    'preble_inbox', 'preble_log_bytes', 'preble_webhook')
   local tenant, order = tenant_of(own[2]), own[3]
   if own[4] then tell(own[4], 'e', job) end
   if own[5] then redis.call('EXPIRE', k.log(job), result_ttl_s) end
+  if own[6] then owe_webhook(job, own[6], outcome.state, now) end
   if outcome.state == 'failed' then
     keep_dead_letter(job, order, own[1], result_ttl_s)
   else

@@ -3,7 +3,8 @@
 --
 -- Keys:  leader, leases, instances, instance, ingresses, queue, queues, job, prompt, block_keys,
 --        results, started, finished, failed, canceled, deadlines, execution, executions, events, snapshot, doorbell,
---        recalls, jobs, jobs_in, ended, dead, counts, totals, inbox, log, signals
+--        recalls, jobs, jobs_in, ended, dead, counts, totals, inbox, log, webhooks, webhook, dead_webhooks,
+--        signals
 -- Args:  leader token, most jobs, max_attempts, result_ttl_s, then JobFailure and RQ result text
 --        of a job whose attempts are used up, and of one whose deadline has passed; the last:
 --        max_dead_letter_bytes

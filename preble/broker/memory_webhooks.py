@@ -1,0 +1,90 @@
+"""Webhooks in memory; see `webhooks.py`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Final, cast
+
+from preble.broker.memory_records import Job, OwedWebhook
+from preble.broker.webhooks import MOST_DEAD, DeadStatus, DeadWebhook, DueWebhook, Verdict
+from preble.clock import Clock
+from preble.messages import JobId, Webhook
+
+_DEAD: Final = frozenset({"failed", "refused"})
+
+
+class MemoryWebhooks:
+    """The webhooks of jobs. Implements `Webhooks`. Cost: O(jobs) of each call."""
+
+    def __init__(self, jobs: Mapping[JobId, Job], clock: Clock) -> None:
+        self._jobs = jobs
+        self._clock = clock
+
+    async def take(self, most: int, *, lease_s: float) -> list[DueWebhook]:
+        """Lease those that are due, the longest overdue first."""
+        now_ms = self._now_ms()
+        due = [
+            (owed.due_ms, job_id)
+            for job_id, _, owed in self._owed()
+            if owed.due_ms is not None and owed.due_ms <= now_ms
+        ]
+        lease_ms = now_ms + int(lease_s * 1_000)
+        return [self._taken(job_id, lease_ms) for _, job_id in sorted(due)[:most]]
+
+    async def settle(self, due: DueWebhook, verdict: Verdict) -> bool:
+        """Say how an attempt ended."""
+        owed = self._jobs[due.job_id].owed
+        if owed is None or owed.due_ms != due.lease_ms:
+            return False
+        owed.due_ms = None
+        if verdict.is_attempt:
+            owed.status, owed.error = verdict.status, verdict.error
+        else:
+            owed.attempts -= 1
+        if verdict.status == "pending":
+            owed.due_ms = self._now_ms() + int(verdict.delay_s * 1_000)
+        elif verdict.status != "delivered":
+            owed.given_up_ms = self._now_ms()
+            self._forget_oldest()
+        return True
+
+    async def dead(self, limit: int) -> list[DeadWebhook]:
+        """Dead letters, the newest first."""
+        letters = [_letter(job_id, hook, owed) for job_id, hook, owed in self._dead()]
+        return sorted(letters, key=lambda letter: -letter.given_up_at_s)[:limit]
+
+    async def retry(self, job_ids: Sequence[JobId]) -> list[bool]:
+        """Let dead letters be due at once."""
+        dead = {job_id: owed for job_id, _, owed in self._dead()}
+        for owed in (dead[job_id] for job_id in job_ids if job_id in dead):
+            owed.status, owed.attempts, owed.due_ms = "pending", 0, self._now_ms()
+        return [job_id in dead for job_id in job_ids]
+
+    def _taken(self, job_id: JobId, lease_ms: int) -> DueWebhook:
+        job = self._jobs[job_id]
+        owed, webhook = cast("OwedWebhook", job.owed), cast("Webhook", job.webhook)
+        owed.due_ms = lease_ms
+        owed.attempts += 1
+        return DueWebhook(job_id, webhook, owed.state, owed.ended_at_s, owed.attempts, lease_ms)
+
+    def _owed(self) -> Iterator[tuple[JobId, Webhook, OwedWebhook]]:
+        for job_id, job in self._jobs.items():
+            if job.owed is not None and job.webhook is not None:
+                yield job_id, job.webhook, job.owed
+
+    def _dead(self) -> list[tuple[JobId, Webhook, OwedWebhook]]:
+        return [each for each in self._owed() if each[2].status in _DEAD]
+
+    def _forget_oldest(self) -> None:
+        dead = sorted((owed.given_up_ms, job_id) for job_id, _, owed in self._dead())
+        for job_id in map(itemgetter(1), dead[:-MOST_DEAD]):
+            self._jobs[job_id].owed = None
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now_s() * 1_000)
+
+
+def _letter(job_id: JobId, webhook: Webhook, owed: OwedWebhook) -> DeadWebhook:
+    return DeadWebhook(
+        job_id, webhook, owed.state, owed.ended_at_s, cast("DeadStatus", owed.status),
+        owed.attempts, owed.error, owed.given_up_ms / 1_000,
+    )  # fmt: skip
