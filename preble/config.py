@@ -77,6 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_allow: str = ""
     """Receivers inside the network: `host:port` or networks such as `10.1.0.0/16`, with commas."""
     tokenizer_threads: Positive = 2
+    text_cache_bytes: NotNegative = 64 * 1024 * 1024
+    """Of texts whose tokens one api remembers: what begins alike is tokenized once. 0: none."""
     files_dir: str = ""
     """Folder of files and batches; all apis of a pool share it. Empty for `files` in `data_dir`, or
     in the user's data folder."""

@@ -45,6 +45,9 @@ PROMPT_TOKENS_SUBMITTED: Final = Metric(
 TOKENIZE_SECONDS: Final = Metric(
     "tokenize_seconds", "Time one piece of text work took on its thread."
 )
+TEXT_CHARS: Final = Metric(
+    "text_chars", "Characters of prompts, by whether their tokens were known or new.", ("tokens",)
+)
 BATCH_LINES: Final = Metric(
     "batch_lines", "Lines of batches that came to their end, by the file they are in.", ("file",)
 )
@@ -117,6 +120,7 @@ class ApiMetrics:
         self.jobs_rejected = counter(JOBS_REJECTED, registry)
         self.prompt_tokens_submitted = counter(PROMPT_TOKENS_SUBMITTED, registry)
         self.tokenize_seconds = histogram(TOKENIZE_SECONDS, registry)
+        self.text_chars = counter(TEXT_CHARS, registry)
         self.batch_lines = counter(BATCH_LINES, registry)
         self.batches_ended = counter(BATCHES_ENDED, registry)
         self.webhook_deliveries = counter(WEBHOOK_DELIVERIES, registry)

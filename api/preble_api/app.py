@@ -1,7 +1,7 @@
 """The application, put together."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
@@ -19,7 +19,7 @@ from preble.config import Settings
 from preble.explanation import Explanation
 from preble.metrics import ApiMetrics
 from preble.pool import pool_record
-from preble.tokenizer import Tokenizer
+from preble.tokenizer import TextCache, Tokenizer
 from preble_api.admission import Admission
 from preble_api.batches.service import BATCH_STRUCTS, BatchService
 from preble_api.cors import allow_origins, origins_of
@@ -66,7 +66,8 @@ def create_app(
     metrics = ApiMetrics(registry)
     threads = TextThreads(settings.tokenizer_threads)
     webhooks = WebhookService(settings, broker, metrics)
-    intake = Intake(record, tokenizer, threads, metrics, has_webhooks=webhooks.is_offered)
+    cache = TextCache(tokenizer, settings.text_cache_bytes)
+    intake = Intake(record, tokenizer, cache, threads, metrics, has_webhooks=webhooks.is_offered)
     clock = SystemClock()
     origins = origins_of(settings.cors_origins)
     openness = Openness(api_keys, clock, may_be_open=settings.may_be_open)
@@ -76,10 +77,13 @@ def create_app(
         try:
             await insist(lambda: broker.join_pool(record))
             await insist(openness.begin)
-            async with (
-                _beside(waits.listen()), _beside(batches.run()), _beside(webhooks.run()),
-            ):  # fmt: skip
+            # A bug that ends one of them ends the process: it would be deaf from then on.
+            async with asyncio.TaskGroup() as beside:
+                works = (waits.listen(), batches.run(), webhooks.run())
+                tasks = [beside.create_task(work) for work in works]
                 yield
+                for task in tasks:
+                    task.cancel()
         finally:
             threads.close()
             await broker.close()
@@ -132,17 +136,6 @@ def create_app(
     app.add_middleware(Edge, metrics=metrics, clock=clock)
     allow_origins(app, origins)
     return app
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
-    """Do something as long as the block runs."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 def _leave_to_edge(_: Request, error: Exception) -> NoReturn:

@@ -26,7 +26,7 @@ from preble.messages import (
     pack_tokens,
 )
 from preble.metrics import ApiMetrics
-from preble.tokenizer import Message, Tokenizer
+from preble.tokenizer import Message, TextCache, TextTokens, Tokenizer
 from preble_api.errors import HttpError
 from preble_api.job_ids import new_job_id
 from preble_api.principal import Principal
@@ -57,6 +57,11 @@ class Draft:
         return self.principal.tenant_for(self.request.tenant, field=self.place + "tenant")
 
     @property
+    def cache_salt(self) -> str:
+        """Under which its prompt is cached."""
+        return self.principal.cache_salt(self.request.cache_salt)
+
+    @property
     def field(self) -> str:
         """Name of the field that holds the prompt."""
         if self.request.prompt is not None:
@@ -85,18 +90,20 @@ class Intake:
     Args:
         pool: What all of it agrees on.
         tokenizer: The pool's.
+        cache: What remembers the tokens of texts.
         threads: Where long texts are tokenized.
         metrics: Where that is timed.
         has_webhooks: Whether jobs may have one.
     """
 
     def __init__(
-        self, pool: PoolRecord, tokenizer: Tokenizer, threads: TextThreads, metrics: ApiMetrics, *,
-        has_webhooks: bool = False,
+        self, pool: PoolRecord, tokenizer: Tokenizer, cache: TextCache, threads: TextThreads,
+        metrics: ApiMetrics, *, has_webhooks: bool = False,
     ) -> None:  # fmt: skip
         self._has_webhooks = has_webhooks
         self._pool = pool
         self._tokenizer = tokenizer
+        self._cache = cache
         self._threads = threads
         self._metrics = metrics
         self._most_chars = pool.context_length * CHARS_PER_TOKEN
@@ -172,21 +179,23 @@ class Intake:
 
     def _from_text(self, draft: Draft) -> Submission:
         with self._metrics.tokenize_seconds.time():
-            ids = self._encode(draft)
-        if not ids:
+            tokens, known_chars, new_chars = self._encode(draft)
+        self._metrics.text_chars.labels("known").inc(known_chars)
+        self._metrics.text_chars.labels("new").inc(new_chars)
+        if not tokens:
             raise draft.invalid("has no tokens")
-        self._require_fit(draft, len(ids))
-        return self._submission(draft, pack_tokens(ids))
+        self._require_fit(draft, len(tokens) // TOKEN_BYTES)
+        return self._submission(draft, tokens)
 
-    def _encode(self, draft: Draft) -> list[int]:
+    def _encode(self, draft: Draft) -> TextTokens:
         request = draft.request
         if request.messages is None:
-            return self._tokenizer.encode([request.prompt or ""])[0]
+            return self._cache.encode(request.prompt or "", salt=draft.cache_salt)
         try:
             chat = self._tokenizer.render_chat([_message(each) for each in request.messages])
         except InvalidJob as error:
             raise draft.invalid(str(error)) from None
-        return self._tokenizer.encode([chat], add_special_tokens=False)[0]
+        return self._cache.encode(chat, salt=draft.cache_salt, add_special_tokens=False)
 
     def _require_fit(self, draft: Draft, prompt_tokens: int) -> None:
         sampling = draft.request.sampling_params or _DEFAULT
@@ -202,7 +211,7 @@ class Intake:
     def _submission(self, draft: Draft, tokens: Tokens) -> Submission:
         request = draft.request
         sampling = self._sampling(request.sampling_params or _DEFAULT, len(tokens) // TOKEN_BYTES)
-        salt = draft.principal.cache_salt(request.cache_salt)
+        salt = draft.cache_salt
         root = root_key(self._pool, salt)
         keys = block_keys(tokens, root=root, block_size=self._pool.block_size)
         spec = JobSpec(

@@ -1,28 +1,25 @@
 """`preble bench dispatch`: what the dispatch path costs, on a whole private stack.
 
 The engine is `noop`, so that everything measured is Preble's: HTTP, admission, placement,
-claims, results. All of it and the client share this machine's cores. Four loads, one after
-another: single submits, lists, text, and low load for latency.
+claims, results. All of it and the client share this machine's cores. Three loads, one after
+another: single submits, lists, and low load for latency.
 """
 
 import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from preble.bench.cpu import cpu_us_by_kind
 from preble.bench.load import Reply, Target, get, send_all
-from preble.bench.pool_totals import totals_of
+from preble.bench.throughput import CONCURRENCY, Say, Throughput, ThroughputRow
 from preble.config import Settings
 from preble.quantiles import quantile
 from preble.serve.private import PrivateStack, private_stack
-from preble.tokenizer import load_tokenizer
 
-CONCURRENCY: Final = 64
 GROUPS: Final = 64
 SHARED: Final = 0.75
 """Share of each prompt that its group has in common."""
@@ -30,20 +27,7 @@ SHARED: Final = 0.75
 LONG_TOKENS: Final = 1_000
 SHORT_TOKENS: Final = 256
 LIST_JOBS: Final = 100
-TEXT_BYTES: Final = 4_096
 WARM_UP_JOBS: Final = 200
-POLL_S: Final = 0.02
-
-Say = Callable[[str], None]
-
-
-class ThroughputRow(msgspec.Struct, frozen=True):
-    """One load, from the first submit to the last recorded result."""
-
-    load: str
-    jobs: int
-    jobs_per_s: float
-    cpu_us_per_job: dict[str, float]
 
 
 class LatencyRow(msgspec.Struct, frozen=True):
@@ -68,8 +52,6 @@ class DispatchFigures(msgspec.Struct, frozen=True):
 
     cores: int
     throughput: tuple[ThroughputRow, ...]
-    text_share_of_tokenizer: float
-    """Text jobs per second over what the tokenizer alone does on one core."""
     latency: LatencyRow
     beside: BesideRow | None = None
 
@@ -90,23 +72,22 @@ def run(settings: Settings, *, jobs: int, beside: str | None, say: Say) -> Dispa
         settings, engine="noop", slots=256, log_level="warning", api_key=""
     )
     with private_stack(settings) as stack:
-        return asyncio.run(_Bench(stack, settings, say).run(jobs, beside))
+        return asyncio.run(_Bench(stack, say).run(jobs, beside))
 
 
 class _Bench:
-    def __init__(self, stack: PrivateStack, settings: Settings, say: Say) -> None:
+    def __init__(self, stack: PrivateStack, say: Say) -> None:
         self._stack = stack
-        self._settings = settings
         self._say = say
         self._jobs = Target(stack.url, "/v1/jobs")
+        self._throughput = Throughput(stack, say)
         self._chance = random.Random(0)  # noqa: S311  # the same prompts in each run
-        self._submitted = 0
 
     async def run(self, jobs: int, beside: str | None) -> DispatchFigures:
         singles = [_body(ids) for ids in self._prompts(jobs, LONG_TOKENS)]
-        await self._throughput("warm-up", singles[:WARM_UP_JOBS], 1)
-        single = await self._throughput("single submits of 1,000 input_ids", singles, 1)
-        lists = await self._throughput(
+        await self._throughput.measure("warm-up", singles[:WARM_UP_JOBS], 1)
+        single = await self._throughput.measure("single submits of 1,000 input_ids", singles, 1)
+        lists = await self._throughput.measure(
             "lists of 100 jobs of 256 input_ids",
             [
                 msgspec.json.encode([_job(ids) for ids in self._prompts(LIST_JOBS, SHORT_TOKENS)])
@@ -114,46 +95,12 @@ class _Bench:
             ],
             LIST_JOBS,
         )
-        texts = self._texts(max(LIST_JOBS, jobs // 4))
-        text = await self._throughput(
-            "single submits of 4 KB of text",
-            [msgspec.json.encode({"prompt": text, **_SAMPLING}) for text in texts],
-            1,
-        )
         return DispatchFigures(
             cores=len(os.sched_getaffinity(0)),
-            throughput=(single, lists, text),
-            text_share_of_tokenizer=round(text.jobs_per_s / self._tokenizer_per_s(texts), 3),
+            throughput=(single, lists),
             latency=await self._latency(max(WARM_UP_JOBS, jobs // 20)),
             beside=await self._beside(beside, singles, single) if beside else None,
         )
-
-    async def _throughput(
-        self, load: str, bodies: Sequence[bytes], jobs_in_body: int
-    ) -> ThroughputRow:
-        self._say(load)
-        jobs = len(bodies) * jobs_in_body
-        before_us = cpu_us_by_kind(self._stack.pid)
-        client_before_s = time.process_time()
-        started_s = time.perf_counter()
-        requests = [self._jobs.post(body) for body in bodies]
-        await send_all(self._jobs, requests, concurrency=CONCURRENCY)
-        client_s = time.process_time() - client_before_s
-        await self._all_completed(jobs)
-        elapsed_s = time.perf_counter() - started_s
-        after_us = cpu_us_by_kind(self._stack.pid)
-        cpu = {kind: round((after_us[kind] - us) / jobs, 1) for kind, us in before_us.items()}
-        cpu["client"] = round(client_s * 1e6 / jobs, 1)
-        return ThroughputRow(load, jobs, round(jobs / elapsed_s, 1), cpu)
-
-    async def _all_completed(self, new_jobs: int) -> None:
-        self._submitted += new_jobs
-        while await self._ended() < self._submitted:  # noqa: ASYNC110  # another process
-            await asyncio.sleep(POLL_S)
-
-    async def _ended(self) -> int:
-        page = await get(Target(self._stack.url, "/metrics"))
-        return totals_of(page.decode()).ended
 
     async def _latency(self, jobs: int) -> LatencyRow:
         self._say("one job at a time")
@@ -161,7 +108,7 @@ class _Bench:
         for ids in self._prompts(jobs, LONG_TOKENS):
             request = self._jobs.post(_body(ids))
             (reply,) = await send_all(self._jobs, [request], concurrency=1)
-            await self._all_completed(1)
+            await self._throughput.wait_for(1)
             waits_ms.append(await self._started_after_ms(reply))
         waits_ms.sort()
         return LatencyRow(
@@ -192,20 +139,6 @@ class _Bench:
             groups[index % GROUPS] + self._chance.choices(vocabulary, k=tokens - shared_tokens)
             for index in range(number)
         ]
-
-    def _texts(self, number: int) -> list[str]:
-        words = ["cache", "the", "prefix", "of", "every", "prompt", "is", "shared", "among", "jobs"]
-        return [
-            " ".join(self._chance.choices(words, k=TEXT_BYTES // 6))[:TEXT_BYTES]
-            for _ in range(number)
-        ]
-
-    def _tokenizer_per_s(self, texts: Sequence[str]) -> float:
-        tokenizer = load_tokenizer(self._settings.tokenizer)
-        started_s = time.perf_counter()
-        for text in texts:
-            tokenizer.encode([text])
-        return len(texts) / (time.perf_counter() - started_s)
 
 
 _SAMPLING: Final = {"sampling_params": {"max_new_tokens": 1}}

@@ -18,6 +18,7 @@ from preble.bench import replay as replay_bench
 from preble.bench import restart as restart_bench
 from preble.bench import streams as streams_bench
 from preble.bench import tenants as tenants_bench
+from preble.bench import text as text_bench
 from preble.bench.prompts import longest, repeated
 from preble.cli import options
 from preble.config import PolicyName, Priority, load_settings
@@ -74,6 +75,18 @@ def dispatch(
     """What the dispatch path costs, on a private stack with no-op engines."""
     settings = load_settings(os.environ, workers=workers, engine="noop")
     _show(dispatch_bench.run(settings, jobs=jobs, beside=beside, say=_say), is_bare=as_json)
+
+
+@app.command()
+def text(
+    *,
+    jobs: Annotated[int, typer.Option(min=1, help="Of each load, in hundreds.")] = 1_000,
+    workers: Annotated[int | None, typer.Option(help="Workers with a no-op engine.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What jobs of text cost beside their tokenizer, on a private stack with no-op engines."""
+    settings = load_settings(os.environ, workers=workers, engine="noop")
+    _show(text_bench.run(settings, jobs=jobs, say=_say), is_bare=as_json)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from tokenizers import models, pre_tokenizers, processors
 from preble.errors import InvalidJob
 from preble.messages import pack_tokens
 from preble.metrics import ApiMetrics
-from preble.tokenizer import ChatTemplate, Tokenizer
+from preble.tokenizer import ChatTemplate, TextCache, Tokenizer
 from preble_api.intake import SHORT_CHARS, Intake
 from preble_api.principal import ANYONE
 from preble_api.schemas import ChatMessage, JobRequest
@@ -31,7 +31,8 @@ def intake(request: pytest.FixtureRequest) -> Iterator[Intake]:
     threads = TextThreads(1)
     core.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", START)])
     tokenizer = Tokenizer(core, ChatTemplate(request.param, {"bos_token": "<s>"}), "f")
-    yield Intake(POOL, tokenizer, threads, ApiMetrics(CollectorRegistry()))
+    cache = TextCache(tokenizer, 1_000_000)
+    yield Intake(POOL, tokenizer, cache, threads, ApiMetrics(CollectorRegistry()))
     threads.close()
 
 

@@ -14,12 +14,12 @@ import httpx2
 import pytest
 from sglang_stub import SGLangStub
 
-import preble.tokenizer
+import preble
 
 pytestmark = [pytest.mark.process, pytest.mark.anyio]
 
 WITHIN_S = 60.0
-TOKENIZER = str(Path(preble.tokenizer.__file__).parent / "data" / "tokenizer")
+TOKENIZER = str(Path(preble.__file__).parent / "data" / "tokenizer")
 MODEL_INFO = {"model_path": "/models/smol", "tokenizer_path": TOKENIZER, "is_generation": True}
 SERVER_INFO = {"page_size": 1, "context_length": 2048, "max_total_num_tokens": 20_000}
 EXAMPLE = """

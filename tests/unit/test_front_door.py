@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-import preble.tokenizer
+import preble
 from preble import front_door
 from preble.cli import run
 from preble.clock import ManualClock
@@ -19,7 +19,7 @@ from preble.front_door.pools import server_settings
 from preble.front_door.servers import WAIT_S, Served, ask_servers
 from preble.main import start_server, start_server_and_load_models
 
-TOKENIZER = str(Path(preble.tokenizer.__file__).parent / "data" / "tokenizer")
+TOKENIZER = str(Path(preble.__file__).parent / "data" / "tokenizer")
 A, B = "http://127.0.0.1:30000", "http://127.0.0.1:30001"
 URLS = f"{A}/generate,{B}/generate"
 MODEL = "mistralai/Mistral-7B-v0.1"

@@ -12,11 +12,11 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-import preble.tokenizer
+import preble
 from preble.errors import ConfigError, InvalidJob
 from preble.tokenizer import Tokenizer, is_hub_id, load_tokenizer
 
-EMBEDDED = Path(preble.tokenizer.__file__).parent / "data" / "tokenizer"
+EMBEDDED = Path(preble.__file__).parent / "data" / "tokenizer"
 TEXTS = [
     "Hello, world!", "", " ", "  two  spaces\n\n and lines\t", "naïve café 你好 😀",
     "a <|im_end|> inside", "x" * 500,
