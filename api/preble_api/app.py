@@ -69,7 +69,6 @@ def create_app(
     cache = TextCache(tokenizer, settings.text_cache_bytes)
     intake = Intake(record, tokenizer, cache, threads, metrics, has_webhooks=webhooks.is_offered)
     clock = SystemClock()
-    origins = origins_of(settings.cors_origins)
     openness = Openness(api_keys, clock, may_be_open=settings.may_be_open)
 
     @asynccontextmanager
@@ -124,18 +123,23 @@ def create_app(
     app.dialects += BATCH_STRUCTS
     # The last one added is the outermost.
     app.add_middleware(DirectRoutes, routes=hot)
+    _bound(app, settings, Keyring(api_keys, clock), openness)
+    app.add_middleware(Edge, metrics=metrics, clock=clock)
+    allow_origins(app, origins_of(settings.cors_origins))
+    return app
+
+
+def _bound(app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness) -> None:
+    """Let in what may come, and no more of it than may."""
     app.add_middleware(
         BodyLimit,
         max_body_bytes=settings.max_body_bytes,
         streamed={FILES_PATH: settings.max_file_bytes + FORM_BYTES},
     )
     app.add_middleware(
-        Gate, admin_key=settings.api_key, keyring=Keyring(api_keys, clock), openness=openness,
-        origins=origins,
+        Gate, admin_key=settings.api_key, keyring=keyring, openness=openness,
+        origins=origins_of(settings.cors_origins),
     )  # fmt: skip
-    app.add_middleware(Edge, metrics=metrics, clock=clock)
-    allow_origins(app, origins)
-    return app
 
 
 def _leave_to_edge(_: Request, error: Exception) -> NoReturn:

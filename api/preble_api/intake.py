@@ -32,6 +32,7 @@ from preble_api.job_ids import new_job_id
 from preble_api.principal import Principal
 from preble_api.schemas import ChatMessage, JobRequest, RoomSampling, Sampling
 from preble_api.threads import TextThreads
+from preble_api.webhooks.schemas import WebhookRequest
 
 SHORT_CHARS: Final = 400
 """Text that is tokenized on the spot: about 100 microseconds."""
@@ -137,7 +138,7 @@ class Intake:
         """Checks that cost little; a draft is returned if it is to be finished on a thread."""
         self._require_model(draft)
         _ = draft.tenant  # refused before anything is computed
-        self._require_webhooks(draft)
+        self.require_webhooks(draft.request.webhook, draft.place)
         if draft.request.input_ids is not None:
             return self._from_ids(draft, draft.request.input_ids)
         if draft.chars > self._most_chars:
@@ -155,10 +156,11 @@ class Intake:
             param = draft.place + "model"
             raise HttpError(HTTPStatus.NOT_FOUND, "model_not_found", f"{param}: {msg}", param=param)
 
-    def _require_webhooks(self, draft: Draft) -> None:
-        if draft.request.webhook is not None and not self._has_webhooks:
+    def require_webhooks(self, webhook: WebhookRequest | None, place: str = "") -> None:
+        """Refuse a webhook where there are none. Raises: InvalidJob."""
+        if webhook is not None and not self._has_webhooks:
             msg = "there are no webhooks here; whoever runs it can set PREBLE_WEBHOOK_SECRET"
-            raise InvalidJob(draft.place + "webhook", msg)
+            raise InvalidJob(place + "webhook", msg)
 
     def _from_ids(self, draft: Draft, ids: list[int]) -> Submission:
         self._require_fit(draft, len(ids))

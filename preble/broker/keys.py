@@ -9,8 +9,8 @@ primary: not on a Redis Cluster. `preble doctor` reads most of them and writes n
 
 Prompt and block keys go with a job's end; if it failed, with its result, while `dead` counts them.
 
-A `webhook` is there once its job has ended; delivered, as long as the job, and given up, as long as
-`dead_webhooks` names it. `webhooks` is scored by when each is due.
+A `webhook` is there once its job, or batch, has ended; delivered, as long as the job, and given up,
+as long as `dead_webhooks` names it. `webhooks` is scored by when each is due.
 
 The lists of jobs, `jobs` and `jobs_in`, are scored by the order of admission. Their scope is a
 tenant, or `*`, which no tenant is called, for the pool; their group `unfinished`, or how a job
@@ -57,8 +57,8 @@ KEYS: Final = (
     Key("jobs_in", "preble:{pool}:jobs:{scope}:{group}", "zset", "ADMIT, DONE", "LIST", "REAP"),
     Key("ended", "preble:{pool}:ended", "zset", "DONE, REAP, CANCEL", "REAP", "REAP, by score"),
     Key("dead", "preble:{pool}:dead", "zset", "DONE, REAP", "RETRY", "RETRY, REAP"),
-    Key("webhooks", "preble:{pool}:webhooks", "zset", "DONE, REAP", "api", "WEBHOOK_SETTLE"),
-    Key("webhook", "preble:{pool}:webhook:{job}", "hash", "DONE, REAP", "VIEW, api", "see above"),
+    Key("webhooks", "preble:{pool}:webhooks", "zset", "DONE, REAP, api", "api", "delivered"),
+    Key("webhook", "preble:{pool}:webhook:{job}", "hash", "DONE, api", "VIEW, api", "see above"),
     Key("dead_webhooks", "preble:{pool}:dead_webhooks", "zset", "api", "CLI", "retried, or beyond"),
     Key("leader", "preble:{pool}:leader", "string", "LEAD", "ROUTE, REAP", "its lease"),
     Key("leader_epoch", "preble:{pool}:leader_epoch", "string", "LEAD", "LEAD", "never"),

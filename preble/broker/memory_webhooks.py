@@ -7,17 +7,26 @@ from typing import Final, cast
 from preble.broker.memory_records import Job, OwedWebhook
 from preble.broker.webhooks import MOST_DEAD, DeadStatus, DeadWebhook, DueWebhook, Verdict
 from preble.clock import Clock
-from preble.messages import JobId, Webhook
+from preble.messages import JobId, JobState, Webhook
 
 _DEAD: Final = frozenset({"failed", "refused"})
 
 
 class MemoryWebhooks:
-    """The webhooks of jobs. Implements `Webhooks`. Cost: O(jobs) of each call."""
+    """The webhooks of a pool. Implements `Webhooks`. Cost: O(jobs) of each call."""
 
     def __init__(self, jobs: Mapping[JobId, Job], clock: Clock) -> None:
         self._jobs = jobs
+        self._others: dict[JobId, tuple[Webhook, OwedWebhook]] = {}
         self._clock = clock
+
+    async def owe(self, subject: JobId, webhook: Webhook, state: JobState) -> bool:
+        """Let the webhook of what is no job be due."""
+        if subject in self._others:
+            return False
+        owed = OwedWebhook(state, self._clock.now_s(), self._now_ms())
+        self._others[subject] = webhook, owed
+        return True
 
     async def take(self, most: int, *, lease_s: float) -> list[DueWebhook]:
         """Lease those that are due, the longest overdue first."""
@@ -28,11 +37,12 @@ class MemoryWebhooks:
             if owed.due_ms is not None and owed.due_ms <= now_ms
         ]
         lease_ms = now_ms + int(lease_s * 1_000)
-        return [self._taken(job_id, lease_ms) for _, job_id in sorted(due)[:most]]
+        owed = {job_id: (webhook, owed) for job_id, webhook, owed in self._owed()}
+        return [_taken(job_id, *owed[job_id], lease_ms) for _, job_id in sorted(due)[:most]]
 
     async def settle(self, due: DueWebhook, verdict: Verdict) -> bool:
         """Say how an attempt ended."""
-        owed = self._jobs[due.job_id].owed
+        owed = next((owed for job_id, _, owed in self._owed() if job_id == due.job_id), None)
         if owed is None or owed.due_ms != due.lease_ms:
             return False
         owed.due_ms = None
@@ -42,7 +52,9 @@ class MemoryWebhooks:
             owed.attempts -= 1
         if verdict.status == "pending":
             owed.due_ms = self._now_ms() + int(verdict.delay_s * 1_000)
-        elif verdict.status != "delivered":
+        elif verdict.status == "delivered":
+            self._others.pop(due.job_id, None)
+        else:
             owed.given_up_ms = self._now_ms()
             self._forget_oldest()
         return True
@@ -59,17 +71,12 @@ class MemoryWebhooks:
             owed.status, owed.attempts, owed.due_ms = "pending", 0, self._now_ms()
         return [job_id in dead for job_id in job_ids]
 
-    def _taken(self, job_id: JobId, lease_ms: int) -> DueWebhook:
-        job = self._jobs[job_id]
-        owed, webhook = cast("OwedWebhook", job.owed), cast("Webhook", job.webhook)
-        owed.due_ms = lease_ms
-        owed.attempts += 1
-        return DueWebhook(job_id, webhook, owed.state, owed.ended_at_s, owed.attempts, lease_ms)
-
     def _owed(self) -> Iterator[tuple[JobId, Webhook, OwedWebhook]]:
         for job_id, job in self._jobs.items():
             if job.owed is not None and job.webhook is not None:
                 yield job_id, job.webhook, job.owed
+        for subject, (webhook, owed) in self._others.items():
+            yield subject, webhook, owed
 
     def _dead(self) -> list[tuple[JobId, Webhook, OwedWebhook]]:
         return [each for each in self._owed() if each[2].status in _DEAD]
@@ -77,10 +84,17 @@ class MemoryWebhooks:
     def _forget_oldest(self) -> None:
         dead = sorted((owed.given_up_ms, job_id) for job_id, _, owed in self._dead())
         for job_id in map(itemgetter(1), dead[:-MOST_DEAD]):
-            self._jobs[job_id].owed = None
+            if self._others.pop(job_id, None) is None:
+                self._jobs[job_id].owed = None
 
     def _now_ms(self) -> int:
         return int(self._clock.now_s() * 1_000)
+
+
+def _taken(job_id: JobId, webhook: Webhook, owed: OwedWebhook, lease_ms: int) -> DueWebhook:
+    owed.due_ms = lease_ms
+    owed.attempts += 1
+    return DueWebhook(job_id, webhook, owed.state, owed.ended_at_s, owed.attempts, lease_ms)
 
 
 def _letter(job_id: JobId, webhook: Webhook, owed: OwedWebhook) -> DeadWebhook:

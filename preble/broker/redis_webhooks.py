@@ -16,6 +16,7 @@ _TAKEN: Final = 6
 
 _FIELDS: Final = ("webhook", "state", "ended_ms", "status", "attempts", "error")
 
+_encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Webhook).decode
 
 
@@ -26,6 +27,10 @@ class RedisWebhooks:
         self._client = client
         self._scripts = scripts
         self._keys = keys
+
+    async def owe(self, subject: JobId, webhook: Webhook, state: JobState) -> bool:
+        """Let the webhook of what is no job be due."""
+        return bool(await self._scripts.run("webhook_owe", subject, _encode(webhook), state))
 
     async def take(self, most: int, *, lease_s: float) -> list[DueWebhook]:
         """Lease those that are due, the longest overdue first."""

@@ -1,4 +1,4 @@
-"""Webhooks of jobs that have ended, until they are delivered or given up.
+"""Webhooks of jobs, and of batches, that have ended, until they are delivered or given up.
 
     conclude ──▶ pending ──take──▶ leased ──settle──▶ delivered | pending, later | dead
                     ▲                 │                                             │
@@ -62,6 +62,16 @@ class DeadWebhook(msgspec.Struct, frozen=True):
 
 class Webhooks(Protocol):
     """The webhooks of one pool. Every call may raise BrokerUnavailable."""
+
+    async def owe(self, subject: JobId, webhook: Webhook, state: JobState) -> bool:
+        """Let the webhook of what is no job be due. False, and nothing changed, if it is owed.
+
+        Args:
+            subject: What has ended; stands for a job's id from here on.
+            webhook: Where, and of what kind.
+            state: How it has ended.
+        """
+        ...
 
     async def take(self, most: int, *, lease_s: float) -> list[DueWebhook]:
         """Lease those that are due, the longest overdue first.

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-WebhookKind = Literal["job", "response"]
+WebhookKind = Literal["job", "response", "batch"]
 """As what its client knows the job, and the event speaks of it."""
 
 WebhookStatus = Literal["waiting", "pending", "delivered", "failed", "refused"]

@@ -81,6 +81,24 @@ async def test_each_end_is_owed_with_its_state(broker: Broker) -> None:
     assert ended.ended_at_s == pytest.approx(next(e for e in due if e.job_id == "fails").ended_at_s)
 
 
+async def test_what_is_no_job_owes_once_until_it_is_delivered(broker: Broker) -> None:
+    batch, hook = JobId("batch_1"), Webhook("https://receiver.example/hook", "batch")
+    owe = broker.webhooks.owe
+    assert await owe(batch, hook, JobState.EXPIRED)
+    assert not await owe(batch, hook, JobState.EXPIRED)
+    [due] = await take(broker)
+    assert (due.job_id, due.webhook, due.state) == (batch, hook, JobState.EXPIRED)
+    assert not await owe(batch, hook, JobState.EXPIRED)
+    await broker.webhooks.settle(due, REFUSED)
+    assert not await owe(batch, hook, JobState.EXPIRED)
+    assert [letter.job_id for letter in await broker.webhooks.dead(10)] == [batch]
+    assert await broker.webhooks.retry([batch]) == [True]
+    [due] = await take(broker)
+    assert await broker.webhooks.settle(due, DELIVERED)
+    assert await broker.webhooks.dead(10) == []
+    assert await owe(batch, hook, JobState.EXPIRED)
+
+
 async def drop_time(broker: Broker) -> None:
     """Let a moment pass, on whichever clock the broker has."""
     await broker.streams.listen(unique("nobody"), timeout_s=0.002)

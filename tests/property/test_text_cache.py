@@ -88,7 +88,8 @@ TOKENIZERS: Final = {
 
 WORDS: Final = st.sampled_from([
     "cache", "the", "Prefix", "A", "o", "it's", "WE'LL", "3", "12345", "x1", "e\u0301t",
-    "na\u00efve", "\u4f60\u597d", "\U0001f600", "<s>", "<|end|>", "snake_case", "a.b", "(x)", "--", "'s", "s",
+    "na\u00efve", "\u4f60\u597d", "\U0001f600",
+    "<s>", "<|end|>", "snake_case", "a.b", "(x)", "--", "'s", "s",
 ])  # fmt: skip
 SPACES: Final = st.sampled_from([" ", " ", " ", " ", "  ", "\n", "\n\n ", "\t", "\u00a0", "", ", "])
 RUNS: Final = st.lists(st.tuples(WORDS, SPACES), min_size=1, max_size=40).map(

@@ -10,7 +10,9 @@ import logging
 import secrets
 from typing import Final
 
+from preble.broker.insisting import insist
 from preble.errors import BrokerError, BrokerUnavailable
+from preble.messages import JobId, JobState, Webhook
 from preble_api.batches.drive import Drive
 from preble_api.batches.folder import BatchFolder
 from preble_api.batches.shift import Replaced, Shift, open_shift
@@ -107,7 +109,18 @@ class Drivers:
             if shift is not None:
                 record = await in_thread(folder.record)
                 await Drive(self._tools, record, shift).run()
+        await self._owe_webhook(folder)
         return await in_thread(self._store.close, tenant, batch_id)
+
+    async def _owe_webhook(self, folder: BatchFolder) -> None:
+        """Of a batch that has ended; before it is closed, for nobody looks for it afterwards."""
+        record, state = await in_thread(folder.record), await in_thread(folder.state)
+        asked = record.request.webhook
+        if asked is None or not state.is_terminal:
+            return
+        webhook, ended = Webhook(asked.url, "batch"), JobState(state.status)
+        owe = self._tools.broker.webhooks.owe
+        await insist(lambda: owe(JobId(record.id), webhook, ended))
 
     async def _keep(self, batch_id: str) -> None:
         """Renew custody until it is lost."""

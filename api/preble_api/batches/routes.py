@@ -25,6 +25,7 @@ from preble_api.files.durable import full_disk_told
 from preble_api.files.layout import BATCH_ID, Layout
 from preble_api.files.off_loop import in_thread
 from preble_api.files.routes import visible_tenants
+from preble_api.intake import Intake
 from preble_api.openapi import Json, Responses, body_of, problems, query_parameters, response_of
 from preble_api.parsing import decode_json, parse_query, wrong_field
 from preble_api.principal import principal_of
@@ -50,12 +51,16 @@ class BatchRoutes:
     Args:
         store: Where they are.
         layout: Knows the tenants.
+        intake: Knows whether there are webhooks.
         on_news: Called when there is a batch to drive.
     """
 
-    def __init__(self, store: BatchStore, layout: Layout, on_news: Callable[[], None]) -> None:
+    def __init__(
+        self, store: BatchStore, layout: Layout, intake: Intake, on_news: Callable[[], None]
+    ) -> None:
         self._store = store
         self._layout = layout
+        self._intake = intake
         self._on_news = on_news
 
     def add_to(self, app: FastAPI) -> None:
@@ -115,6 +120,7 @@ class BatchRoutes:
         principal.require("submit")
         require_json(request, "batch")
         asked = decode_json(_DECODER, await request.body(), _explain)
+        self._intake.require_webhooks(asked.webhook)
         window_s = _window_s(asked.completion_window)
         tenants = visible_tenants(principal, self._layout)
         made = await in_thread(self._store.create, asked, window_s, principal, tenants)

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from preble_api.files.schemas import ExpiresAfter, UnixS
 from preble_api.schemas import JobPriority
+from preble_api.webhooks.schemas import WebhookRequest
 
 MAX_LINES: Final = 50_000
 MAX_PAGE: Final = 100
@@ -50,6 +51,9 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Order,
         Meta(description="`prefix`: lines that begin alike are run together. `input`: as given."),
     ] = "prefix"
+    webhook: Annotated[
+        WebhookRequest | None, Meta(description="Who is to be told that the batch has ended.")
+    ] = None
 
 
 class RequestCounts(msgspec.Struct, frozen=True):

@@ -60,7 +60,7 @@ class BatchService:
         self._drivers = Drivers(tools, self._batches)
         self._sweep = FileSweep(files, layout)
         self._file_routes = FileRoutes(files, layout)
-        self._batch_routes = BatchRoutes(self._batches, layout, self._drivers.look_again)
+        self._batch_routes = BatchRoutes(self._batches, layout, intake, self._drivers.look_again)
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes, if there is a folder for files."""

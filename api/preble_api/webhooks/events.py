@@ -35,11 +35,12 @@ def event_of(due: DueWebhook, view: JobView | None) -> Event:
         due: The webhook.
         view: The job, if its result is still there; it tells an incomplete response.
     """
-    seed = f"{due.job_id}:{due.ended_at_s:.3f}"  # a job that was retried ends again
-    event_id = f"evt_{sha256(seed.encode()).hexdigest()[:_ID_DIGITS]}"
     kind = due.webhook.kind
-    if kind == "job":
-        return Event(event_id, f"job.{due.state}", int(due.ended_at_s), Subject(due.job_id))
+    # A job that was retried ends again; a batch ends once, and may be told of again.
+    seed = f"{due.job_id}:{due.state}" if kind == "batch" else f"{due.job_id}:{due.ended_at_s:.3f}"
+    event_id = f"evt_{sha256(seed.encode()).hexdigest()[:_ID_DIGITS]}"
+    if kind != "response":
+        return Event(event_id, f"{kind}.{due.state}", int(due.ended_at_s), Subject(due.job_id))
     status = ended_status(view if view and view.state is due.state else None, due.state)
     subject = Subject(response_id_of(due.job_id))
     return Event(event_id, f"response.{status}", int(due.ended_at_s), subject)
