@@ -1,5 +1,6 @@
 """Tenants do not exist for each other: on every route that the api declares, new ones too."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from api_support import Serve
+from batch_support import until
 from fastapi.routing import APIRoute
 from msgspec.structs import replace
 
@@ -294,3 +296,36 @@ async def test_wrong_salts_are_named(house: House, salt: object) -> None:
     key = await house.key("a")
     reply = await house.client.post("/v1/jobs", json=PROMPT | {"cache_salt": salt}, headers=key)
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "cache_salt")
+
+
+async def test_lines_of_a_batch_share_their_tenants_kv_cache_alone(
+    house: House, memory_broker: MemoryBroker
+) -> None:
+    prompt = "What nobody else may know " * 20
+    body = {"model": "preble-emulated", "prompt": prompt}
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/completions", "body": body}
+
+    async def keys_of_line(key: dict[str, str]) -> bytes:
+        before = {job.job_id for job in await memory_broker.peek(1_000)}
+        files = {"file": ("in.jsonl", json.dumps(line).encode())}
+        form = {"purpose": "batch"}
+        file = await house.client.post("/v1/files", data=form, files=files, headers=key)
+        asked = {
+            "input_file_id": file.json()["id"], "endpoint": "/v1/completions",
+            "completion_window": "24h",
+        }  # fmt: skip
+        await house.client.post("/v1/batches", json=asked, headers=key)
+
+        async def is_waiting() -> bool:
+            return len(await memory_broker.peek(1_000)) > len(before)
+
+        await until(is_waiting)
+        waiting = await memory_broker.peek(1_000)
+        return next(job.block_keys for job in waiting if job.job_id not in before)
+
+    a, b = await house.key("a"), await house.key("b")
+    of_a, of_b = await keys_of_line(a), await keys_of_line(b)
+    reply = await house.client.post("/v1/jobs", json={"prompt": prompt}, headers=a)
+    waiting = await memory_broker.peek(1_000)
+    own = next(job.block_keys for job in waiting if job.job_id == reply.json()["id"])
+    assert of_a == own != of_b
