@@ -94,7 +94,7 @@ def test_a_pool_has_settings_that_preble_knows_and_all_its_processes_agree_on(
 ) -> None:
     own = {
         "PREBLE_INSTANCE", "PREBLE_ENGINE_URL", "PREBLE_HOST", "PREBLE_API_KEY",
-        "PREBLE_FILES_DIR",
+        "PREBLE_FILES_DIR", "PREBLE_WEBHOOK_SECRET", "PREBLE_WEBHOOK_ALLOW",
     }  # fmt: skip
     services = [each for each in in_profile(profile).values() if settings_of(each)]
     given = [settings_of(each) for each in services]
