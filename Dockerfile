@@ -42,7 +42,8 @@ FROM runtime AS engine
 ARG PIP_INDEX_URL
 ARG PREBLE_TORCH_INDEX
 WORKDIR /opt/engine
-COPY preble/__init__.py preble/clock.py preble/config.py preble/errors.py preble/
+COPY preble/__init__.py preble/clock.py preble/errors.py preble/folders.py preble/
+COPY preble/config preble/config
 COPY preble/data/engines preble/data/engines
 COPY preble/engine_env preble/engine_env
 USER preble

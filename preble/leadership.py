@@ -19,9 +19,11 @@ from preble.errors import ConfigError
 from preble.messages import (
     Assignment,
     EventBatch,
+    InstanceDrained,
     InstanceId,
     InstanceJoined,
     InstanceRecord,
+    InstanceResumed,
     JobEnded,
     JobId,
     JobsAdmitted,
@@ -202,12 +204,29 @@ class Leadership:
                 self._join(record)
                 await self._load_snapshot(record.instance_id)
                 self._has_waiting = True
+            case InstanceDrained(instance_id):
+                _log.info("instance %s is drained", instance_id)
+                self._take_back((), (instance_id,))
+            case InstanceResumed(instance_id):
+                await self._resume(instance_id)
 
     def _take_back(self, jobs: Iterable[JobId], instances: Iterable[InstanceId]) -> None:
         for job_id in jobs:
             self._scheduler.forget(job_id)
         for instance_id in instances:
             self._scheduler.leave(instance_id)
+        self._has_waiting = True
+
+    async def _resume(self, instance_id: InstanceId) -> None:
+        """Join a drained instance, with the jobs that it still has. Rare, so all may be read."""
+        pool = await self._broker.load_pool()
+        for record in pool.instances:
+            if record.instance_id == instance_id:
+                self._join(record)
+                await self._load_snapshot(instance_id)
+        for job in pool.placed:
+            if job.instance_id == instance_id:
+                self._scheduler.restore(job, now_s=self._clock.now_s())
         self._has_waiting = True
 
     def _join(self, record: InstanceRecord) -> None:

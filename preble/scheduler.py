@@ -20,6 +20,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
+from msgspec.structs import replace
+
 from preble.cost_model import load_cost_model
 from preble.decision import assignment_of
 from preble.fleet import Fleet
@@ -41,7 +43,7 @@ from preble.messages import (
 )
 from preble.planning import Planner
 from preble.policy import Options, Policy
-from preble.prefix_tree import Drawing, draw
+from preble.prefix_tree import EVERYTHING, Drawing, Selection, draw
 
 EXPECT_AT_LEAST_S: Final = 1.0
 """Added to twice the predicted prefill: what a job takes on its way to the engine."""
@@ -78,10 +80,15 @@ class Scheduler:
         """Distinct blocks that some instance holds. Cost: O(nodes of the tree)."""
         return self._fleet.tree.cached_blocks
 
-    def draw(self, *, max_nodes: int = 1_000) -> Drawing:
-        """The prefix tree, with instances by id. Cost: O(nodes log nodes)."""
+    def draw(
+        self, selection: Selection = EVERYTHING, *, instance_id: InstanceId | None = None
+    ) -> Drawing:
+        """The prefix tree, or what a live instance holds. Cost: O(nodes + drawn · log nodes)."""
         names = {each.account.holder: each.record.instance_id for each in self._fleet.rows}
-        return draw(self._fleet.tree, names, max_nodes=max_nodes)
+        if instance_id is not None:
+            holder = self._fleet.instances[instance_id].account.holder
+            selection = replace(selection, holder=holder)
+        return draw(self._fleet.tree, names, selection)
 
     # What happens to instances.
 

@@ -44,6 +44,7 @@ from preble_api.routes.health import HealthRoutes
 from preble_api.routes.job_lists import JobListRoutes
 from preble_api.routes.jobs import JobRoutes
 from preble_api.routes.server_info import ServerInfoRoutes
+from preble_api.routes.workers import WORKER_STRUCTS, WorkerRoutes
 from preble_api.sglang_schemas import SGLANG_STRUCTS
 from preble_api.threads import TextThreads
 from preble_api.waits import Waits
@@ -118,9 +119,10 @@ def create_app(
     hot = [route for route in app.routes if isinstance(route, RawRoute)]
     HealthRoutes(broker, registry).add_to(app)
     ServerInfoRoutes(broker, record).add_to(app)
+    WorkerRoutes(broker).add_to(app)
     AbortRoutes(broker).add_to(app)
     batches.add_to(app)
-    app.dialects += BATCH_STRUCTS
+    app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
     # The last one added is the outermost.
     app.add_middleware(DirectRoutes, routes=hot)
     _bound(app, settings, Keyring(api_keys, clock), openness)

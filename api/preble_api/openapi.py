@@ -99,8 +99,17 @@ def list_of(struct: type[msgspec.Struct]) -> Json:
 
 def job_id_parameter() -> Json:
     """The `job_id` of a path."""
+    return _path_parameter("job_id")
+
+
+def instance_parameter() -> Json:
+    """The `instance` of a path."""
+    return _path_parameter("instance")
+
+
+def _path_parameter(name: str) -> Json:
     schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
-    return {"name": "job_id", "in": "path", "required": True, "schema": schema}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def cancel_after_parameter() -> Json:

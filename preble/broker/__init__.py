@@ -22,16 +22,19 @@ from preble.broker.answers import Admitted, Retried
 from preble.broker.custody import Custody
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.notes import Notes
+from preble.broker.roster import Roster
 from preble.broker.streams import Streams
 from preble.broker.views import Cursor, News, PoolView
 from preble.broker.webhooks import Webhooks
 from preble.messages import (
+    NO_REPORT,
     Assignment,
     ClaimedJob,
     EventBatch,
     InstanceId,
     InstanceLoad,
     InstanceRecord,
+    InstanceReport,
     JobId,
     JobState,
     JobView,
@@ -144,6 +147,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def roster(self) -> Roster:
+        """Which instances there are, and which get no more jobs."""
+        ...
+
+    @property
     def streams(self) -> Streams:
         """How ends and tokens reach those who follow jobs."""
         ...
@@ -169,7 +177,7 @@ class Broker(Protocol):
         ...
 
     async def load_pool(self) -> PoolView:
-        """The whole state a new leader needs."""
+        """The whole state a new leader needs; of drained instances nothing."""
         ...
 
     async def follow(self, cursor: Cursor, *, timeout_s: float) -> News:
@@ -202,7 +210,8 @@ class Broker(Protocol):
             assignments: Each with the ingress queue its job waits in.
 
         Returns:
-            Whether each job moved; not if it is no longer waiting or its instance is gone.
+            Whether each job moved; not if it is no longer waiting or its instance is gone or
+            drained.
 
         Raises:
             NotLeader: If the token is no longer the leader's; nothing moved.
@@ -211,6 +220,8 @@ class Broker(Protocol):
 
     async def reap(self, token: LeaderToken, *, limit: int) -> Reaped:
         """Take back what the dead hold: expired leases, queues of instances that are gone.
+
+        And the queues of those that are drained.
 
         A job whose lease expired goes back to the front of its ingress queue, or fails
         once its attempts are used up. A job whose deadline has come ends, wherever it stands.
@@ -267,9 +278,10 @@ class Broker(Protocol):
         ...
 
     async def renew(
-        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
-    ) -> list[Lease]:
-        """Renew the instance's own lease and those of its jobs.
+        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float,
+        report: InstanceReport = NO_REPORT,
+    ) -> list[Lease]:  # fmt: skip
+        """Renew the instance's own lease and those of its jobs, and tell how it goes.
 
         Returns:
             Leases that are lost: stop those jobs, their results would be refused.

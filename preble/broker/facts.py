@@ -188,6 +188,8 @@ class PoolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How often leadership began so far."""
     instances: tuple[InstanceFacts, ...]
     jobs: JobFacts
+    drained: tuple[InstanceId, ...] = ()
+    """Those that get no more jobs, whether they are there or not."""
     rollback: RollbackFacts | None = None
     """None if no scheduler has noticed one."""
 

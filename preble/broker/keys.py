@@ -12,6 +12,9 @@ Prompt and block keys go with a job's end; if it failed, with its result, while 
 A `webhook` is there once its job, or batch, has ended; delivered, as long as the job, and given up,
 as long as `dead_webhooks` names it. `webhooks` is scored by when each is due.
 
+`drained` names the instances that get no more jobs, scored by since when. It outlives them: a
+worker that comes back under such a name gets none, either.
+
 The lists of jobs, `jobs` and `jobs_in`, are scored by the order of admission. Their scope is a
 tenant, or `*`, which no tenant is called, for the pool; their group `unfinished`, or how a job
 ended (`broker/lists.py`).
@@ -71,6 +74,7 @@ KEYS: Final = (
     Key("signals", "preble:{pool}:signals", "stream", "ADMIT, DONE, REGISTER", "follow", "trimmed"),
     Key("instances", "preble:{pool}:instances", "zset", "REGISTER, RENEW", "ROUTE, REAP", "REAP"),
     Key("instance", "preble:{pool}:instance:{instance}", "hash", "REGISTER", "CLAIM", "REAP"),
+    Key("drained", "preble:{pool}:drained", "zset", "DRAIN", "ROUTE, REAP, load", "RESUME"),
     Key("events", "preble:{pool}:events:{instance}", "stream", "publish", "follow", "REAP"),
     Key("snapshot", "preble:{pool}:snapshot:{instance}", "string", "publish", "follow", "REAP"),
     Key("doorbell", "preble:{pool}:doorbell:{instance}", "stream", "ROUTE", "worker", "REAP"),

@@ -9,15 +9,15 @@ plain Python: read it to learn what the scripts do. Nothing survives the process
     memory_leader.py     LEAD, RESIGN
     memory_custody.py    CUSTODY
     memory_notes.py      NOTE
-    memory_leases.py     CLAIM, RENEW, RELEASE, DONE
+    memory_leases.py     REGISTER, CLAIM, RENEW, RELEASE, DONE
     memory_reaping.py    REAP
+    memory_roster.py     DRAIN, RESUME
     memory_lists.py      LIST, dead letters
     memory_streams.py    TELL, inboxes and logs
     memory_webhooks.py   WEBHOOK_TAKE, WEBHOOK_SETTLE, WEBHOOK_RETRY
     memory_news.py       what a scheduler loads and follows
 """
 
-from collections import deque
 from collections.abc import Sequence
 
 from preble.broker.agreement import require_same_pool, require_same_weights
@@ -27,26 +27,28 @@ from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory_admission import MemoryAdmission
 from preble.broker.memory_custody import MemoryCustody
 from preble.broker.memory_leader import MemoryLeader
-from preble.broker.memory_leases import claim, finish, release, renew
+from preble.broker.memory_leases import claim, finish, register, release, renew
 from preble.broker.memory_lists import page_of
 from preble.broker.memory_loads import loads_of
 from preble.broker.memory_news import news, pool_view, snapshot_of
 from preble.broker.memory_notes import MemoryNotes
 from preble.broker.memory_reaping import reap
-from preble.broker.memory_records import Instance, Job
+from preble.broker.memory_records import Job
+from preble.broker.memory_roster import MemoryRoster
 from preble.broker.memory_state import POOL, MemoryState
 from preble.broker.memory_streams import MemoryStreams
 from preble.broker.memory_webhooks import MemoryWebhooks
 from preble.broker.views import Cursor, News, PoolView
 from preble.clock import Clock, SystemClock
 from preble.messages import (
+    NO_REPORT,
     Assignment,
     ClaimedJob,
     EventBatch,
     InstanceId,
-    InstanceJoined,
     InstanceLoad,
     InstanceRecord,
+    InstanceReport,
     JobId,
     JobState,
     JobView,
@@ -81,6 +83,7 @@ class MemoryBroker:
         self._admission = MemoryAdmission(self._state, bounds)
         self._leader = MemoryLeader(self._clock)
         self.custody = MemoryCustody(self._clock)
+        self.roster = MemoryRoster(self._state)
         self.notes = MemoryNotes(self._state.jobs)
         self.streams = MemoryStreams(self._state)
         self.webhooks = MemoryWebhooks(self._state.jobs, self._clock)
@@ -192,18 +195,7 @@ class MemoryBroker:
 
     async def register(self, record: InstanceRecord, *, lease_s: float) -> None:
         """Begin a new life of an instance."""
-        state, expires_at_s = self._state, self._clock.now_s() + lease_s
-        earlier = state.instances.get(record.instance_id)
-        if earlier and earlier.record.epoch == record.epoch:
-            if not earlier.has_retired:
-                earlier.expires_at_s = expires_at_s
-            return
-        for lease in state.leases:
-            if state.jobs[lease.job_id].instance_id == record.instance_id:
-                state.leases[lease] = 0  # refused from now on: let REAP take it back at once
-        queue = earlier.queue if earlier else deque[JobId]()
-        state.instances[record.instance_id] = Instance(record, expires_at_s, queue)
-        state.signal(InstanceJoined(record))
+        register(self._state, record, lease_s=lease_s)
 
     async def claim(
         self, record: InstanceRecord, *, number: int, jobs: int, tokens: int, num_held: int,
@@ -220,10 +212,11 @@ class MemoryBroker:
         return await self._state.listen(instance_id, timeout_s=timeout_s)
 
     async def renew(
-        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
-    ) -> list[Lease]:
+        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float,
+        report: InstanceReport = NO_REPORT,
+    ) -> list[Lease]:  # fmt: skip
         """Renew the instance's own lease and those of its jobs. Raises: InstanceFenced."""
-        return renew(self._state, record, leases, lease_s=lease_s)
+        return renew(self._state, record, leases, lease_s=lease_s, report=report)
 
     async def finish(self, record: InstanceRecord, outcomes: Sequence[Outcome]) -> list[bool]:
         """Record how executions ended; the fence refuses lost leases."""
@@ -282,7 +275,7 @@ class MemoryBroker:
     def _move(self, ingress: str, assignment: Assignment) -> bool:
         state, job_id, instance_id = self._state, assignment.job_id, assignment.instance_id
         instance, job = state.instances.get(instance_id), state.jobs.get(job_id)
-        if not (instance and job) or instance.expires_at_s <= self._clock.now_s():
+        if not (instance and job) or not state.takes_jobs(instance):
             return False
         if job.state is not JobState.WAITING:
             return job.instance_id == instance_id

@@ -1,5 +1,6 @@
-"""Who runs what in the memory broker: CLAIM, RENEW, RELEASE and DONE, and the fence they keep."""
+"""Who runs what in the memory broker: REGISTER, CLAIM, RENEW, RELEASE, DONE, and their fence."""
 
+from collections import deque
 from collections.abc import Sequence
 
 from preble.broker.answers import DEADLINE_PASSED, fenced
@@ -11,13 +12,32 @@ from preble.messages import (
     ClaimedJob,
     ExecutionId,
     InstanceId,
+    InstanceJoined,
     InstanceRecord,
+    InstanceReport,
     JobId,
     JobResult,
     JobState,
     Lease,
     Outcome,
 )
+
+
+def register(state: MemoryState, record: InstanceRecord, *, lease_s: float) -> None:
+    """Begin a new life of an instance."""
+    expires_at_s = state.clock.now_s() + lease_s
+    earlier = state.instances.get(record.instance_id)
+    if earlier and earlier.record.epoch == record.epoch:
+        if not earlier.has_retired:
+            earlier.expires_at_s = expires_at_s
+        return
+    for lease in state.leases:
+        if state.jobs[lease.job_id].instance_id == record.instance_id:
+            state.leases[lease] = 0  # refused from now on: let REAP take it back at once
+    queue = earlier.queue if earlier else deque[JobId]()
+    state.instances[record.instance_id] = Instance(record, expires_at_s, queue)
+    if record.instance_id not in state.drained_at_s:
+        state.signal(InstanceJoined(record))
 
 
 def claim(
@@ -58,8 +78,9 @@ def _lease(state: MemoryState, lease: Lease, lease_s: float) -> ClaimedJob:
 
 
 def renew(
-    state: MemoryState, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
-) -> list[Lease]:
+    state: MemoryState, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float,
+    report: InstanceReport,
+) -> list[Lease]:  # fmt: skip
     """Renew an instance's own lease and those of its jobs. Raises: InstanceFenced.
 
     Returns:
@@ -68,7 +89,8 @@ def renew(
     instance = _require_epoch(state, record)
     if instance.has_retired:
         raise InstanceFenced(fenced(record.instance_id))
-    instance.expires_at_s = state.clock.now_s() + lease_s
+    instance.renewed_at_s, instance.report = state.clock.now_s(), report
+    instance.expires_at_s = instance.renewed_at_s + lease_s
     lost = [lease for lease in leases if not state.is_leased(lease)]
     state.leases |= {lease: instance.expires_at_s for lease in leases if lease not in lost}
     return lost

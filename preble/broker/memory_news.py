@@ -7,11 +7,16 @@ from preble.messages import EventBatch, InstanceId, JobState, PlacedJob, Snapsho
 
 def pool_view(state: MemoryState) -> PoolView:
     """The whole state a new leader needs."""
-    events = {instance_id: snapshot_of(state, instance_id)[1] for instance_id in state.instances}
+    instances = {
+        instance_id: instance
+        for instance_id, instance in state.instances.items()
+        if instance_id not in state.drained_at_s
+    }
+    events = {instance_id: snapshot_of(state, instance_id)[1] for instance_id in instances}
     return PoolView(
-        instances=tuple(instance.record for instance in state.instances.values()),
-        snapshots=tuple(i.snapshot[0] for i in state.instances.values() if i.snapshot),
-        placed=tuple(_placed(state)),
+        instances=tuple(instance.record for instance in instances.values()),
+        snapshots=tuple(i.snapshot[0] for i in instances.values() if i.snapshot),
+        placed=tuple(job for job in _placed(state) if job.instance_id in instances),
         cursor=Cursor(str(len(state.signals)), events),
     )
 

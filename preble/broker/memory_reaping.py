@@ -1,4 +1,7 @@
-"""REAP of the memory broker: what the dead hold is taken back, what comes too late ends."""
+"""REAP of the memory broker: what the dead hold is taken back, what comes too late ends.
+
+And what waits for the drained goes back.
+"""
 
 from preble.broker.answers import ATTEMPTS_USED_UP, DEADLINE_PASSED
 from preble.broker.memory_state import MemoryState
@@ -18,7 +21,7 @@ def reap(state: MemoryState, *, limit: int, max_attempts: int) -> Reaped:
     expired = _end_late(state, limit)
     requeued, failed = _take_back_expired(state, limit - len(expired), max_attempts)
     left = limit - len(expired) - len(requeued) - len(failed)
-    recalled, gone = _empty_dead(state, left)
+    recalled, gone = _empty_queues(state, left)
     taken_back = JobsReaped(tuple(requeued + recalled), tuple(gone))
     if taken_back.requeued or taken_back.gone:
         state.signal(taken_back)
@@ -67,18 +70,19 @@ def _take_back(state: MemoryState, lease: Lease, max_attempts: int) -> bool:
     return True
 
 
-def _empty_dead(state: MemoryState, limit: int) -> tuple[list[JobId], list[InstanceId]]:
+def _empty_queues(state: MemoryState, limit: int) -> tuple[list[JobId], list[InstanceId]]:
     now_s = state.clock.now_s()
     recalled: list[JobId] = []
     gone: list[InstanceId] = []
     for instance_id, instance in list(state.instances.items()):
-        if instance.expires_at_s > now_s:
+        is_dead = instance.expires_at_s <= now_s
+        if not is_dead and instance_id not in state.drained_at_s:
             continue
         while instance.queue and len(recalled) < limit:
             job_id = instance.queue.pop()
             state.make_waiting(job_id, state.jobs[job_id])
             recalled.append(job_id)
-        if not instance.queue:
+        if is_dead and not instance.queue:
             del state.instances[instance_id]
             gone.append(instance_id)
     return recalled, gone

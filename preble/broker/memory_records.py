@@ -15,6 +15,7 @@ from preble.messages import (
     ExecutionId,
     InstanceId,
     InstanceRecord,
+    InstanceReport,
     JobFailure,
     JobId,
     JobResult,
@@ -133,3 +134,5 @@ class Instance:
     batches: list[EventBatch] = field(default_factory=list[EventBatch])
     snapshot: tuple[Snapshot, int] | None = None
     has_retired: bool = False
+    renewed_at_s: float | None = None
+    report: InstanceReport | None = None

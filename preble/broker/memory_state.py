@@ -42,6 +42,8 @@ class MemoryState:
         self.jobs: dict[JobId, Job] = {}
         self.ingresses = Ingresses(PoolKeys(POOL))
         self.instances: dict[InstanceId, Instance] = {}
+        self.drained_at_s: dict[InstanceId, float] = {}
+        """The instances that get no more jobs, there or not."""
         self.leases: dict[Lease, float] = {}
         """When each expires; 0 for those that were given up."""
         self.dead_letters = DeadLetters(bounds)
@@ -56,6 +58,11 @@ class MemoryState:
     def prompt_bytes(self) -> int:
         """Of all jobs that have not ended."""
         return sum(len(job.prompt) for job in self.jobs.values() if not job.state.is_terminal)
+
+    def takes_jobs(self, instance: Instance) -> bool:
+        """Whether it is alive and not drained."""
+        is_alive = instance.expires_at_s > self.clock.now_s()
+        return is_alive and instance.record.instance_id not in self.drained_at_s
 
     def is_late(self, job: Job) -> bool:
         """Whether a job's deadline has come."""

@@ -29,6 +29,7 @@ from preble.broker.redis_outcomes import done_arguments, failure_arguments
 from preble.broker.redis_peek import RedisPeek
 from preble.broker.redis_replies import claimed_jobs, job_view, leases_from, led, reaped, unfenced
 from preble.broker.redis_rings import RedisRings
+from preble.broker.redis_roster import RedisRoster
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.redis_stats import instance_loads, pool_stats
 from preble.broker.redis_streams import RedisStreams
@@ -39,6 +40,7 @@ from preble.broker.scripts import load_scripts
 from preble.broker.views import Cursor, News, PoolView
 from preble.config import Durability, Settings
 from preble.messages import (
+    NO_REPORT,
     Assignment,
     ClaimedJob,
     EventBatch,
@@ -46,6 +48,7 @@ from preble.messages import (
     InstanceJoined,
     InstanceLoad,
     InstanceRecord,
+    InstanceReport,
     JobId,
     JobState,
     JobView,
@@ -80,6 +83,7 @@ class RedisBroker:
         self._confirmation = Confirmation(self._client, self._keys) if is_replicated else None
         self._agreement = RedisAgreement(self._client, self._keys)
         self.custody = RedisCustody(self._scripts)
+        self.roster = RedisRoster(self._client, self._scripts, self._keys)
         self.notes = RedisNotes(self._client, self._scripts, self._keys)
         self.streams = RedisStreams(self._client, self._scripts, self._keys)
         self.webhooks = RedisWebhooks(self._client, self._scripts, self._keys)
@@ -241,13 +245,15 @@ class RedisBroker:
         return await self._rings.listen(instance_id, timeout_s=timeout_s)
 
     async def renew(
-        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
-    ) -> list[Lease]:
+        self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float,
+        report: InstanceReport = NO_REPORT,
+    ) -> list[Lease]:  # fmt: skip
         """Renew the instance's own lease and those of its jobs. Raises: InstanceFenced."""
         composites = (f"{lease.job_id}:{lease.execution_id}" for lease in leases)
         reply = await self._scripts.run(
-            "renew", record.instance_id, record.epoch, _ms(lease_s), RQ_WORKER_TTL_S, *composites
-        )
+            "renew", record.instance_id, record.epoch, _ms(lease_s), RQ_WORKER_TTL_S,
+            encode(report), *composites,
+        )  # fmt: skip
         return leases_from(unfenced(reply, record.instance_id))
 
     async def finish(self, record: InstanceRecord, outcomes: Sequence[Outcome]) -> list[bool]:

@@ -71,14 +71,14 @@ class Census(NamedTuple):
 
     def running(self) -> list[str]:
         """Jobs whose leases were renewed longest ago."""
-        return [_job_of(lease) for lease in self.replies["oldest leases", ""]]
+        return [job_of(lease) for lease in self.replies["oldest leases", ""]]
 
     def overdue(self, jobs: Mapping[str, SampledJob]) -> Iterator[OverdueLease]:
         """The most overdue leases, worst first."""
-        for lease, expired_ms in _pairs(self.replies["overdue leases", ""]):
-            job = jobs.get(_job_of(lease))
+        for lease, expired_ms in pairs(self.replies["overdue leases", ""]):
+            job = jobs.get(job_of(lease))
             overdue_s = (self.names.now_ms - float(expired_ms)) / 1000
-            yield OverdueLease(JobId(_job_of(lease)), job and job.instance_id, overdue_s)
+            yield OverdueLease(JobId(job_of(lease)), job and job.instance_id, overdue_s)
 
     def ingresses(self, jobs: Mapping[str, SampledJob]) -> Iterator[IngressFacts]:
         """The ingress queues that have jobs."""
@@ -99,7 +99,7 @@ class Census(NamedTuple):
     def instances(self) -> Iterator[InstanceFacts]:
         """The registered instances that were there from the names on, in order."""
         leases = {
-            name.decode(): float(ms) for name, ms in _pairs(self.replies["instance leases", ""])
+            name.decode(): float(ms) for name, ms in pairs(self.replies["instance leases", ""])
         }
         for name in self.names.instances:
             if name in leases:
@@ -114,7 +114,7 @@ class Census(NamedTuple):
             assigned_jobs=replies["length", self.keys.instance_queue(name)],
             running_jobs=replies["running", name],
             heartbeat_ago_s=self._heartbeat_ago_s(replies["heartbeat", name]),
-            events=_events(replies, name, record),
+            events=event_facts(replies, name, record),
         )  # fmt: skip
 
     def _heartbeat_ago_s(self, written: bytes | None) -> float | None:
@@ -127,7 +127,8 @@ class Census(NamedTuple):
         return max(0, self.names.now_ms - ms) / 1000
 
 
-def _events(replies: Replies, name: str, record: InstanceRecord | None) -> BlockEventFacts:
+def event_facts(replies: Replies, name: str, record: InstanceRecord | None) -> BlockEventFacts:
+    """How far an instance's snapshot and its stream of block events reach."""
     newest = replies["newest batch", name]
     batch = decoded(_decode_batch, newest[0][1].get(b"b")) if newest else None
     snapshot = decoded(_decode_snapshot_head, replies["snapshot", name] or None)
@@ -159,10 +160,11 @@ def decoded(decode: Callable[[bytes], _T], blob: bytes | None) -> _T | None:
         return None
 
 
-def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Members and scores of a sorted set."""
     return zip(flat[::2], flat[1::2], strict=True)
 
 
-def _job_of(lease: bytes) -> str:
+def job_of(lease: bytes) -> str:
+    """The job of a lease, `job:execution`."""
     return lease.decode().partition(":")[0]

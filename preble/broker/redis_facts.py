@@ -22,10 +22,11 @@ from preble.broker.redis_questions import (
     questions_of_census,
     questions_of_job,
     questions_of_names,
+    texts,
 )
 from preble.broker.redis_server_facts import collect_server_facts
 from preble.clock import Clock
-from preble.messages import JobId, PoolRecord
+from preble.messages import InstanceId, JobId, PoolRecord
 
 CENSUSES: Final = 3
 _NO_KEY: Final = -2
@@ -75,6 +76,7 @@ class PoolReader:
             leader_lease_s=None if lease_ms == _NO_KEY else max(0, lease_ms) / 1000,
             terms=int(replies["terms", ""] or 0),
             instances=tuple(census.instances()),
+            drained=tuple(InstanceId(name) for name in texts(replies["drained", ""])),
             jobs=_jobs(census, await self._sample(census)),
             rollback=_rollback(census),
         )

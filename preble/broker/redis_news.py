@@ -52,7 +52,9 @@ class RedisNews:
         return news(cursor, reply, keys)
 
     async def _instance_records(self) -> tuple[InstanceRecord, ...]:
-        instances = await self._client.zrange(self._keys("instances"), 0, -1)
+        drained = {*await self._client.zrange(self._keys("drained"), 0, -1)}
+        registered = await self._client.zrange(self._keys("instances"), 0, -1)
+        instances = [instance for instance in registered if instance not in drained]
         async with self._client.pipeline(transaction=False) as pipeline:
             for instance in instances:
                 pipeline.hget(self._keys("instance", instance=instance.decode()), "record")

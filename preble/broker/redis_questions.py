@@ -71,7 +71,7 @@ def questions_of_census(keys: PoolKeys, names: Names) -> Questions:
     for instance in (*names.instances, *names.strangers):
         asked |= _questions_of_queue(keys, keys.instance_queue(instance), names.share)
     for instance in names.instances:
-        asked |= _questions_of_instance(keys, instance)
+        asked |= questions_of_instance(keys, instance)
     return asked
 
 
@@ -83,6 +83,7 @@ def _questions_of_pool(keys: PoolKeys, now_ms: int) -> Questions:
         ("leader lease", ""): ("PTTL", keys("leader")),
         ("rollback", ""): ("HMGET", keys("rollback"), "from_ms", "to_ms"),
         ("instance leases", ""): ("ZRANGE", keys("instances"), 0, -1, "WITHSCORES"),
+        ("drained", ""): ("ZRANGE", keys("drained"), 0, -1),
         ("counts", ""): ("HGETALL", keys("counts")),
         ("totals", ""): ("HGETALL", keys("totals")),
         ("leases", ""): ("ZCARD", leases),
@@ -101,7 +102,8 @@ def _questions_of_queue(keys: PoolKeys, queue: str, share: int) -> Questions:
     return {("length", queue): ("LLEN", key), ("head", queue): ("LRANGE", key, 0, share - 1)}
 
 
-def _questions_of_instance(keys: PoolKeys, instance: str) -> Questions:
+def questions_of_instance(keys: PoolKeys, instance: str) -> Questions:
+    """What stands with one instance, but for the length of its queue."""
     queue, events = keys.instance_queue(instance), keys("events", instance=instance)
     snapshot = keys("snapshot", instance=instance)
     return {

@@ -14,6 +14,8 @@ import typer
 from preble import __version__
 from preble.cli import (
     bench,
+    cache,
+    config,
     doctor,
     engine,
     fit_cost,
@@ -24,9 +26,9 @@ from preble.cli import (
     keys,
     plot,
     processes,
-    settings,
     simulate,
     webhooks,
+    workers,
 )
 from preble.errors import ConfigError, PrebleError
 
@@ -41,7 +43,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="A durable dispatcher for LLM inference jobs that knows what each GPU has cached.",
-    epilog="Every flag can be set as PREBLE_<FLAG>; `preble settings` shows them all.",
+    epilog="Every flag can be set as PREBLE_<FLAG>, or in preble.toml; `preble config show` shows "
+    "them all.",
 )
 for command in (
     processes.serve,
@@ -60,13 +63,15 @@ jobs.app.command("explain")(job_explain.explain)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(workers.app, name="workers")
+app.add_typer(cache.app, name="cache")
+app.add_typer(config.app, name="config")
 app.add_typer(engine.app, name="engine")
 app.add_typer(bench.app, name="bench")
 app.command()(doctor.doctor)
 app.command()(fit_cost.fit_cost)
 app.command()(simulate.simulate)
 app.command()(plot.plot)
-app.command()(settings.settings)
 
 
 def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's signature

@@ -27,7 +27,8 @@ SelectionPolicy = Annotated[
     typer.Option(
         "--runtime_selection_policy",
         "--runtime-selection-policy",
-        help="`custom` (E2), `round_robin`, or `lor` (least outstanding requests).",
+        help="`custom` (E2), `round_robin`, `lor` (least outstanding requests), or your own, as "
+        "`module:attribute`.",
     ),
 ]
 RuntimeUrls = Annotated[

@@ -1,6 +1,7 @@
 """The flags that several commands share, and what they are called in the settings.
 
-Every flag is a setting: without the flag its `PREBLE_*` variable counts, then the default.
+Every flag is a setting: without the flag its `PREBLE_*` variable counts, then the TOML file, then
+the default.
 """
 
 from typing import Annotated, Literal, get_args
@@ -8,6 +9,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from preble import config
+from preble.cli import completion
 from preble.config import EngineKind, PolicyName
 
 Host = Annotated[str | None, typer.Option(help="Address that the api listens on.")]
@@ -58,7 +60,8 @@ Policy = Annotated[
     str | None,
     typer.Option(
         help=f"The rule that picks an instance: {', '.join(get_args(PolicyName))}; "
-        "or your own, as `module:attribute`."
+        "or your own, as `module:attribute`.",
+        autocompletion=completion.policies,
     ),
 ]
 Binding = Annotated[
@@ -68,6 +71,14 @@ Binding = Annotated[
 DataDir = Annotated[str | None, typer.Option(help="Folder of the embedded Valkey's data.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None, typer.Option(help="What is logged.")
+]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file with settings; else PREBLE_CONFIG names it, or ./preble.toml is read.",
+    ),
 ]
 Url = Annotated[str | None, typer.Option(help="Where the api listens.")]
 

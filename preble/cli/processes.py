@@ -2,15 +2,22 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
 from preble import engine_env
 from preble.cli import options
-from preble.config import ENV_PREFIX, Settings, load_settings
+from preble.config import (
+    Configuration,
+    Settings,
+    flat_environ,
+    load_configuration,
+    load_settings,
+)
 from preble.demo import demo_defaults, run_demo
 from preble.engine_env import EngineNotInstalled, require_engine, why_not
 from preble.serve import serve as serve_until_stopped
@@ -41,6 +48,7 @@ def serve(
     context_length: options.ContextLength = None,
     data_dir: options.DataDir = None,
     log_level: options.LogLevel = None,
+    config: options.ConfigFile = None,
     install: options.Install = False,
 ) -> None:
     """Run everything on this machine: Valkey, api, scheduler and workers.
@@ -48,11 +56,11 @@ def serve(
     Prints the URLs when all is ready, restarts what dies, and stops everything on Ctrl-C.
     """
     flags = {name: value for name, value in locals().items() if name not in _NO_SETTINGS}
-    settings = load_settings(os.environ, **flags)
+    configuration = _configured(flags)
     if install:
-        install_engine(settings)
-    embedded = redis_url is None and f"{ENV_PREFIX}REDIS_URL" not in os.environ
-    serve_until_stopped(settings, embedded=embedded)
+        install_engine(configuration.settings)
+    embedded = "redis_url" not in configuration.origins
+    serve_until_stopped(configuration.settings, embedded=embedded)
 
 
 def api(
@@ -65,9 +73,10 @@ def api(
     tokenizer: options.Tokenizer = None,
     context_length: options.ContextLength = None,
     log_level: options.LogLevel = None,
+    config: options.ConfigFile = None,
 ) -> None:
     """Run one api. Any number may run on one Redis."""
-    become("preble_api", load_settings(os.environ, **locals()))
+    become("preble_api", _configured(locals()).settings)
 
 
 def scheduler(
@@ -80,9 +89,10 @@ def scheduler(
     tokenizer: options.Tokenizer = None,
     context_length: options.ContextLength = None,
     log_level: options.LogLevel = None,
+    config: options.ConfigFile = None,
 ) -> None:
     """Run one scheduler. One leads the pool, others stand by."""
-    become("preble.scheduler_process", load_settings(os.environ, **locals()))
+    become("preble.scheduler_process", _configured(locals()).settings)
 
 
 def worker(
@@ -101,9 +111,10 @@ def worker(
     tokenizer: options.Tokenizer = None,
     context_length: options.ContextLength = None,
     log_level: options.LogLevel = None,
+    config: options.ConfigFile = None,
 ) -> None:
     """Run the worker of one instance, beside its engine."""
-    become("preble_workers", load_settings(os.environ, **locals()))
+    become("preble_workers", _configured(locals()).settings)
 
 
 def demo(
@@ -116,6 +127,7 @@ def demo(
     model: options.Model = None,
     tokenizer: options.Tokenizer = None,
     context_length: options.ContextLength = None,
+    config: options.ConfigFile = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -126,12 +138,21 @@ def demo(
     Exit status 0 only if every job of both rounds was completed.
     """
     flags = {name: value for name, value in locals().items() if name not in _NO_SETTINGS}
-    defaults = demo_defaults(load_settings(os.environ, **flags))
-    settings = load_settings({**defaults, **os.environ}, **flags)
+    defaults = demo_defaults(_configured(flags).settings)
+    environ = {**defaults, **flat_environ(os.environ, config=config)}
+    settings = load_settings(environ, **{**flags, "config": None})
     if install:
         install_engine(settings)
     if not run_demo(settings, Console(), json_file):
         raise typer.Exit(1)
+
+
+def _configured(flags: Mapping[str, Any]) -> Configuration:
+    """The settings of a command that runs servers, whose log says which file they are from."""
+    configuration = load_configuration(os.environ, **flags)
+    if configuration.file:
+        typer.echo(f"preble: settings are read from {configuration.file}", err=True)
+    return configuration
 
 
 def install_engine(settings: Settings) -> None:

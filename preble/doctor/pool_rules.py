@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from preble.broker.facts import InstanceFacts, PoolFacts
-from preble.doctor.findings import Finding, lasting, several
+from preble.doctor.findings import Finding, Level, lasting, several
 
 STALE_AFTER_S = 2.0
 """The leader takes dead instances off twice a second."""
@@ -17,6 +17,7 @@ def examine(pool: PoolFacts, name: str) -> Iterator[Finding]:
     yield from _founded(pool, name)
     yield from _leader(pool)
     yield from _alive(pool)
+    yield from _drained(pool)
     for instance in pool.instances:
         yield from _stale(instance)
         yield from _record(instance)
@@ -30,7 +31,7 @@ def _founded(pool: PoolFacts, name: str) -> Iterator[Finding]:
         yield Finding(
             "warning", "pool", f"pool {name} was never founded",
             "No api and no worker has joined it: it may be another pool, or another Redis.",
-            "check PREBLE_POOL and PREBLE_REDIS_URL; `preble settings` shows them",
+            "check PREBLE_POOL and PREBLE_REDIS_URL; `preble config show` shows them",
         )  # fmt: skip
     else:
         yield Finding(
@@ -73,6 +74,21 @@ def _alive(pool: PoolFacts) -> Iterator[Finding]:
             f"no instance is alive, of {registered} registered; {several(pending, 'job')} pending",
             "Accepted jobs stay in the queue until a worker comes.", _START_WORKER,
         )  # fmt: skip
+
+
+def _drained(pool: PoolFacts) -> Iterator[Finding]:
+    if not pool.drained:
+        return
+    others = [each for each in pool.alive if each.instance_id not in pool.drained]
+    names = ", ".join(pool.drained)
+    pending = pool.jobs.waiting + pool.assigned
+    level: Level = "note" if others else "broken" if pending else "warning"
+    rest = "" if others else f", and no other is alive; {several(pending, 'job')} pending"
+    yield Finding(
+        level, "pool", f"{several(len(pool.drained), 'instance')} drained: {names}{rest}",
+        "An operator said that they get no more jobs; no restart changes that.",
+        f"preble workers resume {' '.join(pool.drained)}",
+    )  # fmt: skip
 
 
 def _stale(instance: InstanceFacts) -> Iterator[Finding]:

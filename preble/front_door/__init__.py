@@ -2,7 +2,7 @@
 
 Both start Valkey (unless PREBLE_REDIS_URL names a server), workers, scheduler and api, and
 stop everything on Ctrl-C or SIGTERM. What they do not take as an argument is a setting as
-everywhere, `PREBLE_<NAME>`.
+everywhere, `PREBLE_<NAME>` or a key of `preble.toml`.
 
     start_server                   engines that run already, by URL; they say what they serve
     start_server_and_load_models   engines that are started here, one for each group of GPUs
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from preble.config import ENV_PREFIX
+from preble.config import ENV_PREFIX, flat_environ
 from preble.front_door.pools import models_settings, server_settings
 from preble.front_door.servers import ask_servers
 from preble.serve import serve
@@ -33,7 +33,8 @@ def start_server(
     minute.
 
     Args:
-        runtime_selection_policy: `custom` (E2), `round_robin` or `lor` (least outstanding).
+        runtime_selection_policy: `custom` (E2), `round_robin`, `lor` (least outstanding), or a
+            policy of your own as `module:attribute`.
         runtime_urls: One URL for each server, separated by commas or as a list; the
             `/generate` at the end may be left out.
         host: Where the api listens.
@@ -45,11 +46,12 @@ def start_server(
             servers disagree, or no tokenizer is found for their model.
         StackFailed: If something does not become ready.
     """
+    environ = flat_environ(os.environ)
     settings = server_settings(
-        runtime_selection_policy, runtime_urls, os.environ, ask=ask_servers, say=_say,
+        runtime_selection_policy, runtime_urls, environ, ask=ask_servers, say=_say,
         host=host, port=port, model=model,
     )  # fmt: skip
-    serve(settings, embedded=_is_embedded(os.environ))
+    serve(settings, embedded=_is_embedded(environ))
 
 
 def start_server_and_load_models(
@@ -72,10 +74,9 @@ def start_server_and_load_models(
         ConfigError: If an argument is wrong, or an engine cannot be started here.
         StackFailed: If something does not become ready.
     """
-    settings = models_settings(
-        model_name, devices, os.environ, tp_size=tp_size, host=host, port=port
-    )
-    serve(settings, embedded=_is_embedded(os.environ))
+    environ = flat_environ(os.environ)
+    settings = models_settings(model_name, devices, environ, tp_size=tp_size, host=host, port=port)
+    serve(settings, embedded=_is_embedded(environ))
 
 
 def _is_embedded(environ: Mapping[str, str]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from preble.config import PolicyName
+from preble.config import PolicyName, check_policy
 from preble.errors import ConfigError
 from preble.serve.network import is_server_url
 
@@ -20,12 +20,18 @@ _AROUND: Final = " \t\"'[]()"
 """What a list on a command line may have around its items."""
 
 
-def policy_of(name: str) -> PolicyName:
-    """The policy of one of the original's names. Raises: ConfigError."""
-    if name not in POLICIES:
-        msg = f"runtime_selection_policy {name!r} is unknown: choose {', '.join(POLICIES)}"
+def policy_of(name: str) -> str:
+    """The policy of one of the original's names, or of one's own. Raises: ConfigError."""
+    if name in POLICIES:
+        return POLICIES[name]
+    if ":" not in name:
+        msg = (
+            f"runtime_selection_policy {name!r} is unknown: choose {', '.join(POLICIES)}, or name "
+            "one of your own as module:attribute"
+        )
         raise ConfigError(msg)
-    return POLICIES[name]
+    check_policy(name)
+    return name
 
 
 def urls_of(given: str | Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ scheduler needs their block keys only. Nothing here does I/O or knows Redis.
 
 from preble.messages.decisions import Assignment, Candidate, PlacedJob, WaitingJob, Weighing
 from preble.messages.instances import (
+    NO_REPORT,
     AllBlocksCleared,
     BlockEvent,
     BlocksRemoved,
@@ -14,6 +15,7 @@ from preble.messages.instances import (
     EventBatch,
     InstanceId,
     InstanceRecord,
+    InstanceReport,
     PoolRecord,
     Snapshot,
 )
@@ -47,7 +49,9 @@ from preble.messages.runs import (
     Ring,
 )
 from preble.messages.signals import (
+    InstanceDrained,
     InstanceJoined,
+    InstanceResumed,
     JobEnded,
     JobsAdmitted,
     JobsReaped,
@@ -56,11 +60,12 @@ from preble.messages.signals import (
     Signal,
 )
 from preble.messages.streams import TokenDelta
-from preble.messages.views import InstanceLoad, JobView, PoolStats
+from preble.messages.views import InstanceLoad, InstanceState, InstanceView, JobView, PoolStats
 from preble.messages.webhooks import Webhook, WebhookKind, WebhookStatus, WebhookView
 
 __all__ = [
     "DEFAULT_TENANT",
+    "NO_REPORT",
     "QUARANTINE_AFTER",
     "TOKEN_BYTES",
     "AllBlocksCleared",
@@ -74,10 +79,15 @@ __all__ = [
     "EventBatch",
     "ExecutionId",
     "HitPrediction",
+    "InstanceDrained",
     "InstanceId",
     "InstanceJoined",
     "InstanceLoad",
     "InstanceRecord",
+    "InstanceReport",
+    "InstanceResumed",
+    "InstanceState",
+    "InstanceView",
     "JobEnded",
     "JobFailure",
     "JobId",

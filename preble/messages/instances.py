@@ -1,6 +1,6 @@
 """Pools, instances, and what their KV caches hold."""
 
-from typing import NewType
+from typing import Final, NewType
 
 import msgspec
 
@@ -33,6 +33,23 @@ class InstanceRecord(msgspec.Struct, frozen=True):
     slots: int
     kv_capacity_tokens: int
     cost_model: str
+    version: str = ""
+    """Of Preble, as the worker runs it; empty where it is not known."""
+
+
+class InstanceReport(msgspec.Struct, frozen=True):
+    """What a worker tells of its present life with each renewal of its lease."""
+
+    kv_used_tokens: int = 0
+    """KV memory that the jobs in the engine need."""
+    prompt_tokens: int = 0
+    """Of the prompts of the jobs that were completed."""
+    hit_tokens: int = 0
+    """Of these, those that the engine took from its KV cache."""
+
+
+NO_REPORT: Final = InstanceReport()
+"""Of a life that has just begun."""
 
 
 class BlocksStored(msgspec.Struct, frozen=True, tag="stored", array_like=True):

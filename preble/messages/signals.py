@@ -26,8 +26,23 @@ class InstanceJoined(msgspec.Struct, frozen=True, tag="joined", array_like=True)
     record: InstanceRecord
 
 
+class InstanceDrained(msgspec.Struct, frozen=True, tag="drained", array_like=True):
+    """An instance is to get no more jobs; those that wait for it come back by `JobsReaped`."""
+
+    instance_id: InstanceId
+
+
+class InstanceResumed(msgspec.Struct, frozen=True, tag="resumed", array_like=True):
+    """A drained instance, which may be gone by now, is to get jobs again."""
+
+    instance_id: InstanceId
+
+
 class JobsReaped(msgspec.Struct, frozen=True, tag="reaped", array_like=True):
-    """What was taken back from the dead. Told here and not by REAP's reply, which may be lost."""
+    """What was taken back, of the dead or of a drained instance.
+
+    Told here and not by REAP's reply, which may be lost.
+    """
 
     requeued: tuple[JobId, ...]
     """They wait again."""
@@ -41,7 +56,7 @@ class JobsAdmitted(msgspec.Struct, frozen=True, tag="admitted", array_like=True)
     count: int
 
 
-Signal = JobEnded | InstanceJoined | JobsReaped | JobsAdmitted
+Signal = JobEnded | InstanceJoined | InstanceDrained | InstanceResumed | JobsReaped | JobsAdmitted
 """What the scheduler must hear besides block events; one stream for each pool."""
 
 

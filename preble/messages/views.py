@@ -1,9 +1,11 @@
 """Jobs and the pool as they are shown."""
 
+from typing import Literal
+
 import msgspec
 
 from preble.messages.decisions import Assignment
-from preble.messages.instances import InstanceId, InstanceRecord
+from preble.messages.instances import InstanceId, InstanceRecord, InstanceReport
 from preble.messages.jobs import JobId, JobSpec, JobState
 from preble.messages.runs import JobFailure, JobResult
 from preble.messages.webhooks import WebhookView
@@ -38,6 +40,34 @@ class InstanceLoad(msgspec.Struct, frozen=True):
     """Jobs in its queue."""
     running: int
     """Jobs that its worker has claimed, and may hold back a moment."""
+
+
+InstanceState = Literal["ready", "quarantine", "draining", "drained", "lost", "gone"]
+"""How an instance stands: it takes jobs; it runs one of the quarantine alone; it gets no more jobs
+and has some; it has none; its lease ran out; it is not in the pool, and drained if it returns."""
+
+
+class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance as an operator sees it."""
+
+    instance_id: InstanceId
+    state: InstanceState
+    record: InstanceRecord | None
+    """None if it is gone."""
+    assigned: int
+    """Jobs in its queue."""
+    running: int
+    """Jobs that its worker has claimed, and may hold back a moment."""
+    drained_at_s: float | None
+    """Since when it gets no more jobs, Unix seconds of the Redis clock; None if it does."""
+    renewed_ago_s: float | None
+    """Since its worker renewed its lease; None if that is not known."""
+    report: InstanceReport | None
+    """None before its worker has renewed for the first time."""
+    unsaved_batches: int
+    """Batches of block events since its last snapshot, which a new scheduler must follow."""
+    lost_batches: int
+    """Of these, those that Redis has no more."""
 
 
 class PoolStats(msgspec.Struct, frozen=True):

@@ -8,17 +8,19 @@ drawing     for people and programs      invariants  what must hold between call
 `PrefixTree` is a `HeldRuns` is a `Runs`: each layer knows only those below it.
 """
 
-from preble.prefix_tree.drawing import Drawing, DrawnNode, draw, render
+from preble.prefix_tree.drawing import EVERYTHING, Drawing, DrawnNode, Selection, draw, render
 from preble.prefix_tree.matching import Match, holders_of
 from preble.prefix_tree.node import Node
 from preble.prefix_tree.tree import PrefixTree, Victim
 
 __all__ = [
+    "EVERYTHING",
     "Drawing",
     "DrawnNode",
     "Match",
     "Node",
     "PrefixTree",
+    "Selection",
     "Victim",
     "draw",
     "holders_of",

@@ -107,7 +107,7 @@ MADE: dict[str, tuple[Make, str]] = {
 }
 """For each parameter that a path may have: how a tenant gets such an id, and one of nobody."""
 
-OF_THE_POOL = {"{model:path}"}
+OF_THE_POOL = {"{model:path}", "{instance}"}
 """Parameters that name what is no tenant's."""
 
 

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.anyio
 ROUTES = {
     "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/cancel", "/v1/jobs/{job_id}/retry",
     "/v1/jobs/{job_id}/events", "/v1/jobs/{job_id}/explain", "/v1/models",
-    "/v1/models/{model}", "/v1/chat/completions", "/v1/completions", "/v1/responses",
+    "/v1/models/{model}", "/v1/workers", "/v1/workers/{instance}/drain",
+    "/v1/workers/{instance}/resume", "/v1/chat/completions", "/v1/completions", "/v1/responses",
     "/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel",
     "/generate", "/abort_request", "/model_info", "/get_model_info", "/server_info",
     "/get_server_info", "/v1/loads", "/flush_cache", "/livez", "/readyz", "/health", "/metrics",

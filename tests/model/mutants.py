@@ -7,6 +7,7 @@ from model.scripts import Queue, Reply, Result
 from model.setups import (
     CANCELS,
     CRASHES,
+    DRAINED,
     DRAINS,
     LATE_COPIES,
     LEADERS,
@@ -165,6 +166,29 @@ class CancelForgetsTheQuarantine(Queue):
         return cancelled._replace(quarantine=redis.quarantine), reply
 
 
+class RouteToTheDrained(Queue):
+    def is_drained(self, redis: Redis, instance: int) -> bool:
+        del redis, instance
+        return False
+
+
+class RegisterTellsOfTheDrained(Queue):
+    """A worker that comes back under a drained name joins the scheduler's instances."""
+
+    def register(self, redis: Redis, instance: int, epoch: int) -> Result:
+        before = redis
+        redis, reply = super().register(redis, instance, epoch)
+        if redis.instances[instance] != before.instances[instance]:
+            redis = redis._replace(news=(f"joined {instance}",))
+        return redis, reply
+
+
+class ResumeTellsNobody(Queue):
+    def resume(self, redis: Redis, instance: int) -> Result:
+        redis, reply = super().resume(redis, instance)
+        return redis._replace(news=()), reply
+
+
 class Mutant(NamedTuple):
     """A mistake, where it is looked for, and the rule that it breaks there first."""
 
@@ -199,6 +223,9 @@ MUTANTS: Final = (
     Mutant(ReapForgetsDeaths, "every_job_can_end", _ACCUSED),
     Mutant(ReapDropsTheQueue, _ONE_PLACE, CRASHES),
     Mutant(FailedStaysWithItsExecution, _HOLDER, CRASHES, _SHORT),
+    Mutant(RouteToTheDrained, "the_drained_get_no_more", DRAINED, _SHORT),
+    Mutant(RegisterTellsOfTheDrained, "the_leader_misses_nothing", DRAINED, _SHORT),
+    Mutant(ResumeTellsNobody, "every_job_can_end", DRAINED._replace(instances=1), _SHORT),
     Mutant(CancelLeavesTheLease, _ONE_PLACE, CANCELS),
     Mutant(CancelForgetsTheQuarantine, _ONE_PLACE, CANCELS),
 )

@@ -99,7 +99,7 @@ def _renamed_redis(
         tuple([job and _renamed_job(job, claims) for job in redis.jobs]),
         tuple(sorted(redis.ingress)), tuple(sorted(redis.quarantine)), redis.queues, redis.leases,
         tuple([each and _renamed(each, claims, epochs, asked) for each in redis.instances]),
-        tokens(redis.leader), redis.unended,
+        tokens(redis.leader), redis.drained, redis.unended,
     )  # fmt: skip
     return redis if renamed == redis else renamed
 

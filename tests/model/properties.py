@@ -95,12 +95,13 @@ def the_innocent_do_not_fail(setup: Setup, queue: Queue, state: State) -> bool:
 
 
 def the_leader_misses_nothing(setup: Setup, queue: Queue, state: State) -> bool:
-    """Once it has read its news it looks if a job waits, and knows no instance that is gone."""
+    """Once it has read its news it looks if a job waits, and knows none that is gone or drained."""
     del setup, queue
     redis = state.redis
     has_waiting = bool(redis.ingress or redis.quarantine)
     return all(
-        (each.is_awake or not has_waiting) and all(redis.instances[i] for i in each.known)
+        (each.is_awake or not has_waiting)
+        and all(redis.instances[i] and i not in redis.drained for i in each.known)
         for each in state.schedulers
         if each.token and each.token == redis.leader and not each.news
     )
@@ -186,6 +187,12 @@ def a_lease_is_given_once(setup: Setup, queue: Queue, state: State, step: Step) 
     return all(_attempts(new, job) == _attempts(old, job) + 1 for job in made)
 
 
+def the_drained_get_no_more(setup: Setup, queue: Queue, state: State, step: Step) -> bool:
+    del setup, queue
+    before, after = state.redis.queues, step.redis.queues
+    return all(len(after[number]) <= len(before[number]) for number in state.redis.drained)
+
+
 def a_claim_serves_its_caller(setup: Setup, queue: Queue, state: State, step: Step) -> bool:
     """A late copy of a claim leases nothing to a life that asks for nothing."""
     del setup, queue
@@ -209,7 +216,7 @@ STATE_RULES: Final[tuple[StateRule, ...]] = (
 STEP_RULES: Final[tuple[StepRule, ...]] = (
     an_end_is_final, an_accepted_job_stays, only_the_holder_ends_a_job,
     the_deposed_change_nothing, twice_is_once, a_lease_is_given_once,
-    a_claim_serves_its_caller,
+    a_claim_serves_its_caller, the_drained_get_no_more,
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from support import assignment, completed, record, redis_broker, submission
 
 from preble.broker.keys import PoolKeys
 from preble.errors import InstanceFenced, NotLeader
-from preble.messages import ExecutionId, JobId, LeaderToken
+from preble.messages import ExecutionId, InstanceId, JobId, LeaderToken
 from preble.messages import Lease as RealLease
 
 NAME: Final = "model"
@@ -66,6 +66,13 @@ class RealPool:
     async def _cancel(self, job: int) -> object:
         (state,) = await self.broker.cancel([JobId(f"j{job}")])
         return state and state.value
+
+    async def _drain(self, instance: int) -> object:
+        return await self.broker.roster.drain(InstanceId(f"g{instance}"))
+
+    async def _resume(self, instance: int) -> object:
+        await self.broker.roster.resume(InstanceId(f"g{instance}"))
+        return 1
 
     async def _lead(self, holder: int) -> object:
         token = await self.broker.lead(f"h{holder}", ttl_s=LEASE_S)
@@ -153,8 +160,13 @@ class RealPool:
             leases=self._leases(),
             instances=tuple(self._instance(number) for number in self.instances),
             leader=int(leader.rpartition(b"-h")[2]) if leader else 0,
+            drained=self._drained(),
             unended=int(self._field(self.keys("counts"), "jobs") or 0),
         )  # fmt: skip
+
+    def _drained(self) -> tuple[int, ...]:
+        names: Any = self.client.zrange(self.keys("drained"), 0, -1)
+        return tuple(sorted(_number(name.decode()) for name in names))
 
     def _field(self, key: str, field: str) -> Any:  # noqa: ANN401  # bytes or None
         return self.client.hget(key, field)

@@ -42,7 +42,8 @@ def _place(
 
 def _may_reap(redis: Redis) -> bool:
     return any(lease.score != LIVE for lease in redis.leases) or any(
-        record and not record.is_live for record in redis.instances
+        (record and not record.is_live) or (number in redis.drained and redis.queues[number])
+        for number, record in enumerate(redis.instances)
     )
 
 
@@ -50,18 +51,23 @@ def _take_over(world: Caller, state: State, at: int) -> Step:
     """A standby becomes the leader, under a token of this term, and loads the pool."""
     token = world.fresh()
     after, reply = world.call(state, "lead", token)
-    registered = tuple(n for n, record in enumerate(after.redis.instances) if record)
-    leader = Scheduler(token, is_awake=True, known=registered)
+    leader = Scheduler(token, is_awake=True, known=_loaded(after.redis))
     return Step(
         f"scheduler {at} leads", Kind.FAIR, _changed(after, at, leader), ("lead", token), reply
     )
+
+
+def _loaded(redis: Redis) -> tuple[int, ...]:
+    """The instances of `load_pool`."""
+    registered = (number for number, record in enumerate(redis.instances) if record)
+    return tuple(number for number in registered if number not in redis.drained)
 
 
 def _work(world: Caller, state: State, at: int) -> Iterator[Step]:
     scheduler = state.schedulers[at]
     who = f"scheduler {at}"
     if scheduler.news:
-        yield Step(f"{who} hears", Kind.FAIR, _changed(state, at, _heard(scheduler)))
+        yield Step(f"{who} hears", Kind.FAIR, _changed(state, at, _heard(state.redis, scheduler)))
     if scheduler.is_awake:
         for step in _place(world, state, scheduler.token, scheduler.known):
             yield _deposed(step, at)
@@ -93,12 +99,19 @@ def _told_by_reply(scheduler: Scheduler, reply: Reply) -> Scheduler:
     return scheduler._replace(is_awake=True, known=known)
 
 
-def _heard(scheduler: Scheduler) -> Scheduler:
+def _heard(redis: Redis, scheduler: Scheduler) -> Scheduler:
+    """Of an instance that is resumed it loads what there is."""
     known, is_awake = set(scheduler.known), scheduler.is_awake
     for word in scheduler.news:
         what, _, instance = word.partition(" ")
         if what == "gone":
             known.discard(int(instance))
+        elif what == "drained":
+            known.discard(int(instance))
+            is_awake = True
+        elif what == "resumed":
+            known |= {int(instance)} & {*_loaded(redis)}
+            is_awake = True
         else:
             known |= {int(instance)} if instance else set()
             is_awake = True

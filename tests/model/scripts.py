@@ -69,6 +69,22 @@ class Queue:
         ended = job._replace(state=CANCELLED, execution=0)
         return self.conclude(redis, job_id, ended), CANCELLED
 
+    # The operator.
+
+    def drain(self, redis: Redis, instance: int) -> Result:
+        if instance in redis.drained:
+            return redis, True
+        if redis.instances[instance] is None:
+            return redis, False
+        drained = tuple(sorted((*redis.drained, instance)))
+        return redis._replace(drained=drained, news=(*redis.news, f"drained {instance}")), True
+
+    def resume(self, redis: Redis, instance: int) -> Result:
+        if instance not in redis.drained:
+            return redis, 1
+        drained = without(redis.drained, instance)
+        return redis._replace(drained=drained, news=(*redis.news, f"resumed {instance}")), 1
+
     # The scheduler.
 
     def lead(self, redis: Redis, holder: int) -> Result:
@@ -86,7 +102,7 @@ class Queue:
         if not self.leads(redis, token):
             return redis, FENCED
         record, job = redis.instances[instance], redis.jobs[job_id]
-        if not (record and record.is_live and job):
+        if not (record and record.is_live and job) or self.is_drained(redis, instance):
             return redis, False
         if job.state != WAITING:
             return redis, job.instance == instance
@@ -98,6 +114,9 @@ class Queue:
             jobs=put(redis.jobs, job_id, job._replace(state=ASSIGNED, instance=instance)),
             queues=put(redis.queues, instance, queue),
         ), True  # fmt: skip
+
+    def is_drained(self, redis: Redis, instance: int) -> bool:
+        return instance in redis.drained
 
     def leave_ingress(self, redis: Redis, ingress: str, job_id: int) -> Redis:
         return redis.with_waiting(ingress, without(redis.waiting(ingress), job_id))
@@ -115,6 +134,8 @@ class Queue:
         ]
         for instance in gone:
             redis = self.remove_instance(redis, instance)
+        for instance in redis.drained:
+            redis = self.empty_queue(redis, instance)
         return redis, _reaped(before, redis, gone)
 
     def take_back(self, redis: Redis, lease: Lease) -> Redis:
@@ -136,11 +157,14 @@ class Queue:
         """`origin` of a waiting job."""
         return QUARANTINE if self.is_quarantined(job) else INGRESS
 
-    def remove_instance(self, redis: Redis, instance: int) -> Redis:
+    def empty_queue(self, redis: Redis, instance: int) -> Redis:
         for job_id in reversed(redis.queues[instance]):
             redis = self.make_waiting(redis, job_id)
+        return redis._replace(queues=put(redis.queues, instance, ()))
+
+    def remove_instance(self, redis: Redis, instance: int) -> Redis:
+        redis = self.empty_queue(redis, instance)
         return redis._replace(
-            queues=put(redis.queues, instance, ()),
             instances=put(redis.instances, instance, None),
             news=(*redis.news, f"gone {instance}"),
         )
@@ -158,7 +182,7 @@ class Queue:
         )
         return redis._replace(
             instances=put(redis.instances, instance, Instance(epoch)), leases=leases,
-            news=(*redis.news, f"joined {instance}"),
+            news=redis.news if instance in redis.drained else (*redis.news, f"joined {instance}"),
         ), 1  # fmt: skip
 
     def retire(self, redis: Redis, instance: int, epoch: int) -> Result:

@@ -23,11 +23,14 @@ OLD_AND_NEW: Final = Setup("poison, two lives", poison=1, lives=2, faults=1, dra
 BATCH: Final = Setup("poison in a batch", innocent=2, poison=1, faults=0, drains=False)
 ELSEWHERE: Final = Setup("two instances", poison=1, instances=2, faults=0, drains=False)
 CANCELS: Final = Setup("cancelled", poison=1, faults=0, admits=True, cancels=True, drains=False)
+DRAINED: Final = Setup(
+    "drained", instances=2, schedulers=1, faults=1, drains=False, takes_out=True
+)  # fmt: skip
 FAILOVER: Final = Setup("failover", lost_writes=2, admits=True)
 
 SETUPS: Final = (
     (CRASHES, QUARANTINE), (LATE_COPIES, QUARANTINE), (LATE_POISON, SOON_ALONE),
     (LEADERS, NEVER_ALONE), (POISON, QUARANTINE), (DRAINS, SOON_ALONE),
     (OLD_AND_NEW, SOON_ALONE), (BATCH, QUARANTINE), (ELSEWHERE, QUARANTINE),
-    (CANCELS, QUARANTINE), (FAILOVER, NEVER_ALONE),
+    (CANCELS, QUARANTINE), (DRAINED, NEVER_ALONE), (FAILOVER, NEVER_ALONE),
 )  # fmt: skip

@@ -64,6 +64,8 @@ class Redis(NamedTuple):
     leases: tuple[Lease, ...]
     instances: tuple[Instance | None, ...]
     leader: int = 0
+    drained: tuple[int, ...] = ()
+    """Instances that get no more jobs, in order."""
     unended: int = 0
     """`jobs` of `preble:{pool}:counts`."""
     news: tuple[str, ...] = ()

@@ -35,6 +35,8 @@ class Setup(NamedTuple):
     """Whether jobs come one by one; else they are there."""
     cancels: bool = False
     drains: bool = True
+    takes_out: bool = False
+    """Whether instances are drained, and resumed some time."""
     repeats_late: bool = False
     """Whether a call may be run once more at any later time."""
     lost_writes: int = 0

@@ -19,12 +19,13 @@ pytestmark = pytest.mark.anyio
 
 SETUP = Setup(
     "walk", innocent=4, instances=2, lives=2, schedulers=2, admits=True, cancels=True,
-    repeats_late=True,
+    takes_out=True, repeats_late=True,
 )  # fmt: skip
 WALKS = 20
 STEPS = 160
 WEIGHTS = {"release": 10, "route": 8, "claim": 8, "admit": 4, "reap": 4, "resign": 0.1,
-           "cancel": 0.1, "dies": 1.5, "out": 1.5, "drains": 0.3, "done": 0.7}  # fmt: skip
+           "cancel": 0.1, "dies": 1.5, "out": 1.5, "drains": 0.3, "done": 0.7,
+           "drain": 0.05, "resume": 1}  # fmt: skip
 """What gets jobs far, more often than what gets in their way; 1 for all else."""
 OFTEN_LATE = 0.1
 
@@ -86,6 +87,8 @@ def test_the_walks_reach_every_script_and_every_end() -> None:
             steps |= {step.call[:1], step.label.split()[0]}
             state = step.after
             ends |= {job.state for job in state.redis.jobs if job}
-    scripts = "admit cancel lead resign route reap register retire claim renew done release"
+    scripts = (
+        "admit cancel drain resume lead resign route reap register retire claim renew done release"
+    )
     assert {(script,) for script in scripts.split()} | {"late:"} <= steps
     assert ends >= {COMPLETED, FAILED, CANCELLED}

@@ -74,6 +74,7 @@ class World:
 
     def steps(self, state: State) -> Iterator[Step]:
         yield from self._clients(state)
+        yield from self._operators(state)
         yield from schedule(self, state)
         yield from begin(self, state)
         for at in range(len(state.lives)):
@@ -94,6 +95,16 @@ class World:
             if self.setup.cancels and job.state not in ENDED:
                 after, reply = self.call(state, "cancel", number)
                 yield Step(f"cancel {number}", Kind.OPERATOR, after, ("cancel", number), reply)
+
+    def _operators(self, state: State) -> Iterator[Step]:
+        """What is taken out is put back some time."""
+        for number in range(self.setup.instances if self.setup.takes_out else 0):
+            is_drained = number in state.redis.drained
+            call = ("resume" if is_drained else "drain", number)
+            after, reply = self.call(state, *call)
+            if after != state:
+                kind = Kind.FAIR if is_drained else Kind.OPERATOR
+                yield Step(f"{call[0]} {number}", kind, after, call, reply)
 
     def _time(self, state: State) -> Iterator[Step]:
         """Leases run out: of the dead in time, of the living if they cannot renew."""

@@ -26,12 +26,21 @@ EXAMPLE = """
 from preble.main import start_server
 
 start_server(
-    runtime_selection_policy="custom",
+    runtime_selection_policy="{2}",
     runtime_urls="{0}/generate,{1}/generate",
     host="127.0.0.1",
     port=0,
     model="mistralai/Mistral-7B-v0.1",
 )
+"""
+
+
+LAST = """
+from preble.policy.choice import Choice, Rule
+
+
+def last():
+    return Rule("mine", lambda options: Choice(len(options) - 1, "the last one"))
 """
 
 
@@ -51,7 +60,7 @@ class FrontDoor:
 
 
 @asynccontextmanager
-async def started(folder: Path) -> AsyncGenerator[FrontDoor]:
+async def started(folder: Path, policy: str = "custom") -> AsyncGenerator[FrontDoor]:
     """The example in front of two stubs, killed at the end if it still runs."""
     log = folder / "log"
     async with (
@@ -59,7 +68,7 @@ async def started(folder: Path) -> AsyncGenerator[FrontDoor]:
         SGLangStub(model_info=MODEL_INFO, server_info=SERVER_INFO, page_size=1) as other,
     ):
         script = folder / "example.py"
-        script.write_text(EXAMPLE.format(one.url, other.url))
+        script.write_text(EXAMPLE.format(one.url, other.url, policy))
         environ = {**os.environ, "PREBLE_DATA_DIR": str(folder / "data")}
         with log.open("w") as lines:
             process = await asyncio.create_subprocess_exec(
@@ -151,3 +160,15 @@ async def test_job_of_a_client_that_left_goes_on(front_door: FrontDoor) -> None:
         )["ended_at"] is None:
             await asyncio.sleep(0.01)
     assert job["status"] == "completed"
+
+
+async def test_a_policy_of_ones_own_places_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rules_behind_the_door.py").write_text(LAST)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    async with started(tmp_path, "rules_behind_the_door:last") as front_door:
+        replies = [await front_door.generate(text=f"Prompt {number}") for number in range(3)]
+        first, last = (stub.requests["/generate"].qsize() for stub in front_door.stubs)
+    assert [reply.status_code for reply in replies] == [200] * 3
+    assert (first, last) == (0, 3)

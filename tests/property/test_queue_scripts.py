@@ -35,6 +35,7 @@ from preble.errors import PrebleError
 from preble.messages import (
     QUARANTINE_AFTER,
     ClaimedJob,
+    InstanceId,
     InstanceRecord,
     JobFailure,
     JobId,
@@ -70,7 +71,8 @@ QUERIES = [
 ]
 
 LEASES_S = st.sampled_from([60.0, 60.0, 60.0, 0.0])
-INSTANCES = st.sampled_from(["gpu0", "gpu1"])
+INSTANCE_NAMES = (InstanceId("gpu0"), InstanceId("gpu1"))
+INSTANCES = st.sampled_from(INSTANCE_NAMES)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -156,6 +158,22 @@ class QueueMachine(RuleBasedStateMachine):
             case _:
                 life = data.draw(st.sampled_from(self.lives))
                 self.register(life.instance_id, life.epoch, 60.0)
+
+    @rule(data=st.data(), is_resumed=st.sampled_from([True, True, False]))
+    def take_out(self, data: st.DataObject, is_resumed: bool) -> None:  # noqa: FBT001
+        """One instance is drained, or those that are get jobs again."""
+        instance = data.draw(INSTANCES)
+        self.both(lambda broker: broker.roster.drain(instance))
+        for name in INSTANCE_NAMES if is_resumed else ():
+            self.both(partial(_resume, name))
+
+        async def call(broker: Broker) -> list[tuple[str, bool, int, int]]:
+            return [
+                (each.instance_id, each.drained_at_s is not None, each.assigned, each.running)
+                for each in await broker.roster.views()
+            ]
+
+        self.both(call)
 
     def lead(self, holder: str, ttl_s: float) -> None:
         if token := self.both(lambda broker: broker.lead(holder, ttl_s=ttl_s or 0.001)):
@@ -347,6 +365,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert known is None or view.result == known, f"{job_id} got a second result"
         self.results[job_id] = view.result
         return view
+
+
+async def _resume(instance_id: InstanceId, broker: Broker) -> None:
+    await broker.roster.resume(instance_id)
 
 
 def mostly_last(data: st.DataObject, items: Sequence[T]) -> T:

@@ -12,9 +12,8 @@ import pytest
 
 from preble import __version__
 from preble.cli import jobs, processes, run
-from preble.cli.settings import explain
 from preble.client import PrebleClient
-from preble.config import Settings, load_settings
+from preble.config import Settings
 from preble.errors import BrokerUnavailable, ConfigError
 
 COMMANDS = (
@@ -23,7 +22,12 @@ COMMANDS = (
     ["scheduler"],
     ["worker"],
     ["demo"],
-    ["settings"],
+    ["config", "show"],
+    ["config", "check"],
+    ["workers", "ls"],
+    ["workers", "drain"],
+    ["workers", "resume"],
+    ["cache", "tree"],
     ["doctor"],
     ["jobs", "submit"],
     ["jobs", "get"],
@@ -154,8 +158,8 @@ def test_unknown_variable_is_named(
 ) -> None:
     monkeypatch.setenv("PREBLE_PROT", "1")
 
-    assert run(["settings"]) == 2
-    assert "PREBLE_PROT" in capsys.readouterr().err
+    assert run(["config", "show"]) == 2
+    assert "PREBLE_PROT: did you mean PREBLE_PORT?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -238,26 +242,6 @@ def test_named_redis_replaces_the_embedded_one(
 
     assert run(["serve", *flags]) == 0
     assert [is_embedded for _, is_embedded in told] == [embedded]
-
-
-def test_settings_tell_where_a_value_came_from() -> None:
-    environ = {"PREBLE_SLOTS": "7", "PREBLE_API_KEY": "secret"}
-    flags = {"port": 9000, "host": None}
-
-    rows = {row.name: row for row in explain(load_settings(environ, **flags), environ, flags)}
-
-    assert rows.keys() == set(Settings.__struct_fields__)
-    assert (rows["port"].value, rows["port"].origin) == ("9000", "flag")
-    assert (rows["slots"].value, rows["slots"].origin) == ("7", "env")
-    assert rows["host"].origin == "default"
-    assert rows["api_key"].value == "***"
-
-
-def test_settings_are_printed_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["settings", "--port", "9000", "-o", "json"]) == 0
-
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {"name": "port", "value": "9000", "origin": "flag"} in rows
 
 
 def test_submit_prints_one_id(

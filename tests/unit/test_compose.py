@@ -1,6 +1,10 @@
 """What docker-compose.yml, the Dockerfile and their locks must not lose; no engine is asked."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +16,7 @@ import yaml  # type: ignore[import-untyped]  # its types are a package of their 
 from preble.config import load_settings
 
 ROOT: Final = Path(__file__).parents[2]
+DOCKERFILE: Final = (ROOT / "Dockerfile").read_text()
 VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 Service = Mapping[str, Any]
@@ -72,20 +77,38 @@ def test_images_from_elsewhere_are_pinned() -> None:
     for name, service in compose()["services"].items():
         image = with_defaults(service["image"])
         assert "build" in service or re.search(r":v?\d", image), name
-    (base,) = re.findall(
-        r"^ARG PYTHON_IMAGE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
-    )
+    (base,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", DOCKERFILE, re.MULTILINE)
     assert re.search(r":\d+\.\d+-", base)
 
 
 def test_each_target_is_a_stage_of_the_dockerfile() -> None:
-    stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
     targets = {
         service["build"]["target"]
         for service in compose()["services"].values()
         if "build" in service
     }
     assert targets <= set(stages)
+
+
+def test_the_engine_s_stage_has_what_installs_engines(tmp_path: Path) -> None:
+    """Its layers are made of a few files only, so that other changes leave them alone."""
+    [stage] = re.findall(
+        r"^FROM runtime AS engine$(.*?)^FROM", DOCKERFILE, re.MULTILINE | re.DOTALL
+    )
+    for line in re.findall(r"^COPY (preble/.*)$", stage, re.MULTILINE):
+        *sources, target = line.split()
+        for source in sources:
+            place = tmp_path / target
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, place)
+            else:
+                place.mkdir(exist_ok=True)
+                shutil.copy(ROOT / source, place)
+    command = [sys.executable, "-c", "import preble.engine_env as e; print(e.__file__)"]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = subprocess.run(command, cwd=tmp_path, env=environ, check=True, capture_output=True)
+    assert said.stdout.decode().startswith(str(tmp_path))
 
 
 @pytest.mark.parametrize(("profile", "num_workers"), [(None, 2), ("gpu", 2)])

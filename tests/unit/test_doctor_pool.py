@@ -114,3 +114,19 @@ def test_instances_of_two_kinds_are_told_and_those_of_one_kind_are_not() -> None
     )
     assert told in notes(mixed)
     assert not [note for note in notes(alike) if "cost model" in note]
+
+
+def test_a_drained_instance_is_a_note_as_long_as_others_take_jobs() -> None:
+    pool = with_instances(INSTANCE, idle("gpu1"))
+    pool = replace(pool, drained=(InstanceId("gpu1"),))
+
+    assert problems(pool) == []
+    assert "1 instance drained: gpu1" in notes(pool)
+
+
+def test_where_all_are_drained_jobs_that_wait_make_it_broken() -> None:
+    finding = only(replace(WELL, drained=(InstanceId("gpu0"),)))
+
+    assert finding.level == "broken"
+    assert finding.seen == ("1 instance drained: gpu0, and no other is alive; 7 jobs pending")
+    assert finding.remedy == "preble workers resume gpu0"

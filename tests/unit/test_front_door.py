@@ -59,6 +59,12 @@ def test_policies_have_the_originals_names() -> None:
         policy_of("random")
 
 
+def test_a_policy_of_ones_own_is_named_by_its_import_path() -> None:
+    assert policy_of("my_rules:shortest_queue") == "my_rules:shortest_queue"
+    with pytest.raises(ConfigError, match="no policy is named 'my rules:x'"):
+        policy_of("my rules:x")
+
+
 @pytest.mark.parametrize(
     "given", [URLS, f"{A}, {B}/", [f"{A}/generate", B], f"['{A}/generate', '{B}']"]
 )

@@ -7,7 +7,14 @@ from preble.broker.memory import MemoryBroker
 from preble.clock import ManualClock
 from preble.config import Settings
 from preble.leadership import Leadership
-from preble.messages import JobId, JobState, LeaderToken, Reaped, Submission
+from preble.messages import (
+    InstanceId,
+    JobId,
+    JobState,
+    LeaderToken,
+    Reaped,
+    Submission,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -156,3 +163,71 @@ async def test_jobs_of_the_quarantine_are_placed_one_at_a_time(clock: ManualCloc
     for _ in range(2):
         await leadership.turn()
     assert await left(broker) == []
+
+
+# Instances that are drained.
+
+
+async def placed_on(broker: MemoryBroker, *names: str) -> list[str | None]:
+    views = [await broker.view(JobId(name)) for name in names]
+    return [view.instance_id if view else None for view in views]
+
+
+async def test_a_drained_instance_gets_no_jobs_and_a_resumed_one_does(clock: ManualClock) -> None:
+    settings = Settings(policy="least_outstanding", binding="eager")
+    broker, leadership = await leading(clock, settings)
+    await broker.register(record("gpu1"), lease_s=60)
+    await broker.roster.drain(InstanceId("gpu0"))
+    await leadership.turn()  # hears of both
+    await broker.admit([[submission("a"), submission("b")]])
+    await leadership.turn()
+    await leadership.turn()
+    assert await placed_on(broker, "a", "b") == ["gpu1", "gpu1"]
+
+    await broker.roster.resume(InstanceId("gpu0"))
+    await leadership.turn()  # hears of it
+    await broker.admit([[submission("c")]])
+    for _ in range(2):
+        await leadership.turn()
+    assert await placed_on(broker, "c") == ["gpu0"]
+
+
+async def test_what_waited_for_a_drained_instance_goes_to_another(clock: ManualClock) -> None:
+    settings = Settings(policy="round_robin", binding="eager")
+    broker, leadership = await leading(clock, settings, submission("a"))
+    await leadership.turn()
+    assert await placed_on(broker, "a") == ["gpu0"]
+    await broker.register(record("gpu1"), lease_s=60)
+    await broker.roster.drain(InstanceId("gpu0"))
+    clock.advance(1)  # until the next reap
+    for _ in range(3):
+        await leadership.turn()
+    assert await placed_on(broker, "a") == ["gpu1"]
+
+
+async def test_jobs_that_a_resumed_instance_kept_count_there(clock: ManualClock) -> None:
+    """Or it would seem idle, and be given more than the others."""
+    settings = Settings(policy="least_outstanding", binding="eager")
+    broker, leadership = await leading(clock, settings, submission("a"))
+    await leadership.turn()
+    await broker.claim(record(), number=1, jobs=1, tokens=100, num_held=0, lease_s=60)
+    await broker.roster.drain(InstanceId("gpu0"))
+    await broker.register(record("gpu1"), lease_s=60)
+    await broker.roster.resume(InstanceId("gpu0"))
+    await leadership.turn()
+    await broker.admit([[submission("b")]])
+    for _ in range(2):
+        await leadership.turn()
+    assert await placed_on(broker, "b") == ["gpu1"]
+
+
+async def test_a_new_leader_knows_who_is_drained(clock: ManualClock) -> None:
+    settings = Settings(policy="round_robin", binding="eager")
+    broker, _ = await leading(clock, settings, submission("a"))
+    await broker.roster.drain(InstanceId("gpu0"))
+    token = await broker.lead("one", ttl_s=60)
+    assert token
+    second = Leadership(broker, settings, clock, token)
+    await second.load()
+    await second.turn()
+    assert await left(broker) == ["a"]

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from preble.prefix_tree import PrefixTree, draw, render
+from preble.prefix_tree import PrefixTree, Selection, draw, render
 
 NAMES = {0: "gpu0", 1: "gpu1"}
 
@@ -42,18 +42,45 @@ def test_programs_get_the_same() -> None:
     assert msgspec.json.decode(msgspec.json.encode(drawing))["nodes"][0]["blocks"] == 4
 
 
-def test_what_is_not_drawn_is_counted() -> None:
-    drawing = draw(tree_of(), NAMES, max_nodes=2)
+def test_the_hottest_are_drawn_and_the_others_counted() -> None:
+    drawing = draw(tree_of(), NAMES, Selection(max_nodes=2))
     first, second = drawing.nodes
-    assert (first.omitted_nodes, second.omitted_nodes, drawing.omitted_nodes) == (1, 0, 0)
+    assert (first.blocks, second.blocks, second.depth) == (4, 2, 1)
+    assert (first.omitted_nodes, second.omitted_nodes, drawing.omitted_nodes) == (0, 0, 1)
+    assert render(drawing).splitlines()[-1] == "… 1 more nodes"
+
+
+def test_what_is_omitted_behind_a_node_is_counted_there() -> None:
+    drawing = draw(tree_of(), NAMES, Selection(max_nodes=1))
+    assert [node.omitted_nodes for node in drawing.nodes] == [1]
+    assert drawing.omitted_nodes == 1
     assert "  … 1 more nodes" in render(drawing).splitlines()
 
 
-def test_what_is_not_drawn_below_the_root_is_counted() -> None:
-    drawing = draw(tree_of(), NAMES, max_nodes=1)
-    assert [node.omitted_nodes for node in drawing.nodes] == [1]
-    assert drawing.omitted_nodes == 1
-    assert render(drawing).splitlines()[-1] == "… 1 more nodes"
+def test_no_deeper_than_asked() -> None:
+    drawing = draw(tree_of(), NAMES, Selection(max_depth=1))
+    assert [node.depth for node in drawing.nodes] == [0, 0]
+
+
+def test_what_has_fewer_blocks_in_and_behind_it_is_left_out() -> None:
+    drawing = draw(tree_of(), NAMES, Selection(min_cached_blocks=2))
+    assert [node.blocks for node in drawing.nodes] == [4]
+
+
+def test_of_one_holder_only_its_blocks_count() -> None:
+    drawing = draw(tree_of(), NAMES, Selection(holder=1))
+    assert [(node.blocks, node.cached_blocks) for node in drawing.nodes] == [(4, 3), (1, 1)]
+    assert drawing.cached_blocks == 4
+    assert [node.blocks for node in draw(tree_of(), NAMES, Selection(holder=0)).nodes] == [4]
+
+
+def test_blocks_behind_a_node_count_for_it_and_each_instance_s_are_summed() -> None:
+    tree = tree_of()
+    tree.store([1, 2, 3, 4, 5, 6], 0)
+    drawing = draw(tree, NAMES)
+    assert drawing.nodes[0].cached_blocks == 6
+    assert drawing.cached_blocks == 7
+    assert drawing.held_blocks == {"gpu0": 6, "gpu1": 4}
 
 
 def test_an_empty_tree_is_drawn_as_nothing() -> None:

@@ -26,7 +26,16 @@ from worker_support import (
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings, WaitOrder
 from preble.errors import BrokerUnavailable
-from preble.messages import ClaimedJob, InstanceRecord, JobId, JobState, Lease, pack_tokens
+from preble.messages import (
+    NO_REPORT,
+    ClaimedJob,
+    InstanceRecord,
+    InstanceReport,
+    JobId,
+    JobState,
+    Lease,
+    pack_tokens,
+)
 from preble_workers.engine import Completion, EngineRequest, PagesRemoved, PagesStored
 
 pytestmark = pytest.mark.anyio
@@ -249,10 +258,11 @@ async def test_leases_of_waiting_jobs_are_renewed() -> None:
         renewals: tuple[list[Lease], ...] = ()
 
         async def renew(
-            self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
-        ) -> list[Lease]:
+            self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float,
+            report: InstanceReport = NO_REPORT,
+        ) -> list[Lease]:  # fmt: skip
             self.renewals = (*self.renewals, list(leases))
-            return await super().renew(record, leases, lease_s=lease_s)
+            return await super().renew(record, leases, lease_s=lease_s, report=report)
 
         async def has_renewed(self) -> bool:
             both = [claimed.lease for claimed in self.claims]
@@ -308,10 +318,11 @@ async def test_nobody_waits_for_a_job_that_was_stopped_before_it_began() -> None
             return claimed
 
         async def renew(
-            self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float
-        ) -> list[Lease]:
+            self, record: InstanceRecord, leases: Sequence[Lease], *, lease_s: float,
+            report: InstanceReport = NO_REPORT,
+        ) -> list[Lease]:  # fmt: skip
             if self.is_asked.is_set():
-                return await super().renew(record, leases, lease_s=lease_s)
+                return await super().renew(record, leases, lease_s=lease_s, report=report)
             self.is_asked.set()
             await self.has_claimed.wait()
             return [self.claims[0].lease]

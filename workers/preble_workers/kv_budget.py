@@ -18,9 +18,15 @@ class KvBudget:
     """
 
     def __init__(self, capacity_tokens: int, page_size: int) -> None:
+        self._capacity_tokens = capacity_tokens
         self._page_size = page_size
         self._users: Counter[int] = Counter()
         self.free_tokens = capacity_tokens
+
+    @property
+    def used_tokens(self) -> int:
+        """What they need together."""
+        return self._capacity_tokens - self.free_tokens
 
     def needed_tokens(self, pages: PromptPages, total_tokens: int) -> int:
         """What a job would need beside those that run. Cost: O(pages)."""

@@ -21,7 +21,7 @@ from preble.broker.insisting import insist
 from preble.clock import Clock
 from preble.config import Settings
 from preble.errors import BrokerUnavailable, EngineUnavailable, EventsLost
-from preble.messages import ClaimedJob, InstanceRecord, Lease, Outcome, Ring
+from preble.messages import ClaimedJob, InstanceRecord, InstanceReport, Lease, Outcome, Ring
 from preble.tokenizer import Tokenizer
 from preble_workers.engine import Engine, EngineInfo
 from preble_workers.hit_predictor import Forecast, HitPredictor
@@ -85,6 +85,7 @@ class Life:
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
         self._has_begun = False
+        self._prompt_tokens = self._hit_tokens = 0
         self._engine_steps = -1
         self._progress_at_s = clock.now_s()
 
@@ -254,6 +255,9 @@ class Life:
         for outcome, is_accepted in zip(outcomes, accepted, strict=True):
             self._held.pop(outcome.lease, None)
             self._outcomes.task_done()
+            if is_accepted and outcome.result:
+                self._prompt_tokens += outcome.result.prompt_tokens
+                self._hit_tokens += outcome.result.cached_tokens
             if not is_accepted:
                 _log.warning("late result of job %s was refused", outcome.lease.job_id)
         if not self._num_engaged:
@@ -310,7 +314,10 @@ class Life:
 
     async def _renew(self) -> None:
         leases = [*self._held, *self._room.leases]
-        lost = await insist(lambda: self._broker.renew(self._record, leases, lease_s=self._lease_s))
+        report = InstanceReport(self._kv.used_tokens, self._prompt_tokens, self._hit_tokens)
+        lost = await insist(
+            lambda: self._broker.renew(self._record, leases, lease_s=self._lease_s, report=report)
+        )
         for lease in lost:
             if task := self._held.pop(lease, None):
                 _log.warning("lost the lease of job %s; stopping it", lease.job_id)

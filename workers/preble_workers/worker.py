@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+from preble import __version__
 from preble.broker import Broker
 from preble.broker.insisting import insist
 from preble.clock import Clock
@@ -137,6 +138,7 @@ class Worker:
             instance_id=InstanceId(self._settings.instance), epoch=uuid4().hex,
             engine=self._settings.engine, slots=info.slots,
             kv_capacity_tokens=info.kv_capacity_tokens, cost_model=self._settings.cost_model,
+            version=__version__,
         )  # fmt: skip
 
     def _require_fit(self, info: EngineInfo) -> None:

@@ -263,6 +263,11 @@ local function passed_bound(jobs, bytes, tenants, opened, now)
   return {'full', bound, tostring(ended), tostring(now)}
 end
 
+-- Whether an operator said that an instance gets no more jobs.
+local function is_drained(instance)
+  return redis.call('ZSCORE', k.drained(), instance) ~= false
+end
+
 -- Whether the current life of an instance has left; a copy of its calls must not bring it back.
 local function has_retired(instance)
   return redis.call('ZSCORE', k.instances(), instance) == '0'

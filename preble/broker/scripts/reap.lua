@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- REAP: take back what the dead hold, and end what comes too late.
+-- REAP: take back what the dead hold and what waits for the drained, and end what comes too late.
 --
--- Keys:  leader, leases, instances, instance, ingresses, queue, queues, job, prompt, block_keys,
+-- Keys:  leader, leases, instances, instance, drained, ingresses, queue, queues, job, prompt, block_keys,
 --        results, started, finished, failed, canceled, deadlines, execution, executions, events, snapshot, doorbell,
 --        recalls, jobs, jobs_in, ended, dead, counts, totals, inbox, log, webhooks, webhook, dead_webhooks,
 --        signals
@@ -10,7 +10,8 @@
 --        max_dead_letter_bytes
 -- Reply: false if the token is not the leader's; else {requeued jobs, failed jobs, expired jobs,
 --        gone instances}
--- Twice: what was taken back no longer has a lease or a dead instance; nothing is left to do.
+-- Twice: what was taken back no longer has a lease, or is in no queue of an instance; nothing is
+--        left to do.
 
 if redis.call('GET', k.leader()) ~= ARGV[1] then return false end
 local left, max_attempts, result_ttl_s = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -82,7 +83,8 @@ local function remove_instance(instance)
   gone[#gone + 1] = instance
 end
 
-for _, instance in ipairs(redis.call('ZRANGEBYSCORE', k.instances(), '-inf', now)) do
+-- Hands jobs back that wait for an instance. True if none is left there.
+local function empty_queue(instance)
   local queue = k.queue(instance_queue(instance))
   while left > 0 do
     local job = redis.call('RPOP', queue)
@@ -95,8 +97,13 @@ for _, instance in ipairs(redis.call('ZRANGEBYSCORE', k.instances(), '-inf', now
       bury(job)
     end
   end
-  if redis.call('LLEN', queue) == 0 then remove_instance(instance) end
+  return redis.call('LLEN', queue) == 0
 end
+
+for _, instance in ipairs(redis.call('ZRANGEBYSCORE', k.instances(), '-inf', now)) do
+  if empty_queue(instance) then remove_instance(instance) end
+end
+for _, instance in ipairs(redis.call('ZRANGE', k.drained(), 0, -1)) do empty_queue(instance) end
 
 local now_s = math.floor(now / 1000)
 for _, queue in ipairs(redis.call('SMEMBERS', k.queues())) do

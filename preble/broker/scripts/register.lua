@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- REGISTER: begin a new life of an instance.
 --
--- Keys:  instances, instance, queues, started, leases, events, snapshot, doorbell, signals
+-- Keys:  instances, instance, drained, queues, started, leases, events, snapshot, doorbell, signals
 -- Args:  instance, epoch, record, lease ms, signal
 -- Reply: 1
 -- Twice: the same epoch only renews, unless it has retired.
@@ -20,5 +20,5 @@ redis.call('DEL', k.instance(instance), k.events(instance), k.snapshot(instance)
 redis.call('HSET', k.instance(instance), 'epoch', epoch, 'record', ARGV[3])
 redis.call('SADD', k.queues(), k.queue(instance_queue(instance)))
 redis.call('XADD', k.doorbell(instance), 'MAXLEN', 1, '*', 'm', '')
-signal(ARGV[5])
+if not is_drained(instance) then signal(ARGV[5]) end -- else RESUME tells of it
 return 1

@@ -2,7 +2,8 @@
 -- RENEW: renew an instance's own lease and those of its running jobs.
 --
 -- Keys:  instances, instance, leases, worker, worker_executions
--- Args:  instance, epoch, lease ms, RQ worker ttl s, then job:execution for each lease
+-- Args:  instance, epoch, lease ms, RQ worker ttl s, InstanceReport, then job:execution for each
+--        lease
 -- Reply: false if the epoch is not the instance's, or has retired; else the leases that are lost
 -- Twice: renews again.
 
@@ -17,8 +18,9 @@ if redis.call('EXISTS', k.worker(queue)) == 1 then
   redis.call('EXPIRE', k.worker(queue), ARGV[4])
   redis.call('EXPIRE', k.worker_executions(queue), ARGV[4])
 end
+redis.call('HSET', k.instance(instance), 'report', ARGV[5])
 local lost = {}
-for i = 5, #ARGV do
+for i = 6, #ARGV do
   local expires = redis.call('ZSCORE', k.leases(), ARGV[i])
   if expires and tonumber(expires) > 0 then
     redis.call('ZADD', k.leases(), now + ARGV[3], ARGV[i])

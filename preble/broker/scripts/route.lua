@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- ROUTE: move waiting jobs to the queues of their instances, with the decisions.
 --
--- Keys:  leader, instances, ingresses, queues, queue, job, decision, doorbell
+-- Keys:  leader, instances, drained, ingresses, queues, queue, job, decision, doorbell
 -- Args:  leader token, then for each job: ingress queue, job, instance, decision, hit tokens
 --        available on the best instance
 -- Reply: false if the token is not the leader's; else 1 or 0 for each job: moved or not
@@ -11,9 +11,10 @@ if redis.call('GET', k.leader()) ~= ARGV[1] then return false end
 local now, reply = now_ms(), {}
 local live, left, rung = {}, {}, {}
 
-local function is_live(instance)
+local function takes_jobs(instance)
   if live[instance] == nil then
     live[instance] = tonumber(redis.call('ZSCORE', k.instances(), instance) or 0) > now
+      and not is_drained(instance)
   end
   return live[instance]
 end
@@ -24,7 +25,7 @@ local function leave(ingress, job)
 end
 
 local function move(ingress, job, instance, decision, available)
-  if not is_live(instance) then return 0 end
+  if not takes_jobs(instance) then return 0 end
   local at = redis.call('HMGET', k.job(job), 'preble_state', 'preble_instance',
     'preble_deadline_ms')
   if not at[1] and leave(ingress, job) then bury(job) end

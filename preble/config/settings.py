@@ -1,21 +1,16 @@
-"""All settings, their defaults and their meaning; the only place that reads the environment.
+"""All settings, their defaults and their meaning.
 
-Each field is the environment variable `PREBLE_<FIELD>`; the command line sets the same
-fields. `preble serve` hands its settings to its children through the environment, so
-there is one mechanism and one table. Some defaults follow from the engine (`_presets`).
+Each field is the environment variable `PREBLE_<FIELD>`, and a key of `preble.toml`; the command
+line sets the same fields. The text below each is what `preble config show` says of it. Some
+defaults follow from the engine (`presets`).
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 
 from preble.errors import ConfigError
-from preble.folders import data_folder, embedded_model_folder
-
-ENV_PREFIX = "PREBLE_"
 
 EngineKind = Literal["sglang", "http", "emulated", "noop"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -41,14 +36,16 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a process of Preble can be told."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     """A server, `rediss://` for TLS; or `redis+sentinel://host:port,host:port/service/0`, where
     Sentinels say which server is the primary."""
     pool: Name = "default"
+    """One model, its instances, and its keys in Redis."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged, on stderr."""
 
     # The pool: what all its processes must agree on.
     model: str = "preble-emulated"
@@ -56,18 +53,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer: str = "embedded"
     """`embedded`, a local folder with tokenizer files, or a model's name on the hub."""
     context_length: Positive = 8192
+    """Most tokens of a prompt and its output together."""
     block_size: Positive = 64
+    """Tokens of a block, the unit of the prefix tree: a multiple of `page_size`."""
     page_size: Positive = 16
+    """Tokens of a page of the engines' KV caches."""
 
     # The api.
     host: str = "127.0.0.1"
+    """Address that the api listens on."""
     port: Port = 8000
+    """Its port; 0 for any free one."""
     api_key: str = ""
     """The operator's: a bearer token that opens everything. Other keys: `preble keys create`."""
     auth: Literal["auto", "keys"] = "auto"
     """Whether clients must send a key: always, or, `auto`, unless there is none and the api listens
     on loopback. To listen beyond, set `api_key` or `keys`."""
     max_body_bytes: Positive = 32 * 1024 * 1024
+    """Most bytes of a request's body, files apart."""
     max_connections: Positive = 4_096
     """Of clients to one api at once; more are told to come back (503)."""
     cors_origins: str = ""
@@ -77,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_allow: str = ""
     """Receivers inside the network: `host:port` or networks such as `10.1.0.0/16`, with commas."""
     tokenizer_threads: Positive = 2
+    """Prompts that an api tokenizes at once."""
     text_cache_bytes: NotNegative = 64 * 1024 * 1024
     """Of texts whose tokens one api remembers: what begins alike is tokenized once. 0: none."""
     files_dir: str = ""
@@ -110,12 +114,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durability: Durability = "local"
     """When a job counts as accepted: once Redis has it, or once a replica has it on disk, too."""
     result_ttl_s: Positive = 24 * 3600
+    """Seconds for which a job is known after its end."""
     max_attempts: Positive = 5
     """Executions of a job that end with the death of its worker, after which it fails: two beside
     other jobs, then alone."""
     lease_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_LEASE_S)] = 8.0
-    """How long a worker that says nothing keeps its jobs: less than 10 s with what it takes to
-    notice."""
+    """Seconds for which a worker that says nothing keeps its jobs: less than 10 s with what it
+    takes to notice."""
 
     # The scheduler.
     policy: str = "preble"
@@ -132,11 +137,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The same of queues of priority `batch`, whose jobs wait in the order of their prefixes
     and are in no hurry."""
     history_s: Seconds = 180.0
-    """The window H of the paper."""
+    """The window H of the paper: seconds of history that count."""
 
     # The worker.
     instance: Name = "gpu0"
+    """Name of the instance that the worker feeds."""
     engine: EngineKind = "sglang"
+    """What computes: an SGLang that the worker starts, a running one by URL, a cost model in real
+    time, or nothing."""
     engine_url: str = ""
     """Of the running engine, for `http`."""
     model_path: str = ""
@@ -150,7 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine_args: str = ""
     """More arguments for the SGLang server, as on a command line; they win over ours."""
     engine_start_s: Seconds = 600.0
-    """Longest that the SGLang server may take to load its model and answer."""
+    """Most seconds that the SGLang server may take to load its model and answer."""
     slots: Positive = 64
     """Jobs that run in the engine at once."""
     wait_jobs: NotNegative = 16
@@ -162,9 +170,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kv_capacity_tokens: NotNegative = 198_516
     """Tokens that the engine's KV cache holds; 0 lets `sglang` take what its memory allows."""
     engine_stall_s: Seconds = 60.0
-    """An engine that makes no step for so long counts as hung and loses its leases."""
+    """An engine that makes no step for so many seconds counts as hung and loses its leases."""
     max_run_s: Seconds = 3600.0
-    """Longest run of one job in an engine; beyond, it fails."""
+    """Most seconds of one job in an engine; beyond, it fails."""
     cost_model: str = "mistral_7b_a6000"
     """A shipped one's name, or a path that ends in `.json`, which scheduler and worker read."""
     chunk_tokens: Positive = 2048
@@ -206,92 +214,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(msg)
 
 
-def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
-    """Settings from the environment, overridden by what the command line gave.
-
-    Args:
-        environ: Usually `os.environ`; names without the prefix are ignored.
-        overrides: Fields by name; None means not given.
-
-    Raises:
-        ConfigError: If a value is out of range or a name is unknown, naming it.
-    """
-    given: dict[str, object] = {
-        name.removeprefix(ENV_PREFIX).lower(): value
-        for name, value in environ.items()
-        if name.startswith(ENV_PREFIX)
-    }
-    given.update({name: value for name, value in overrides.items() if value is not None})
-    presets = _presets(given, environ) | _files_preset(given, environ)
-    # An empty text asks for the preset, not for nothing.
-    given = presets | {
-        name: each for name, each in given.items() if each != "" or name not in presets
-    }
-    unknown = sorted(given.keys() - set(Settings.__struct_fields__))
-    if unknown:
-        msg = f"unknown setting {ENV_PREFIX}{unknown[0].upper()}: see `preble settings`"
-        raise ConfigError(msg)
-    try:
-        return msgspec.convert(given, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error))) from None
-
-
 def check_policy(name: str) -> None:
     """Refuse what is no policy's name and no import path. Raises: ConfigError."""
     known = get_args(PolicyName)
     if name not in known and not _OWN_POLICY.fullmatch(name):
         msg = f"no policy is named {name!r}; there are: {', '.join(known)}"
         raise ConfigError(f"{msg}; one of your own is named as module:attribute")
-
-
-def to_environ(settings: Settings) -> dict[str, str]:
-    """The settings as environment variables, so that `load_settings` gives them back."""
-    fields = msgspec.to_builtins(settings)
-    return {ENV_PREFIX + name.upper(): str(value) for name, value in fields.items()}
-
-
-def _presets(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
-    """Defaults that follow from the engine and its model.
-
-    An SGLang server takes its tokenizer from its model, and as much KV cache as fits. The
-    embedded model is small enough for a few CPU cores, and so is its KV cache. An engine that
-    answers at once would seem busy for as long as another cost model says.
-    """
-    engine = given.get("engine", Settings().engine)
-    if engine == "noop":
-        return {"cost_model": "noop"}
-    if engine != "sglang":
-        return {}
-    path = str(given.get("model_path", "")) or str(embedded_model_folder(environ))
-    presets: dict[str, object] = {
-        "model_path": path,
-        "model": Path(path).name,
-        "tokenizer": path,
-        "kv_capacity_tokens": 0,
-    }
-    if not given.get("model_path"):
-        presets |= {
-            "context_length": 4096,
-            "slots": 8,
-            "wait_jobs": 2,
-            "kv_capacity_tokens": 16_384,
-            "chunk_tokens": 512,
-            "cost_model": "smollm2_135m_cpu",
-        }
-    return presets
-
-
-def _files_preset(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
-    """Files beside the data of the embedded Redis; nowhere for a process without a home."""
-    if data_dir := given.get("data_dir"):
-        return {"files_dir": str(Path(str(data_dir)) / "files")}
-    has_home = environ.keys() & {"HOME", "XDG_DATA_HOME"}
-    return {"files_dir": str(data_folder(environ) / "files")} if has_home else {}
-
-
-def _explain(error: str) -> str:
-    """`Expected int >= 1 - at $.slots` becomes `setting slots: expected int >= 1`."""
-    what, _, where = error.partition(" - at `$")
-    name = where.strip("`.")
-    return f"setting {name}: {what[:1].lower()}{what[1:]}" if name else what
