@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Lifespan
 
 from preble import __version__
 from preble.broker import Broker
@@ -89,18 +90,7 @@ def create_app(
             await broker.close()
             await api_keys.close()
 
-    app = DescribedApi(
-        title="Preble",
-        version=__version__,
-        description="A durable dispatcher for LLM jobs that knows what each GPU has cached.",
-        lifespan=lifespan,
-        redoc_url=None,
-        redirect_slashes=False,
-        # Its own metrics stand on /metrics; nothing is sent anywhere.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-    )
-    app.router.route_class = RawRoute
-    app.add_exception_handler(HTTPException, _leave_to_edge)
+    app = _described(lifespan)
     admission = Admission(broker)
     waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
     app.state.stop_waits = waits.stop
@@ -128,6 +118,23 @@ def create_app(
     _bound(app, settings, Keyring(api_keys, clock), openness)
     app.add_middleware(Edge, metrics=metrics, clock=clock)
     allow_origins(app, origins_of(settings.cors_origins))
+    return app
+
+
+def _described(lifespan: Lifespan[FastAPI]) -> DescribedApi:
+    """An application without routes."""
+    app = DescribedApi(
+        title="Preble",
+        version=__version__,
+        description="A durable dispatcher for LLM jobs that knows what each GPU has cached.",
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Its own metrics stand on /metrics; nothing is sent anywhere.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.router.route_class = RawRoute
+    app.add_exception_handler(HTTPException, _leave_to_edge)
     return app
 
 
