@@ -17,6 +17,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from preble.broker.api_keys import KEY
+from preble.broker.api_keys import Scope as KeyScope
 from preble_api.errors import HttpError
 from preble_api.keyring import Keyring
 from preble_api.open_mode import Openness, require_no_strange_page
@@ -54,7 +55,7 @@ class Gate:
         """Serve a request that may pass. Raises: HttpError (401, 403, 429), BrokerUnavailable."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             principal = await self._principal(scope)
-            principal.require("read" if scope["method"] in _READING else "submit")
+            principal.require(scope_of(scope["method"]))
             set_principal(scope, principal)
         await self._app(scope, receive, send)
 
@@ -74,6 +75,11 @@ class Gate:
         """Takes the same time however long the key is, and wherever it differs."""
         digest = sha256(given).digest()
         return self._admin_digest is not None and hmac.compare_digest(digest, self._admin_digest)
+
+
+def scope_of(method: str) -> KeyScope:
+    """What a key must allow for a request of this method."""
+    return "read" if method in _READING else "submit"
 
 
 def _bearer(given: Sequence[bytes]) -> bytes:

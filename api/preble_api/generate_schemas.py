@@ -13,7 +13,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from preble.errors import InvalidJob
-from preble_api.schemas import MAX_JOBS, CacheSalt, Prompt, Sampling
+from preble_api.sampling_schemas import Sampling
+from preble_api.schemas import MAX_JOBS, CacheSalt, Prompt
 
 MOST_RID_CHARS: Final = 128
 
@@ -69,7 +70,10 @@ Rid = Annotated[
     ),
 ]
 Rids = Annotated[list[Rid], Meta(max_length=MAX_JOBS)]
-Samplings = Annotated[list[GenerateSampling], Meta(max_length=MAX_JOBS)]
+Samplings = Annotated[
+    list[GenerateSampling],
+    Meta(max_length=MAX_JOBS, description="How to sample: one for all, or one for each prompt."),
+]
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +83,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_ids: AllIds | None = None
     sampling_params: GenerateSampling | Samplings | None = None
     rid: Rid | Rids | None = None
-    stream: bool | None = False
+    stream: Annotated[bool | None, Meta(description="Answer with events, as tokens come.")] = False
     cache_salt: CacheSalt | None = None
     return_logprob: NotOffered = UNSET
     token_ids_logprob: NotOffered = UNSET

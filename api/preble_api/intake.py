@@ -30,7 +30,8 @@ from preble.tokenizer import Message, TextCache, TextTokens, Tokenizer
 from preble_api.errors import HttpError
 from preble_api.job_ids import new_job_id
 from preble_api.principal import Principal
-from preble_api.schemas import ChatMessage, JobRequest, RoomSampling, Sampling
+from preble_api.sampling_schemas import RoomSampling, Sampling
+from preble_api.schemas import ChatMessage, JobRequest
 from preble_api.threads import TextThreads
 from preble_api.webhooks.schemas import WebhookRequest
 

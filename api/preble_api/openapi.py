@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from preble_api.deadlines import CANCEL_AFTER, DURATION
 from preble_api.errors import MEDIA_TYPE
-from preble_api.gate import OPEN_PATHS
+from preble_api.gate import OPEN_PATHS, scope_of
 from preble_api.generate_schemas import GenerateReply, GenerateRequest
 from preble_api.idempotency import IDEMPOTENCY_KEY
 from preble_api.list_schemas import JobList
@@ -27,6 +27,22 @@ from preble_api.schemas import (
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
+_ID_PATTERN: Final = "^[A-Za-z0-9_-]{1,64}$"
+
+SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Jobs": ("/v1/jobs",),
+    "OpenAI": ("/v1/models", "/v1/chat/", "/v1/completions", "/v1/responses"),
+    "Files and batches": ("/v1/files", "/v1/batches"),
+    "SGLang": (
+        "/generate", "/abort_request", "/v1/loads", "/model_info", "/get_model_info",
+        "/server_info", "/get_server_info", "/flush_cache",
+    ),
+    "Probes and metrics": ("/livez", "/readyz", "/health", "/metrics"),
+}  # fmt: skip
+"""Sections of the reference, by how the paths of their routes begin."""
+
+POOL_SECTION: Final = "Pool"
+"""The section of all other routes."""
 
 Json = dict[str, Any]
 Responses = dict[int | str, Json]
@@ -47,6 +63,7 @@ class DescribedApi(FastAPI):
         # An api on loopback may have none.
         description["security"] = [{}, {"key": []}]
         _describe_guard(description.get("paths", {}))
+        _describe_sections(description.get("paths", {}))
         return description
 
 
@@ -57,15 +74,24 @@ def _describe_guard(paths: Mapping[str, Mapping[str, Json]]) -> None:
         s403="The api key lacks a scope, or acts for another tenant.",
     )
     for path, operations in paths.items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             if path in OPEN_PATHS:
                 operation["security"] = []
             else:
+                operation["security"] = [{}, {"key": [scope_of(method.upper())]}]
                 operation["responses"] |= {
                     status: guard[status]
                     for status in guard
                     if status not in operation["responses"]
                 }
+
+
+def _describe_sections(paths: Mapping[str, Mapping[str, Json]]) -> None:
+    """To which of `SECTIONS` each route belongs. Changes: `paths`."""
+    for path, operations in paths.items():
+        found = [name for name, begins in SECTIONS.items() if path.startswith(begins)]
+        for operation in operations.values():
+            operation["tags"] = found[:1] or [POOL_SECTION]
 
 
 def body_of(*structs: type[msgspec.Struct], array_of: type[msgspec.Struct] | None = None) -> Json:
@@ -99,17 +125,20 @@ def list_of(struct: type[msgspec.Struct]) -> Json:
 
 def job_id_parameter() -> Json:
     """The `job_id` of a path."""
-    return _path_parameter("job_id")
+    return path_parameter("job_id", "Id of the job.", _ID_PATTERN)
 
 
 def instance_parameter() -> Json:
     """The `instance` of a path."""
-    return _path_parameter("instance")
+    return path_parameter("instance", "Id of the instance.", _ID_PATTERN)
 
 
-def _path_parameter(name: str) -> Json:
-    schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+def path_parameter(name: str, description: str, pattern: str) -> Json:
+    """An id within a path."""
+    return {
+        "name": name, "in": "path", "required": True, "description": description,
+        "schema": {"type": "string", "pattern": pattern},
+    }  # fmt: skip
 
 
 def cancel_after_parameter() -> Json:

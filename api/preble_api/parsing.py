@@ -9,6 +9,7 @@ import msgspec
 
 from preble.errors import InvalidJob
 from preble_api.errors import HttpError
+from preble_api.sampling_schemas import NO_TOP_K
 from preble_api.schemas import (
     JOBS_ALONE,
     NO_CACHE_SALT,
@@ -16,7 +17,6 @@ from preble_api.schemas import (
     NO_PRIORITY,
     NO_STATUS,
     NO_TENANT,
-    NO_TOP_K,
     ONE_PROMPT,
     Body,
     Envelope,

@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from preble.config import Priority
-from preble.messages import JobState, SamplingParams
+from preble.messages import JobState
+from preble_api.sampling_schemas import Sampling
 from preble_api.webhooks.schemas import WebhookRequest, WebhookState
 
 MAX_JOBS: Final = 1000
@@ -19,11 +20,8 @@ MAX_JOBS: Final = 1000
 
 MAX_DEADLINE_S: Final = 30 * 86_400.0
 
-_DEFAULTS: Final = SamplingParams()
-
 _PROMPT_FIELDS: Final = ("prompt", "messages", "input_ids")
 ONE_PROMPT: Final = "exactly one of `prompt`, `messages` and `input_ids` must be given"
-NO_TOP_K: Final = "0 would leave no token; use -1 for all"
 NO_PRIORITY: Final = "must be `high`, `normal` or `batch`"
 NO_TENANT: Final = "must be 1 to 64 letters, digits, `_` and `-`"
 NO_CACHE_SALT: Final = "must be 1 to 128 printable ASCII characters without spaces"
@@ -36,7 +34,6 @@ JOBS_ALONE: Final = "`jobs` goes alone; give each job its own fields"
 Prompt = Annotated[str, Meta(min_length=1, description="Text to complete, taken as it is.")]
 InputIds = Annotated[list[int], Meta(min_length=1, description="Token ids of the pool's model.")]
 Model = Annotated[str, Meta(description="The pool's model; another is refused.")]
-TopK = Annotated[int, Meta(ge=-1, le=1_000_000, description="-1 for all tokens.")]
 JobPriority = Annotated[
     Priority, Meta(description="`batch` waits for what the others leave, in the best order.")
 ]
@@ -68,9 +65,14 @@ DeadlineS = Annotated[
 KeepTokens = Annotated[
     bool, Meta(description="Keep the tokens as they are made, to be followed at `/events`.")
 ]
-Role = Annotated[str, Meta(min_length=1, max_length=64, examples=["user"])]
-StopText = Annotated[str, Meta(min_length=1, max_length=256)]
-StopTexts = Annotated[list[StopText], Meta(max_length=16)]
+Webhook = Annotated[WebhookRequest | None, Meta(description="Whom to tell when the job has ended.")]
+Role = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=64, examples=["user"],
+        description="As the model's template knows it: `system`, `user`, `assistant`.",
+    ),
+]  # fmt: skip
 
 
 class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,31 +92,10 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     content: str | TextParts
 
 
-Messages = Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
-
-
-class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to sample the output, in SGLang's names."""
-
-    max_new_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = _DEFAULTS.max_new_tokens
-    temperature: Annotated[float, Meta(ge=0, le=10)] = _DEFAULTS.temperature
-    top_p: Annotated[float, Meta(gt=0, le=1)] = _DEFAULTS.top_p
-    top_k: TopK = _DEFAULTS.top_k
-    min_p: Annotated[float, Meta(ge=0, le=1)] = _DEFAULTS.min_p
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] = _DEFAULTS.frequency_penalty
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] = _DEFAULTS.presence_penalty
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] = _DEFAULTS.repetition_penalty
-    stop: StopText | StopTexts | None = None
-    ignore_eos: bool = _DEFAULTS.ignore_eos
-
-    def __post_init__(self) -> None:
-        """Refuse what no bound expresses. Raises: ValueError."""
-        if self.top_k == 0:
-            raise ValueError(NO_TOP_K)
-
-
-class RoomSampling(Sampling, frozen=True, forbid_unknown_fields=True):
-    """The same of a client that set no limit: fewer tokens, if the prompt leaves no more room."""
+Messages = Annotated[
+    list[ChatMessage],
+    Meta(min_length=1, max_length=4096, description="A chat, put in the model's own form."),
+]
 
 
 class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,13 +105,15 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     messages: Messages | None = None
     input_ids: InputIds | None = None
     model: Model | None = None
-    sampling_params: Sampling | None = None
+    sampling_params: Annotated[
+        Sampling | None, Meta(description="How to sample; else as the fields' defaults say.")
+    ] = None
     priority: JobPriority = "normal"
     tenant: Tenant | None = None
     deadline_s: DeadlineS | None = None
     cache_salt: CacheSalt | None = None
     stream: KeepTokens = False
-    webhook: WebhookRequest | None = None
+    webhook: Webhook = None
 
     def __post_init__(self) -> None:
         """Refuse at once, so that a list of a million nothings is never built."""
@@ -138,7 +121,9 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(ONE_PROMPT)
 
 
-Jobs = Annotated[list[JobRequest], Meta(min_length=1, max_length=MAX_JOBS)]
+Jobs = Annotated[
+    list[JobRequest], Meta(min_length=1, max_length=MAX_JOBS, description="All taken, or none.")
+]
 
 
 class JobListRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,7 +153,7 @@ Body = Envelope | Jobs
 class Links(msgspec.Struct, frozen=True):
     """Where to go next."""
 
-    self: str
+    self: Annotated[str, Meta(description="The job.")]
     cancel: Annotated[str, Meta(description="To be POSTed to.")]
     events: Annotated[str, Meta(description="To follow it: server-sent events.")]
     explain: Annotated[str, Meta(description="Why it went where it went.")]
@@ -191,11 +176,11 @@ class JobListAccepted(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of a completed job; `cached_tokens` of the prompt came from the KV cache."""
+    """Tokens of a completed job."""
 
     prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
+    completion_tokens: Annotated[int, Meta(description="Of the output.")]
+    cached_tokens: Annotated[int, Meta(description="Of the prompt, from the KV cache.")]
 
 
 class HitPrediction(msgspec.Struct, frozen=True):
@@ -209,12 +194,12 @@ class Result(msgspec.Struct, frozen=True):
     """What a completed job delivered."""
 
     text: str
-    output_ids: tuple[int, ...]
-    finish_reason: str
+    output_ids: Annotated[tuple[int, ...], Meta(description="Token ids of the output.")]
+    finish_reason: Annotated[str, Meta(description="`stop`, or `length`: its longest output.")]
     usage: Usage
     prediction: HitPrediction
-    ttft_s: float
-    engine_s: float
+    ttft_s: Annotated[float, Meta(description="Seconds in the engine until the first token.")]
+    engine_s: Annotated[float, Meta(description="Seconds in the engine, in all.")]
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -222,16 +207,16 @@ class Placement(msgspec.Struct, frozen=True):
 
     instance: str
     policy: str
-    reason: str
-    predicted_hit_tokens: int
-    available_hit_tokens: int
+    reason: Annotated[str, Meta(description="The policy's word for its choice.")]
+    predicted_hit_tokens: Annotated[int, Meta(description="On this instance, as it was placed.")]
+    available_hit_tokens: Annotated[int, Meta(description="On the instance that held the most.")]
 
 
 class Failure(msgspec.Struct, frozen=True):
     """Why a job ended without a result."""
 
-    code: str
-    message: str
+    code: Annotated[str, Meta(description="For programs: see the codes of jobs.")]
+    message: Annotated[str, Meta(description="For people.")]
 
 
 class JobStatus(msgspec.Struct, frozen=True):
@@ -241,17 +226,17 @@ class JobStatus(msgspec.Struct, frozen=True):
     status: JobState
     position: Annotated[int, Meta(description="Jobs ahead in the same queue.")] | None
     created_at: float
-    started_at: float | None
+    started_at: Annotated[float | None, Meta(description="When a worker claimed it.")]
     ended_at: float | None
     deadline_at: float | None
-    attempt: int
+    attempt: Annotated[int, Meta(description="Executions so far that began.")]
     prompt_tokens: int
     priority: Priority
     tenant: str
     instance: str | None
-    assignment: Placement | None
-    result: Result | None
-    error: Failure | None
+    assignment: Annotated[Placement | None, Meta(description="The decision; null in lists.")]
+    result: Annotated[Result | None, Meta(description="Once it completed; null in lists.")]
+    error: Annotated[Failure | None, Meta(description="If it failed, or was stopped.")]
     urls: Links
     webhook: Annotated[
         WebhookState | None, Meta(description="Null if it has none, and in lists.")
@@ -269,18 +254,18 @@ class Health(msgspec.Struct, frozen=True):
 class ErrorDetail(msgspec.Struct, frozen=True):
     """The error in OpenAI's form."""
 
-    message: str
-    type: str
-    param: str | None
-    code: str
+    message: Annotated[str, Meta(description="What was wrong, where, and what would be right.")]
+    type: Annotated[str, Meta(description="OpenAI's word for errors of this kind.")]
+    param: Annotated[str | None, Meta(description="The field, parameter or header that is wrong.")]
+    code: Annotated[str, Meta(description="For programs: one of the codes.")]
 
 
 class Problem(msgspec.Struct, frozen=True):
     """An error, as RFC 9457 and as OpenAI's clients read it."""
 
-    type: str
-    title: str
+    type: Annotated[str, Meta(description="`urn:preble:error:` and the code.")]
+    title: Annotated[str, Meta(description="The status in words.")]
     status: int
-    detail: str
-    instance: str
+    detail: Annotated[str, Meta(description="As `error.message`.")]
+    instance: Annotated[str, Meta(description="`urn:preble:request:` and the request's id.")]
     error: ErrorDetail

@@ -49,11 +49,11 @@ class Load(msgspec.Struct, frozen=True):
     """One instance, in the place of one of SGLang's data-parallel ranks."""
 
     dp_rank: Annotated[int, Meta(description="Its place among the instances, by name.")]
-    instance: str
+    instance: Annotated[str, Meta(description="Its name.")]
     num_running_reqs: Annotated[int, Meta(description="Claimed by its worker.")]
     num_waiting_reqs: Annotated[int, Meta(description="Assigned to it.")]
-    num_total_reqs: int
-    max_running_requests: int
+    num_total_reqs: Annotated[int, Meta(description="Both together.")]
+    max_running_requests: Annotated[int, Meta(description="Its slots.")]
     max_total_num_tokens: Annotated[int, Meta(description="That its KV cache holds.")]
 
 
@@ -70,7 +70,7 @@ class AbortRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which jobs to end: exactly one of the two."""
 
     rid: Annotated[Rid, Meta(description="A job's id, or the UUID that was its rid.")] | None = None
-    abort_all: bool = False
+    abort_all: Annotated[bool, Meta(description="All jobs that may be touched.")] = False
 
 
 class Aborted(msgspec.Struct, frozen=True):

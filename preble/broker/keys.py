@@ -61,7 +61,7 @@ KEYS: Final = (
     Key("ended", "preble:{pool}:ended", "zset", "DONE, REAP, CANCEL", "REAP", "REAP, by score"),
     Key("dead", "preble:{pool}:dead", "zset", "DONE, REAP", "RETRY", "RETRY, REAP"),
     Key("webhooks", "preble:{pool}:webhooks", "zset", "DONE, REAP, api", "api", "delivered"),
-    Key("webhook", "preble:{pool}:webhook:{job}", "hash", "DONE, api", "VIEW, api", "see above"),
+    Key("webhook", "preble:{pool}:webhook:{job}", "hash", "DONE, api", "VIEW, api", "see notes"),
     Key("dead_webhooks", "preble:{pool}:dead_webhooks", "zset", "api", "CLI", "retried, or beyond"),
     Key("leader", "preble:{pool}:leader", "string", "LEAD", "ROUTE, REAP", "its lease"),
     Key("leader_epoch", "preble:{pool}:leader_epoch", "string", "LEAD", "LEAD", "never"),

@@ -1,9 +1,4 @@
-"""SGLang's routes on a real pool: the examples of their page, and two api processes."""
-
-import os
-import re
-import subprocess
-from pathlib import Path
+"""SGLang's routes on a real pool with two api processes."""
 
 import httpx2
 import pytest
@@ -11,22 +6,9 @@ from processes import Stack
 
 pytestmark = pytest.mark.process
 
-PAGE = Path(__file__).parents[2] / "docs/reference/sglang.md"
-SETUP, *SHELL = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 RID = "3b6f0c9a-51d4-4f6e-8d55-0e1f5f7a2c31"
 LONG = {"ignore_eos": True, "max_new_tokens": 4_000}
 PROMPT = "the cat sat on the mat " * 60
-
-
-@pytest.mark.parametrize("number", range(len(SHELL)))
-def test_examples_of_the_page(pool: Stack, number: int) -> None:
-    script = SETUP.replace("http://localhost:8000", pool.url) + SHELL[number]
-    done = subprocess.run(
-        ["/bin/bash", "-euc", script.replace("curl -s", "curl -sf")],
-        env=os.environ, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
 
 
 def test_a_job_is_aborted_by_its_uuid_at_another_api(pool: Stack, other_url: str) -> None:

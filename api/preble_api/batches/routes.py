@@ -26,7 +26,15 @@ from preble_api.files.layout import BATCH_ID, Layout
 from preble_api.files.off_loop import in_thread
 from preble_api.files.routes import visible_tenants
 from preble_api.intake import Intake
-from preble_api.openapi import Json, Responses, body_of, problems, query_parameters, response_of
+from preble_api.openapi import (
+    Json,
+    Responses,
+    body_of,
+    path_parameter,
+    problems,
+    query_parameters,
+    response_of,
+)
 from preble_api.parsing import decode_json, parse_query, wrong_field
 from preble_api.principal import principal_of
 from preble_api.submitting import JSON, require_json
@@ -180,8 +188,7 @@ def _answer(struct: msgspec.Struct) -> Response:
 
 
 def _batch_id_parameter() -> Json:
-    schema = {"type": "string", "pattern": f"^{BATCH_ID.pattern}$"}
-    return {"name": "batch_id", "in": "path", "required": True, "schema": schema}
+    return path_parameter("batch_id", "Id of the batch.", f"^{BATCH_ID.pattern}$")
 
 
 def _not_found() -> Responses:

@@ -28,14 +28,17 @@ Order = Literal["prefix", "input"]
 
 MetadataKey = Annotated[str, Meta(max_length=64)]
 MetadataValue = Annotated[str, Meta(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue],
+    Meta(max_length=16, description="Given back with the batch."),
+]
 
 
 class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A batch to be run."""
 
-    input_file_id: str
-    endpoint: EndpointPath
+    input_file_id: Annotated[str, Meta(description="A file that was uploaded.")]
+    endpoint: Annotated[EndpointPath, Meta(description="The `url` of all its lines.")]
     completion_window: Annotated[
         str,
         Meta(
@@ -45,7 +48,9 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ]  # fmt: skip
     metadata: Metadata | None = None
-    output_expires_after: ExpiresAfter | None = None
+    output_expires_after: Annotated[
+        ExpiresAfter | None, Meta(description="How long its results are kept; else 30 days.")
+    ] = None
     priority: Annotated[JobPriority, Meta(description="Of its jobs.")] = "batch"
     order: Annotated[
         Order,
@@ -119,8 +124,10 @@ class Batch(msgspec.Struct, frozen=True):
     priority: str
     order: Order
     errors: BatchErrors | None = None
-    output_file_id: str | None = None
-    error_file_id: str | None = None
+    output_file_id: Annotated[
+        str | None, Meta(description="Lines that were answered; null without any.")
+    ] = None
+    error_file_id: Annotated[str | None, Meta(description="The other lines; likewise.")] = None
     in_progress_at: int | None = None
     finalizing_at: int | None = None
     completed_at: int | None = None

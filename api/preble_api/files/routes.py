@@ -21,7 +21,14 @@ from preble_api.files.schemas import (
 )
 from preble_api.files.store import FileStore, StoredFile
 from preble_api.files.uploads import Uploads
-from preble_api.openapi import Json, Responses, problems, query_parameters, response_of
+from preble_api.openapi import (
+    Json,
+    Responses,
+    path_parameter,
+    problems,
+    query_parameters,
+    response_of,
+)
 from preble_api.parsing import parse_query
 from preble_api.principal import Principal, principal_of
 from preble_api.submitting import JSON
@@ -176,20 +183,23 @@ def _answer(struct: msgspec.Struct) -> Response:
 
 def _form() -> Json:
     expiry = msgspec.json.schema(ExpiresAfter)["$defs"]["ExpiresAfter"]["properties"]
-    properties = {
-        FILE_FIELD: {"type": "string", "format": "binary"},
+    properties: Json = {
+        FILE_FIELD: {"type": "string", "format": "binary", "description": "A request a line."},
         "purpose": {"type": "string", "enum": ["batch"]},
         "expires_after[anchor]": expiry["anchor"],
         "expires_after[seconds]": expiry["seconds"],
-        "tenant": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        "tenant": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9_-]{1,64}$",
+            "description": "Whose it is, if not the api key's own or `default`.",
+        },
     }
     schema = {"type": "object", "required": [FILE_FIELD, "purpose"], "properties": properties}
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
 def _file_id_parameter() -> Json:
-    schema = {"type": "string", "pattern": f"^{FILE_ID.pattern}$"}
-    return {"name": "file_id", "in": "path", "required": True, "schema": schema}
+    return path_parameter("file_id", "Id of the file.", f"^{FILE_ID.pattern}$")
 
 
 def _not_found() -> Responses:

@@ -16,7 +16,9 @@ MAX_PAGE: Final = 1_000
 """Files on one page, whatever was asked for."""
 
 Purpose = Literal["batch", "batch_output"]
-KeptS = Annotated[int, Meta(ge=SHORTEST_KEPT_S, le=KEPT_S)]
+KeptS = Annotated[
+    int, Meta(ge=SHORTEST_KEPT_S, le=KEPT_S, description="How long it is kept; else 30 days.")
+]
 UnixS = Annotated[int, Meta(description="Unix seconds.")]
 
 
@@ -24,7 +26,7 @@ class ExpiresAfter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When a file expires: so many seconds after it was made."""
 
     seconds: KeptS
-    anchor: Literal["created_at"]
+    anchor: Annotated[Literal["created_at"], Meta(description="From when on they count.")]
 
 
 class FileObject(msgspec.Struct, frozen=True):

@@ -15,7 +15,6 @@ from preble_api.openai.fields import (
     Metadata,
     NotOffered,
     SharedFields,
-    StopList,
     StreamOptions,
     queued,
     require_offered,
@@ -25,7 +24,14 @@ from preble_api.openai.messages import Turn, chat_of
 from preble_api.openai.parsing import parse_body
 from preble_api.openai.results import CompletionUsage, id_of, usage_of
 from preble_api.results import result_of
-from preble_api.schemas import JobRequest, RoomSampling, Sampling, StopText
+from preble_api.sampling_schemas import (
+    FrequencyPenalty,
+    PresencePenalty,
+    RoomSampling,
+    Sampling,
+    Stop,
+)
+from preble_api.schemas import JobRequest
 
 CHAT_PATH: Final = "/v1/chat/completions"
 
@@ -39,13 +45,17 @@ _FIELD: Final = "messages"
 class ChatRequest(SharedFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A conversation to go on with."""
 
-    messages: Annotated[list[Turn], Meta(min_length=1, max_length=4096)]
+    messages: Annotated[
+        list[Turn], Meta(min_length=1, max_length=4096, description="The conversation so far.")
+    ]
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    stop: StopText | StopList | None = None
-    stream_options: StreamOptions | None = None
+    frequency_penalty: FrequencyPenalty | None = None
+    presence_penalty: PresencePenalty | None = None
+    stop: Stop = None
+    stream_options: Annotated[
+        StreamOptions | None, Meta(description="What the events tell besides the text.")
+    ] = None
     metadata: Metadata | None = None
     store: Ignored = UNSET
     parallel_tool_calls: Ignored = UNSET

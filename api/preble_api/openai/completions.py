@@ -18,7 +18,6 @@ from preble_api.openai.fields import (
     MaxTokens,
     NotOffered,
     SharedFields,
-    StopList,
     StreamOptions,
     queued,
     require_offered,
@@ -27,7 +26,8 @@ from preble_api.openai.fields import (
 from preble_api.openai.parsing import parse_body
 from preble_api.openai.results import CompletionUsage, id_of, usage_of
 from preble_api.results import result_of
-from preble_api.schemas import JobRequest, Sampling, StopText
+from preble_api.sampling_schemas import FrequencyPenalty, PresencePenalty, Sampling, Stop
+from preble_api.schemas import JobRequest
 
 COMPLETIONS_PATH: Final = "/v1/completions"
 
@@ -49,10 +49,12 @@ class CompletionRequest(SharedFields, frozen=True, forbid_unknown_fields=True, k
 
     prompt: Annotated[Prompt, Meta(description=f"{_WRONG}; at most {MOST_PROMPTS} prompts.")]
     max_tokens: MaxTokens | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    stop: StopText | StopList | None = None
-    stream_options: StreamOptions | None = None
+    frequency_penalty: FrequencyPenalty | None = None
+    presence_penalty: PresencePenalty | None = None
+    stop: Stop = None
+    stream_options: Annotated[
+        StreamOptions | None, Meta(description="What the events tell besides the text.")
+    ] = None
     n: NotOffered = UNSET
     best_of: NotOffered = UNSET
     echo: NotOffered = UNSET

@@ -13,19 +13,24 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from preble_api.errors import HttpError
-from preble_api.schemas import (
+from preble_api.sampling_schemas import (
     NO_TOP_K,
+    IgnoreEos,
+    MinP,
+    RepetitionPenalty,
+    Sampling,
+    TopK,
+    TopP,
+)
+from preble_api.schemas import (
     CacheSalt,
     DeadlineS,
     JobPriority,
     JobRequest,
     Model,
-    Sampling,
-    StopText,
     Tenant,
-    TopK,
+    Webhook,
 )
-from preble_api.webhooks.schemas import WebhookRequest
 
 UNSUPPORTED: Final = "unsupported_parameter"
 """Code of the answer to a field, or a value of one, that is not offered."""
@@ -37,12 +42,17 @@ Ignored = Annotated[
     msgspec.Raw | UnsetType, Meta(description="Taken, and without effect on the answer.")
 ]
 
-MaxTokens = Annotated[int, Meta(ge=1, le=1_000_000)]
+MaxTokens = Annotated[int, Meta(ge=1, le=1_000_000, description="Longest output.")]
+Temperature = Annotated[
+    float, Meta(ge=0, le=2, description="1, if left out; 0 takes the likeliest token each time.")
+]
 Label = Annotated[str, Meta(max_length=512, description="Taken, and without effect.")]
 MetadataKey = Annotated[str, Meta(max_length=64)]
 MetadataText = Annotated[str, Meta(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataText], Meta(max_length=16)]
-StopList = Annotated[list[StopText], Meta(max_length=16)]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataText],
+    Meta(max_length=16, description="Given back with the answer, where it is stored."),
+]
 
 _MOST_NEUTRAL_BYTES: Final = 64
 
@@ -89,7 +99,9 @@ _SAMPLED: Final = (
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a stream tells besides the text."""
 
-    include_usage: bool | None = None
+    include_usage: Annotated[
+        bool | None, Meta(description="One more chunk at the end, with `usage`.")
+    ] = None
     continuous_usage_stats: Annotated[
         bool | None, Meta(description="Usage so far in every chunk, as vLLM and SGLang tell it.")
     ] = None
@@ -100,23 +112,23 @@ class SharedFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """What all routes take: sampling in OpenAI's ranges, then fields of our own."""
 
     model: Model
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    stream: bool | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    stream: Annotated[bool | None, Meta(description="Answer with events, as tokens come.")] = None
     user: Label | None = None
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
     # SGLang's and vLLM's.
     top_k: TopK | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
-    ignore_eos: bool | None = None
+    min_p: MinP | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    ignore_eos: IgnoreEos | None = None
     # Of the queue.
     priority: JobPriority | None = None
     tenant: Tenant | None = None
     cache_salt: CacheSalt | None = None
     deadline_s: DeadlineS | None = None
-    webhook: WebhookRequest | None = None
+    webhook: Webhook = None
     # Not offered anywhere.
     seed: NotOffered = UNSET
     service_tier: NotOffered = UNSET

@@ -78,7 +78,7 @@ class ModelRoutes:
 
 
 _MODEL = {
-    "name": "model", "in": "path", "required": True,
+    "name": "model", "in": "path", "required": True, "description": "Its name.",
     "schema": {"type": "string", "maxLength": 512, "pattern": "^[!-~]+$"},
 }  # fmt: skip
 

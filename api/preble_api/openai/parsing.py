@@ -9,7 +9,7 @@ from preble.errors import InvalidJob
 from preble_api.errors import HttpError
 from preble_api.openai.fields import not_offered
 from preble_api.parsing import WRONG_QUEUE, decode_json
-from preble_api.schemas import NO_TOP_K
+from preble_api.sampling_schemas import NO_TOP_K
 
 _T = TypeVar("_T")
 

@@ -7,7 +7,14 @@ from msgspec import Meta
 
 from preble_api.openai.operations import COMPLETES, PROBLEMS, described, streamed
 from preble_api.openai.response_schemas import Response, ResponseDeleted, ResponseRequest
-from preble_api.openapi import Responses, prefer_parameter, problems, query_parameters, response_of
+from preble_api.openapi import (
+    Responses,
+    path_parameter,
+    prefer_parameter,
+    problems,
+    query_parameters,
+    response_of,
+)
 
 _SEQUENCE_NUMBER: Final = Meta(
     ge=-1, le=2**53 - 1, description="`sequence_number` of the last event that came; -1 for none."
@@ -29,10 +36,9 @@ _UNKNOWN: Final[Responses] = problems(
     s404="No such response; or it has expired, or was not stored.",
     s503="The queue cannot be reached.",
 )
-_RESPONSE_ID: Final = {
-    "name": "response_id", "in": "path", "required": True,
-    "schema": {"type": "string", "pattern": "^resp_[A-Za-z0-9_-]{1,59}$"},
-}  # fmt: skip
+_RESPONSE_ID: Final = path_parameter(
+    "response_id", "Id of the response.", "^resp_[A-Za-z0-9_-]{1,59}$"
+)
 
 CREATE: Final[dict[str, Any]] = {
     "summary": "Answer an input, in OpenAI's format, at once or in the background",

@@ -27,13 +27,21 @@ class ResponseStreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 class ResponseRequest(SharedFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A text, or a conversation, to be answered."""
 
-    input: Text | Turns
-    instructions: str | None = None
+    input: Annotated[Text | Turns, Meta(description="A text, or a conversation.")]
+    instructions: Annotated[
+        str | None, Meta(description="Stands before the input, as a system message.")
+    ] = None
     max_output_tokens: MaxTokens | None = None
     metadata: Metadata | None = None
-    background: bool | None = None
-    store: bool | None = None
-    stream_options: ResponseStreamOptions | None = None
+    background: Annotated[
+        bool | None, Meta(description="Answer at once; the response is fetched later.")
+    ] = None
+    store: Annotated[
+        bool | None, Meta(description="Whether it can be fetched later: true, unless you say no.")
+    ] = None
+    stream_options: Annotated[
+        ResponseStreamOptions | None, Meta(description="Of what the events tell.")
+    ] = None
     parallel_tool_calls: Ignored = UNSET
     previous_response_id: NotOffered = UNSET
     conversation: NotOffered = UNSET

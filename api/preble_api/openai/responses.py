@@ -30,7 +30,8 @@ from preble_api.openai.response_schemas import (
 )
 from preble_api.openai.results import JOB_PREFIX, id_of
 from preble_api.results import ENGINE_REFUSED, RESULT_LOST, result_of
-from preble_api.schemas import ChatMessage, JobRequest, RoomSampling, Sampling
+from preble_api.sampling_schemas import RoomSampling, Sampling
+from preble_api.schemas import ChatMessage, JobRequest
 
 RESPONSES_PATH: Final = "/v1/responses"
 

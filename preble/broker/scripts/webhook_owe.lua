@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- WEBHOOK_OWE: let a webhook be due of what is no job: of a batch, which no script ends.
 --
 -- Keys:  webhooks, webhook, dead_webhooks
