@@ -26,7 +26,7 @@ from typing import Final
 import httpx2
 import msgspec
 
-from preble.client import Job, JobFields, PrebleClient
+from preble.client import Client, Job, JobFields
 from preble.errors import PrebleError
 from preble.messages import JobState
 
@@ -175,7 +175,7 @@ def try_stack(compose: Compose, url: str) -> None:
 
 def run_jobs(url: str) -> list[Job]:
     """Submit the prompts over the published port, and await them."""
-    with PrebleClient(url, api_key=API_KEY) as client:
+    with Client(url, api_key=API_KEY) as client:
         ids = client.submit(make_jobs())
         say(f"{len(ids)} jobs accepted")
         last_shown_s = elapsed_s()

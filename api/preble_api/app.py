@@ -42,6 +42,7 @@ from preble_api.routes.events import EventRoutes
 from preble_api.routes.explain import ExplainRoutes
 from preble_api.routes.generate import GenerateRoutes
 from preble_api.routes.health import HealthRoutes
+from preble_api.routes.job_endings import JobEndingRoutes
 from preble_api.routes.job_lists import JobListRoutes
 from preble_api.routes.jobs import JobRoutes
 from preble_api.routes.server_info import ServerInfoRoutes
@@ -94,6 +95,7 @@ def create_app(
     admission = Admission(broker)
     waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
     app.state.stop_waits = waits.stop
+    JobEndingRoutes(broker, waits, clock).add_to(app)
     jobs = JobRoutes(
         broker, intake, admission, metrics, waits=waits, result_ttl_s=settings.result_ttl_s
     )

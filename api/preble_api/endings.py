@@ -89,11 +89,12 @@ class Endings:
         self._clock = clock
         self._longest_s = longest_s
         self._waiting = 0
-        self._is_stopping = False
+        self.is_stopping = False
+        """Whether this api is, so that each wait ends when it wakes."""
 
     def stop(self) -> None:
         """Let each wait end when it wakes."""
-        self._is_stopping = True
+        self.is_stopping = True
 
     async def end(self, job_id: JobId, wait: Wait) -> JobView:
         """A job once it has ended. Raises: HttpError, ClientDisconnect, as `Waits.ended`."""
@@ -139,7 +140,7 @@ class Endings:
 
     def _require_patience(self, job_id: JobId, wait: Wait) -> None:
         """Raises: HttpError, if the wait ends before the job."""
-        if self._is_stopping:
+        if self.is_stopping:
             raise _given_up(job_id, HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING)
         if wait.now_s - wait.began_s > self._longest_s:
             raise _given_up(job_id, HTTPStatus.GATEWAY_TIMEOUT, _TOO_SLOW)

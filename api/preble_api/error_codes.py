@@ -51,6 +51,7 @@ REFUSALS: Final = (
     ErrorCode("response_not_found", "The same of a response.", (_MISSING,)),
     ErrorCode("file_not_found", "The same of a file.", (_MISSING,)),
     ErrorCode("batch_not_found", "The same of a batch.", (_MISSING,)),
+    ErrorCode("instance_not_found", "No such instance is registered.", (_MISSING,)),
     ErrorCode("model_not_found", "The pool serves another model; it is named.", (_MISSING,)),
     ErrorCode("not_found", "There is no such route.", (_MISSING,)),
     ErrorCode(

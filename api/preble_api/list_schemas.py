@@ -11,6 +11,9 @@ from preble_api.schemas import JobStatus, TenantName
 MAX_LISTED: Final = 100
 """Jobs in one page of a list."""
 
+MAX_ASKED: Final = 200
+"""Jobs that are asked for at once: their ids fit into a URL that every proxy takes."""
+
 Place = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """Where a page ended."""
 
@@ -38,4 +41,20 @@ class JobList(msgspec.Struct, frozen=True):
     data: list[JobStatus]
     has_more: bool
     next: Annotated[int, Meta(description="To ask for the next page, as `after`.")] | None
+    object: Literal["list"] = "list"
+
+
+class EndedQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of a question for many jobs."""
+
+    ids: Annotated[
+        str, Meta(description=f"Ids of jobs, {MAX_ASKED} at most, with commas between them.")
+    ]
+
+
+class EndedJobs(msgspec.Struct, frozen=True):
+    """Of the jobs that were asked for those that have ended."""
+
+    data: list[JobStatus]
+    missing: Annotated[list[str], Meta(description="Unknown, or their results have expired.")]
     object: Literal["list"] = "list"

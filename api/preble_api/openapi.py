@@ -12,7 +12,7 @@ from preble_api.errors import MEDIA_TYPE
 from preble_api.gate import OPEN_PATHS, scope_of
 from preble_api.generate_schemas import GenerateReply, GenerateRequest
 from preble_api.idempotency import IDEMPOTENCY_KEY
-from preble_api.list_schemas import JobList
+from preble_api.list_schemas import EndedJobs, JobList
 from preble_api.prefer import PREFER
 from preble_api.schemas import (
     MAX_JOBS,
@@ -213,7 +213,7 @@ def _reference(struct: type[msgspec.Struct]) -> Json:
 @cache
 def _schemas(dialects: tuple[type[msgspec.Struct], ...]) -> Json:
     structs = (
-        JobRequest, JobListRequest, JobAccepted, JobListAccepted, JobStatus, JobList, Health,
-        Problem, GenerateRequest, GenerateReply, *dialects,
+        JobRequest, JobListRequest, JobAccepted, JobListAccepted, JobStatus, JobList, EndedJobs,
+        Health, Problem, GenerateRequest, GenerateReply, *dialects,
     )  # fmt: skip
     return msgspec.json.schema_components(structs, ref_template=_REFERENCE)[1]

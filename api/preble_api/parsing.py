@@ -13,6 +13,7 @@ from preble_api.sampling_schemas import NO_TOP_K
 from preble_api.schemas import (
     JOBS_ALONE,
     NO_CACHE_SALT,
+    NO_KEY,
     NO_ORDER,
     NO_PRIORITY,
     NO_STATUS,
@@ -33,6 +34,7 @@ WRONG_QUEUE: Final = {
     "priority": NO_PRIORITY,
     "tenant": NO_TENANT,
     "cache_salt": NO_CACHE_SALT,
+    "idempotency_key": NO_KEY,
 }
 """What would be right in the fields that say where a job waits, and what it shares."""
 

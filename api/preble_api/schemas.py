@@ -25,6 +25,7 @@ ONE_PROMPT: Final = "exactly one of `prompt`, `messages` and `input_ids` must be
 NO_PRIORITY: Final = "must be `high`, `normal` or `batch`"
 NO_TENANT: Final = "must be 1 to 64 letters, digits, `_` and `-`"
 NO_CACHE_SALT: Final = "must be 1 to 128 printable ASCII characters without spaces"
+NO_KEY: Final = "must be 1 to 255 printable ASCII characters without spaces"
 NO_STATUS: Final = (
     f"must be {', '.join(f'`{state}`' for state in list(JobState)[:-1])} or `expired`"
 )
@@ -62,6 +63,14 @@ DeadlineS = Annotated[
         description="Seconds from its submission; what has not ended by then is stopped.",
     ),
 ]  # fmt: skip
+JobKey = Annotated[
+    str,
+    Meta(
+        pattern=r"^[!-~]{1,255}$(?!\n)",
+        description="The same job under the same key again is found, and not made twice; of a list "
+        "each job may have its own.",
+    ),
+]
 KeepTokens = Annotated[
     bool, Meta(description="Keep the tokens as they are made, to be followed at `/events`.")
 ]
@@ -114,6 +123,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_salt: CacheSalt | None = None
     stream: KeepTokens = False
     webhook: Webhook = None
+    idempotency_key: JobKey | None = None
 
     def __post_init__(self) -> None:
         """Refuse at once, so that a list of a million nothings is never built."""

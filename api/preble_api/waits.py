@@ -66,6 +66,11 @@ class Waits:
         self._endings.stop()
         self._inbox.wake_all()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nobody is to wait any longer."""
+        return self._endings.is_stopping
+
     def followed(
         self, submission: Submission, *, is_streamed: bool = False, is_logged: bool = False
     ) -> Submission:

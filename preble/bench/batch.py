@@ -18,7 +18,7 @@ from preble.bench.cpu import CpuFigures, CpuMeter
 from preble.bench.partitions import Reference, run_partitioned
 from preble.bench.pool_totals import PoolTotals, await_ended
 from preble.bench.prompts import job_fields, prompt_ids
-from preble.client import PrebleClient, calls, in_prefix_order
+from preble.client import Client, calls, in_prefix_order
 from preble.config import PolicyName, Priority, Settings
 from preble.errors import PrebleError
 from preble.serve.private import PrivateStack, private_stack
@@ -160,12 +160,12 @@ class _Run:
         sort_s = time.monotonic() - began_s
         with (
             private_stack(self._settings) as stack,
-            PrebleClient(stack.url, retry_for_s=_RETRY_FOR_S) as client,
+            Client(stack.url, retry_for_s=_RETRY_FOR_S) as client,
         ):
             return self._measured(stack, client, order, sort_s)
 
     def _measured(
-        self, stack: PrivateStack, client: PrebleClient, order: Sequence[int], sort_s: float
+        self, stack: PrivateStack, client: Client, order: Sequence[int], sort_s: float
     ) -> BatchRow:
         meter = CpuMeter(stack.pid)
         began_s = time.monotonic()

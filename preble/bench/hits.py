@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from preble.client import Job, JobFields, PrebleClient
+from preble.client import Client, Job, JobFields
 from preble.config import Settings
 from preble.errors import PrebleError
 from preble.serve.plan import worker_settings
@@ -70,7 +70,7 @@ def run(settings: Settings, workload: Workload, say: Callable[[str], None]) -> H
     say(f"{settings.workers} instances of engine {settings.engine}: starting")
     with (
         private_stack(settings) as stack,
-        PrebleClient(stack.url, api_key=settings.api_key) as client,
+        Client(stack.url, api_key=settings.api_key) as client,
     ):
         say(f"{workload.jobs} jobs, {workload.concurrency} at a time")
         began_s = time.monotonic()
@@ -98,7 +98,7 @@ def prompts_of(workload: Workload) -> list[JobFields]:
     ]
 
 
-def _run_jobs(client: PrebleClient, prompts: Sequence[JobFields], concurrency: int) -> list[Job]:
+def _run_jobs(client: Client, prompts: Sequence[JobFields], concurrency: int) -> list[Job]:
     """Submit one for each that ended."""
     ended: list[Job] = []
     sent = 0

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from preble.bench.cpu import CpuFigures, CpuMeter
 from preble.bench.prompts import job_fields, prompt_ids, random_ids
 from preble.bench.ranking import Ranking, rank
-from preble.client import Job, JobFields, PrebleClient
+from preble.client import Client, Job, JobFields
 from preble.config import Binding, PolicyName, Settings
 from preble.errors import ConfigError, PrebleError
 from preble.quantiles import quantile
@@ -164,7 +164,7 @@ def _run_real(
     ]
     with (
         private_stack(settings) as stack,
-        PrebleClient(stack.url, api_key=settings.api_key) as client,
+        Client(stack.url, api_key=settings.api_key) as client,
     ):
         _warm_up(client, settings)
         say(f"{len(prompts)} jobs in {workload.requests[-1].at_s:.0f} s")
@@ -173,14 +173,14 @@ def _run_real(
         return jobs, meter.figures()
 
 
-def _warm_up(client: PrebleClient, settings: Settings) -> None:
+def _warm_up(client: Client, settings: Settings) -> None:
     """The first step of an engine takes longer: every instance makes one before."""
     numbers = range(-4 * settings.workers, 0)
     client.wait(client.submit([job_fields(random_ids(number, 8), 2) for number in numbers]))
 
 
 def _submit_in_time(
-    client: PrebleClient, requests: Sequence[TimedRequest], prompts: Sequence[JobFields]
+    client: Client, requests: Sequence[TimedRequest], prompts: Sequence[JobFields]
 ) -> Sequence[Job]:
     """Submit each at its time. Returns the ended jobs in the same order."""
     order: list[str] = []

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from preble.client import JobFields, PrebleClient, Result
+from preble.client import Client, JobFields, Result
 from preble.config import Settings
 from preble.cost_model.probes import (
     DECODE_TOKENS,
@@ -56,7 +56,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> Iterator[StepSample]:
     say(f"one instance of engine {settings.engine}: starting")
     with (
         private_stack(settings) as stack,
-        PrebleClient(stack.url, api_key=settings.api_key) as client,
+        Client(stack.url, api_key=settings.api_key) as client,
     ):
         prober = Prober(client, settings)
         prober.warm_up()
@@ -72,7 +72,7 @@ class Prober:
         settings: Of the engine.
     """
 
-    def __init__(self, client: PrebleClient, settings: Settings) -> None:
+    def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
         self._settings = settings
         self._rng = random.Random(1)  # noqa: S311 - data, not secrets

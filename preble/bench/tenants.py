@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from preble.bench.cpu import CpuFigures, CpuMeter
 from preble.bench.pool_totals import PoolTotals, await_ended
 from preble.bench.prompts import job_fields, random_ids
-from preble.client import Job, JobFields, PrebleClient, calls
+from preble.client import Client, Job, JobFields, calls
 from preble.config import Priority, Settings
 from preble.cost_model import CostModel, StepRequest, load_cost_model
 from preble.errors import PrebleError
@@ -127,14 +127,14 @@ def run(settings: Settings, plan: Plan, say: Callable[[str], None]) -> TenantFig
     settings = replace(settings, engine="emulated", api_key="")
     with (
         private_stack(settings) as stack,
-        PrebleClient(stack.url, retry_for_s=_RETRY_FOR_S) as client,
+        Client(stack.url, retry_for_s=_RETRY_FOR_S) as client,
     ):
         return _Bench(settings, plan, stack, client, say).run()
 
 
 class _Bench:
     def __init__(
-        self, settings: Settings, plan: Plan, stack: PrivateStack, client: PrebleClient,
+        self, settings: Settings, plan: Plan, stack: PrivateStack, client: Client,
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._settings = settings

@@ -96,6 +96,10 @@ class Broker(Protocol):
         """A job as it stands, or None if it is unknown or has expired."""
         ...
 
+    async def views(self, job_ids: Sequence[JobId]) -> list[JobView | None]:
+        """Jobs as `view` has them, but without positions. Cost: one round trip."""
+        ...
+
     async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
         """End jobs, wherever they stand. One that runs is stopped within a second.
 

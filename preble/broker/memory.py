@@ -38,7 +38,7 @@ from preble.broker.memory_roster import MemoryRoster
 from preble.broker.memory_state import POOL, MemoryState
 from preble.broker.memory_streams import MemoryStreams
 from preble.broker.memory_webhooks import MemoryWebhooks
-from preble.broker.views import Cursor, News, PoolView
+from preble.broker.views import Cursor, News, PoolView, without_positions
 from preble.clock import Clock, SystemClock
 from preble.messages import (
     NO_REPORT,
@@ -114,6 +114,10 @@ class MemoryBroker:
         """A job as it stands."""
         job = self._state.jobs.get(job_id)
         return job.view(job_id, self._position(job_id, job)) if job else None
+
+    async def views(self, job_ids: Sequence[JobId]) -> list[JobView | None]:
+        """Jobs as they stand, without positions."""
+        return without_positions([await self.view(job_id) for job_id in job_ids])
 
     async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
         """End jobs, wherever they stand."""

@@ -22,7 +22,7 @@ from preble.broker.redis_confirmation import Confirmation
 from preble.broker.redis_custody import RedisCustody
 from preble.broker.redis_events import RedisEvents
 from preble.broker.redis_leader import RedisLeader
-from preble.broker.redis_lists import job_page, list_arguments
+from preble.broker.redis_lists import job_page, job_views, list_arguments
 from preble.broker.redis_news import RedisNews
 from preble.broker.redis_notes import RedisNotes
 from preble.broker.redis_outcomes import done_arguments, failure_arguments
@@ -138,6 +138,10 @@ class RedisBroker:
         """A job as it stands."""
         reply = await self._scripts.run("view", job_id, POSITION_DEPTH)
         return job_view(job_id, reply) if reply else None
+
+    async def views(self, job_ids: Sequence[JobId]) -> list[JobView | None]:
+        """Jobs as they stand, without positions."""
+        return job_views(job_ids, await self._scripts.run_each("view", [(i, 1) for i in job_ids]))
 
     async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
         """End jobs, wherever they stand."""

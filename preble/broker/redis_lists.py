@@ -1,4 +1,4 @@
-"""LIST: its arguments for a query, and its reply as a page. Pure."""
+"""Several jobs at once: LIST's arguments and its reply as a page, and VIEW's replies. Pure."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -6,6 +6,8 @@ from typing import Any, Final
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.redis_client import Argument
 from preble.broker.redis_replies import job_view
+from preble.broker.views import without_positions
+from preble.errors import BrokerError
 from preble.messages import JobId, JobView
 
 WHOLE_POOL: Final = "*"
@@ -32,3 +34,14 @@ def job_page(reply: Sequence[Any]) -> JobPage:
 
 def _listed(job: bytes, *fields: Any) -> JobView:  # noqa: ANN401  # parts of a Lua reply
     return job_view(JobId(job.decode()), (*fields, *_NOT_LISTED))
+
+
+def job_views(job_ids: Sequence[JobId], replies: Sequence[Any]) -> list[JobView | None]:
+    """VIEW's replies, without positions. Raises: BrokerError, if one is one."""
+    for reply in replies:
+        if isinstance(reply, BrokerError):
+            raise reply
+    pairs = zip(job_ids, replies, strict=True)
+    return without_positions(
+        [job_view(job_id, reply) if reply else None for job_id, reply in pairs]
+    )

@@ -1,10 +1,18 @@
-"""What a scheduler sees of a pool: all of it once, then what happens."""
+"""What a scheduler sees of a pool: all of it once, then what happens; and jobs seen together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from preble.messages import EventBatch, InstanceId, InstanceRecord, PlacedJob, Signal, Snapshot
+from preble.messages import (
+    EventBatch,
+    InstanceId,
+    InstanceRecord,
+    JobView,
+    PlacedJob,
+    Signal,
+    Snapshot,
+)
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -29,3 +37,8 @@ class PoolView(msgspec.Struct, frozen=True):
     snapshots: tuple[Snapshot, ...]
     placed: tuple[PlacedJob, ...]
     cursor: Cursor
+
+
+def without_positions(views: Iterable[JobView | None]) -> list[JobView | None]:
+    """Jobs whose places in their queues nobody asks for."""
+    return [view and msgspec.structs.replace(view, position=None) for view in views]

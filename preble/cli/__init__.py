@@ -1,7 +1,7 @@
 """The `preble` command. Errors are one line on stderr; no expected error shows a traceback.
 
 Exit status: 0 done, 1 it failed, 2 wrong usage or configuration, 130 interrupted. `preble doctor`
-has its own.
+and `preble batch` have more.
 """
 
 import signal
@@ -13,6 +13,8 @@ import typer
 
 from preble import __version__
 from preble.cli import (
+    batch,
+    batch_detached,
     bench,
     cache,
     config,
@@ -61,6 +63,14 @@ jobs.app.command("list")(job_lists.list_jobs)
 jobs.app.command("retry")(job_lists.retry)
 jobs.app.command("explain")(job_explain.explain)
 app.add_typer(jobs.app, name="jobs")
+for detached in (
+    batch_detached.submit,
+    batch_detached.watch,
+    batch_detached.fetch,
+    batch_detached.cancel,
+):
+    batch.app.command()(detached)
+app.add_typer(batch.app, name="batch")
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(workers.app, name="workers")

@@ -8,10 +8,9 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 import httpx2
-import msgspec
 
-from preble.client import UnexpectedReply
-from preble.client.connection import Connection
+from preble.client.exchange import Exchange, decoded
+from preble.client.sync_shell import Shell
 from preble.clock import SystemClock
 from preble.config import load_settings
 
@@ -25,11 +24,11 @@ class OperatorApi:
     """One api, asked by an operator.
 
     Args:
-        server: A connection to it.
+        shell: Asks it.
     """
 
-    def __init__(self, server: Connection) -> None:
-        self._server = server
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
 
     def ask(self, method: str, *path: str, kind: type[_T]) -> _T:
         """What it replies.
@@ -45,12 +44,8 @@ class OperatorApi:
             UnexpectedReply: If something else answers.
         """
         escaped = "/".join(quote(part, safe="") for part in path)
-        reply = self._server.request(method, f"/v1/{escaped}")
-        try:
-            return msgspec.json.decode(reply.content, type=kind)
-        except msgspec.DecodeError as error:
-            msg = f"{reply.url} answered, but not as Preble does: {error}"
-            raise UnexpectedReply(msg) from None
+        asked = self._shell.attempts.ask(Exchange(method, f"/v1/{escaped}"))
+        return decoded(self._shell.run(asked), kind)
 
 
 @contextmanager
@@ -59,11 +54,11 @@ def operator_api(
 ) -> Generator[OperatorApi]:
     """The api that the flag or `PREBLE_URL` names, with the key of `PREBLE_API_KEY`."""
     settings = load_settings(os.environ, url=url)
-    server = Connection(
+    shell = Shell(
         settings.url, api_key=settings.api_key, retry_for_s=RETRY_FOR_S, transport=transport,
         clock=SystemClock(), sleep=time.sleep,
     )  # fmt: skip
     try:
-        yield OperatorApi(server)
+        yield OperatorApi(shell)
     finally:
-        server.close()
+        shell.close()

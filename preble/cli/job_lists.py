@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from preble.cli import jobs, options
-from preble.client import MAX_JOBS_PER_PAGE, Job, PrebleClient, RequestRefused
+from preble.client import MAX_JOBS_PER_PAGE, Client, Job, RequestRefused
 from preble.messages import JobState
 
 Tenant = Annotated[str | None, typer.Option(help="Only its jobs.")]
@@ -75,13 +75,13 @@ def retry(
         raise typer.Exit(1)
 
 
-def _failed(client: PrebleClient, tenant: str | None) -> Iterable[str]:
+def _failed(client: Client, tenant: str | None) -> Iterable[str]:
     """The oldest first, so that one that fails again meanwhile does not come again."""
     failed = client.list_jobs(status=JobState.FAILED, tenant=tenant, is_newest_first=False)
     return (job.id for job in failed)
 
 
-def _retry(client: PrebleClient, job_id: str, output: str) -> bool:
+def _retry(client: Client, job_id: str, output: str) -> bool:
     """Whether it runs again. Raises: PrebleError, for what others would meet, too."""
     try:
         job = client.retry(job_id)

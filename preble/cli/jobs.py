@@ -20,9 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 from preble.cli import options
 from preble.client import (
+    Client,
     Job,
     JobFields,
-    PrebleClient,
     SubmissionUncertain,
     Usage,
     calls,
@@ -65,6 +65,10 @@ def submit(
         float | None,
         typer.Option(help="Seconds after which to stop jobs that name no `deadline_s`."),
     ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Is told of the end of jobs that name none."),
+    ] = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(help="A name for all this: if it comes again, no job is made twice."),
@@ -80,7 +84,10 @@ def submit(
     if file is not None and given:
         raise typer.BadParameter("a file's jobs carry their own sampling_params")
     jobs = read_jobs(file) if file is not None else [prompt_job(prompt or "", given)]
-    queue = {"priority": priority, "tenant": tenant, "deadline_s": deadline}
+    queue = {
+        "priority": priority, "tenant": tenant, "deadline_s": deadline,
+        "webhook": {"url": webhook} if webhook else None,
+    }  # fmt: skip
     defaults = {name: value for name, value in queue.items() if value is not None}
 
     def tell(job_id: str) -> None:
@@ -92,7 +99,7 @@ def submit(
 
 
 def submit_all(
-    client: PrebleClient,
+    client: Client,
     jobs: Sequence[JobFields],
     tell: Callable[[str], None],
     idempotency_key: str,
@@ -107,7 +114,7 @@ def submit_all(
         idempotency_key: Of all of them; each call's has its number behind it.
 
     Raises:
-        PrebleError: As `PrebleClient.submit`.
+        PrebleError: As `Client.submit`.
     """
     order = _best_order(jobs)
     places = iter(order)
@@ -190,10 +197,10 @@ def _bar(total: int) -> Generator[Callable[[int], None]]:
 
 
 @contextmanager
-def connected(url: str | None) -> Generator[PrebleClient]:
+def connected(url: str | None) -> Generator[Client]:
     """A client of the api that the flag or `PREBLE_URL` names."""
     settings = load_settings(os.environ, url=url)
-    with PrebleClient(settings.url, api_key=settings.api_key) as client:
+    with Client(settings.url, api_key=settings.api_key) as client:
         yield client
 
 

@@ -56,6 +56,14 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
 
 
+class WebhookState(msgspec.Struct, frozen=True):
+    """How far a job's webhook has come."""
+
+    status: str
+    attempts: int = 0
+    last_error: str = ""
+
+
 class Job(msgspec.Struct, frozen=True):
     """A job as the api shows it; times are Unix seconds of the server."""
 
@@ -74,3 +82,18 @@ class Job(msgspec.Struct, frozen=True):
     assignment: Placement | None = None
     result: Result | None = None
     error: Failure | None = None
+    webhook: WebhookState | None = None
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Of the jobs that were asked for those that have ended, and those that nobody knows."""
+
+    data: list[Job]
+    missing: list[str]
+
+
+class JobPage(msgspec.Struct, frozen=True):
+    """A page of the list of jobs, and where the next begins."""
+
+    data: list[Job]
+    next: int | None = None

@@ -1,88 +1,72 @@
-"""Follows many jobs to their end without asking for more than the api can take."""
+"""Follows many jobs to their end, as a caller wants to hear of them."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Final, Self
+from http import HTTPStatus
+from typing import Self
 
-from preble.client.replies import Job
-from preble.clock import Clock
+from preble.client.calls import Calls
+from preble.client.errors import JobUnknown
+from preble.client.exchange import Program
+from preble.client.looks import Looks
+from preble.client.replies import Ended, Job
 
-MAX_POLLS: Final = 8
-"""Jobs asked for at the same time."""
 
-WATCH_WINDOW: Final = 64
-"""Unfinished jobs that are polled; those behind wait, for jobs end roughly in order."""
+def job_missing(job_id: str) -> JobUnknown:
+    """The error that a job which was followed is unknown."""
+    message = f"{job_id}: no such job, or its result has expired"
+    return JobUnknown(message, status=HTTPStatus.NOT_FOUND, code="job_not_found", field=None)
 
 
 class JobWatch:
-    """Polls unfinished jobs, a few at the same time, each as often as the api asks for.
+    """Asks for open jobs, many in one request, as often as makes sense.
 
     Args:
-        fetch: Returns a job and the seconds after which to ask for it again.
+        calls: Of the api.
+        run: Runs a program.
         job_ids: What to follow at first.
-        clock: Decides which jobs are due.
-        sleep: Waits for so many seconds.
     """
 
     def __init__(
-        self,
-        fetch: Callable[[str], tuple[Job, float]],
-        job_ids: Iterable[str],
-        *,
-        clock: Clock,
-        sleep: Callable[[float], None],
+        self, calls: Calls, run: Callable[[Program[Ended]], Ended], job_ids: Iterable[str]
     ) -> None:
-        self._fetch = fetch
-        self._clock = clock
-        self._sleep = sleep
-        self._due_s = dict.fromkeys(job_ids, clock.now_s())
-        self._pool = ThreadPoolExecutor(MAX_POLLS, thread_name_prefix="preble-poll")
+        self._calls = calls
+        self._run = run
+        self._looks = Looks(job_ids)
 
     def __enter__(self) -> Self:
         """Return the watch."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the polling threads."""
-        self._pool.shutdown(cancel_futures=True)
+        """Leave the jobs to themselves."""
 
     @property
     def num_open(self) -> int:
         """Jobs that have not been seen to end."""
-        return len(self._due_s)
+        return len(self._looks)
 
     def add(self, job_ids: Iterable[str]) -> None:
         """Follow more jobs."""
-        self._due_s.update(dict.fromkeys(job_ids, self._clock.now_s()))
+        self._looks.add(job_ids)
 
     def look(self, *, at_most_s: float = float("inf")) -> list[Job]:
-        """Ask once for each job that is due, after waiting until one is.
+        """Ask for jobs that are open, if need be after a pause.
 
         Args:
-            at_most_s: Longest wait.
+            at_most_s: Longest time to wait for an end.
 
         Returns:
-            The jobs that ended since the last look, perhaps none.
+            Some that ended since the last look, perhaps none.
 
         Raises:
             JobUnknown: If one does not exist.
             ServerUnreachable: If the api does not answer.
         """
-        window = list(islice(self._due_s, WATCH_WINDOW))
-        if not window:
-            return []
-        next_s = min(self._due_s[job_id] for job_id in window)
-        self._sleep(min(max(0.0, next_s - self._clock.now_s()), at_most_s))
-        now_s = self._clock.now_s()
-        due = [job_id for job_id in window if self._due_s[job_id] <= now_s]
-        replies = self._pool.map(self._fetch, due)
-        return [job for job, pause_s in replies if self._has_ended(job, pause_s)]
+        return known(self._run(self._looks.look(self._calls, at_most_s=at_most_s)))
 
-    def _has_ended(self, job: Job, pause_s: float) -> bool:
-        """Remember when to ask again. Returns whether the job has ended."""
-        if job.status.is_terminal:
-            del self._due_s[job.id]
-            return True
-        self._due_s[job.id] = self._clock.now_s() + pause_s
-        return False
+
+def known(found: Ended) -> list[Job]:
+    """The jobs that have ended. Raises: JobUnknown, if one is missing."""
+    if found.missing:
+        raise job_missing(found.missing[0])
+    return found.data

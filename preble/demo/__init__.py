@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
-from preble.client import Job, PrebleClient
+from preble.client import Client, Job
 from preble.config import PolicyName, Settings
 from preble.demo.engines import flush_engines
 from preble.demo.figures import RoundFigures, round_figures
@@ -94,7 +94,7 @@ def _run_policy(
         with waiting(console, policy, _what_starts(settings)):
             stack = running.enter_context(private_stack(settings))
         client = running.enter_context(
-            PrebleClient(stack.url, api_key=settings.api_key, retry_for_s=_RETRY_FOR_S)
+            Client(stack.url, api_key=settings.api_key, retry_for_s=_RETRY_FOR_S)
         )
         on_progress = running.enter_context(progress_of(console, policy, len(prompts)))
         return run_round(client, [prompt.job for prompt in prompts], on_progress)

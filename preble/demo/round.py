@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from preble.client import Job, JobFields, PrebleClient
+from preble.client import Client, Job, JobFields
 
 NUM_USERS: Final = 16
 """Jobs under way at once."""
@@ -14,7 +14,7 @@ WAVE_JOBS: Final = 8
 
 
 def run_round(
-    client: PrebleClient, jobs: Sequence[JobFields], on_progress: Callable[[int], None]
+    client: Client, jobs: Sequence[JobFields], on_progress: Callable[[int], None]
 ) -> tuple[list[Job], float]:
     """Submit all jobs in waves, never more than `NUM_USERS` under way, and await them.
 
@@ -27,7 +27,7 @@ def run_round(
         The jobs as they ended, in the order of sending, and the seconds it took.
 
     Raises:
-        PrebleError: As `PrebleClient.submit` and `JobWatch.look`.
+        PrebleError: As `Client.submit` and `JobWatch.look`.
     """
     began_s = time.monotonic()
     ids: list[str] = []

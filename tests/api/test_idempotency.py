@@ -79,3 +79,41 @@ async def test_a_key_that_is_none_is_refused(client: httpx2.AsyncClient, key: st
     reply = await client.post("/v1/jobs", json=JOB, headers=headers)
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == "Idempotency-Key"
+
+
+async def test_jobs_with_keys_of_their_own_are_found_in_any_list(
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker
+) -> None:
+    a, b, c = ({**JOB, "idempotency_key": name} for name in "abc")
+    first = ids(await post(client, [a, b], None))
+    second = ids(await post(client, [c, JOB, b], "another"))
+    assert second[2] == first[1]
+    assert len({*first, *second}) == 4 == await num_waiting(memory_broker)
+    assert ids(await post(client, a, None)) == [first[0]]
+
+
+async def test_another_job_under_a_jobs_own_key_is_refused(client: httpx2.AsyncClient) -> None:
+    await post(client, {**JOB, "idempotency_key": "a"}, None)
+    reply = await post(client, [{"prompt": "other", "idempotency_key": "a"}], None)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_a_jobs_own_key_is_not_a_requests(
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker
+) -> None:
+    ids(await post(client, {**JOB, "idempotency_key": "k1"}, None))
+    ids(await post(client, JOB, "k1"))
+    assert await num_waiting(memory_broker) == 2
+
+
+async def test_one_key_for_two_jobs_of_a_list_is_refused(client: httpx2.AsyncClient) -> None:
+    reply = await post(client, [JOB, *[{**JOB, "idempotency_key": "a"}] * 2], None)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "jobs[2].idempotency_key"
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a" * 256, "a\n"])
+async def test_what_is_no_key_of_a_job_is_refused(client: httpx2.AsyncClient, key: str) -> None:
+    reply = await post(client, [{**JOB, "idempotency_key": key}], None)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "jobs[0].idempotency_key"

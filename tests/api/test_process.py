@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from support import eventually, free_port, unique, valkey
 
-from preble.client import PrebleClient
+from preble.client import Client
 
 pytestmark = pytest.mark.process
 
@@ -175,7 +175,7 @@ def waiting_jobs(url: str) -> int:
 def test_client_whose_reply_was_lost_finds_its_jobs_and_makes_no_more(url: str) -> None:
     before = waiting_jobs(url)
     network = LosesTheFirstReply()
-    with PrebleClient(url, transport=network, sleep=lambda _: None) as client:
+    with Client(url, transport=network, sleep=lambda _: None) as client:
         ids = client.submit([{"prompt": "a"}, {"prompt": "b"}])
         assert [client.get(each).id for each in ids] == ids
     assert network.replies == 4

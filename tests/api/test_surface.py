@@ -18,7 +18,8 @@ from preble_api.schemas import Problem
 pytestmark = pytest.mark.anyio
 
 ROUTES = {
-    "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/cancel", "/v1/jobs/{job_id}/retry",
+    "/v1/jobs", "/v1/jobs/ended", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/cancel",
+    "/v1/jobs/{job_id}/retry",
     "/v1/jobs/{job_id}/events", "/v1/jobs/{job_id}/explain", "/v1/models",
     "/v1/models/{model}", "/v1/workers", "/v1/workers/{instance}/drain",
     "/v1/workers/{instance}/resume", "/v1/chat/completions", "/v1/completions", "/v1/responses",

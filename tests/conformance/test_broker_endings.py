@@ -243,3 +243,17 @@ async def test_of_what_has_ended_no_deadline_is_kept(on_redis: RedisBroker, redi
     await on_redis.cancel([JobId("b")])
     await on_redis.finish(record(), [completed(job.lease)])
     assert redis.keys("preble:*:deadlines") == []
+
+
+async def test_views_of_many_are_views_of_each_without_positions(broker: Broker) -> None:
+    await bring(broker, "running", "a")
+    await admit(broker, "b", "c")
+    await broker.cancel([JobId("b")])
+    names = [JobId(name) for name in ("c", "nobodys", "a", "b")]
+    views = await broker.views(names)
+    alone = [await broker.view(name) for name in names]
+    assert views[1:] == alone[1:]
+    assert views[0]
+    assert alone[0]
+    assert (alone[0].position, views[0].position, views[0].state) == (0, None, JobState.WAITING)
+    assert await broker.views([]) == []

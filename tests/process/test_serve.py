@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import eventually
 
-from preble.client import PrebleClient
+from preble.client import Client
 from preble.errors import ConfigError
 from preble.messages import JobState
 from preble.serve.embedded_redis import hold_folder
@@ -117,14 +117,14 @@ def test_killed_worker_is_started_again_and_serves(stack: Served) -> None:
 
     eventually(lambda: stack.children().get("worker", killed) != killed)
     assert "gpu0      | was killed by SIGKILL; starting it again in 0.5 s" in stack.said
-    with PrebleClient(stack.url) as client:
+    with Client(stack.url) as client:
         jobs = client.wait(client.submit([{"prompt": "Two and two is"}] * 3), timeout_s=WITHIN_S)
     assert [job.status for job in jobs] == [JobState.COMPLETED] * 3
 
 
 def test_killed_valkey_comes_back_with_its_jobs(stack: Served) -> None:
     killed = stack.children()["valkey"]
-    with PrebleClient(stack.url) as client:
+    with Client(stack.url) as client:
         (job_id,) = client.submit([{"prompt": "Two and two is"}])
         client.wait([job_id], timeout_s=WITHIN_S)
 

@@ -12,7 +12,7 @@ import pytest
 
 from preble import __version__
 from preble.cli import jobs, processes, run
-from preble.client import PrebleClient
+from preble.client import Client
 from preble.config import Settings
 from preble.errors import BrokerUnavailable, ConfigError
 
@@ -35,6 +35,11 @@ COMMANDS = (
     ["jobs", "cancel"],
     ["jobs", "list"],
     ["jobs", "retry"],
+    ["batch", "run"],
+    ["batch", "submit"],
+    ["batch", "watch"],
+    ["batch", "fetch"],
+    ["batch", "cancel"],
 )
 
 
@@ -74,10 +79,10 @@ def use_api(
 ) -> None:
     """Let `preble jobs` talk to a function."""
 
-    def client(url: str, *, api_key: str) -> PrebleClient:
-        return PrebleClient(url, api_key=api_key, transport=httpx2.MockTransport(handler))
+    def client(url: str, *, api_key: str) -> Client:
+        return Client(url, api_key=api_key, transport=httpx2.MockTransport(handler))
 
-    monkeypatch.setattr(jobs, "PrebleClient", client)
+    monkeypatch.setattr(jobs, "Client", client)
 
 
 def completed(job_id: str) -> httpx2.Response:
@@ -96,6 +101,9 @@ def completed(job_id: str) -> httpx2.Response:
 
 def answer_each(request: httpx2.Request) -> httpx2.Response:
     """An api whose jobs are completed at once, named job0, job1, …"""
+    if request.url.path == "/v1/jobs/ended":
+        jobs = [completed(job_id).json() for job_id in request.url.params["ids"].split(",")]
+        return httpx2.Response(200, json={"data": jobs, "missing": []})
     if request.method == "GET":
         return completed(request.url.path.rsplit("/", 1)[1])
     data = [{"id": f"job{number}"} for number, _ in enumerate(json.loads(request.content))]
@@ -341,7 +349,8 @@ def test_failed_job_makes_wait_fail(
 ) -> None:
     failure = {"code": "engine_refused", "message": "too long"}
     reply = {"id": "job7", "status": "failed", "created_at": 1.0, "error": failure}
-    use_api(monkeypatch, lambda _: httpx2.Response(200, json=reply))
+    found = {"data": [reply], "missing": []}
+    use_api(monkeypatch, lambda _: httpx2.Response(200, json=found))
 
     assert run(["jobs", "wait", "job7"]) == 1
     captured = capsys.readouterr()

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from preble.cli import jobs, run
-from preble.client import PrebleClient
+from preble.client import Client
 
 PLACED = {
     "id": "job1", "status": "completed", "verdict": "placed_elsewhere", "attempt": 1,
@@ -41,10 +41,10 @@ def _api(monkeypatch: pytest.MonkeyPatch) -> None:
         error = {"message": "no such job", "code": "job_not_found"}
         return httpx2.Response(404, json={"error": error})
 
-    def client(url: str, *, api_key: str) -> PrebleClient:
-        return PrebleClient(url, api_key=api_key, transport=httpx2.MockTransport(reply))
+    def client(url: str, *, api_key: str) -> Client:
+        return Client(url, api_key=api_key, transport=httpx2.MockTransport(reply))
 
-    monkeypatch.setattr(jobs, "PrebleClient", client)
+    monkeypatch.setattr(jobs, "Client", client)
 
 
 def test_the_winner_is_marked_among_what_was_weighed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from preble.cli import jobs, run
-from preble.client import PrebleClient
+from preble.client import Client
 
 NUM_JOBS = 150
 
@@ -55,10 +55,10 @@ class Api:
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
     made = Api()
 
-    def client(url: str, *, api_key: str) -> PrebleClient:
-        return PrebleClient(url, api_key=api_key, transport=httpx2.MockTransport(made))
+    def client(url: str, *, api_key: str) -> Client:
+        return Client(url, api_key=api_key, transport=httpx2.MockTransport(made))
 
-    monkeypatch.setattr(jobs, "PrebleClient", client)
+    monkeypatch.setattr(jobs, "Client", client)
     return made
 
 

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from preble.cli import jobs, run
-from preble.client import PrebleClient
-from preble.client.http import MAX_JOBS_PER_CALL
+from preble.client import Client
+from preble.client.calls import MAX_JOBS_PER_CALL
 
 File = Callable[[list[dict[str, str]]], str]
 Sent = list[list[dict[str, object]]]
@@ -48,11 +48,11 @@ def sent(monkeypatch: pytest.MonkeyPatch, keys: Keys) -> Sent:
         calls.append(call)
         return httpx2.Response(202, json={"data": [{"id": job["prompt"]} for job in call]})
 
-    def client(url: str, *, api_key: str) -> PrebleClient:
+    def client(url: str, *, api_key: str) -> Client:
         transport = httpx2.MockTransport(handler)
-        return PrebleClient(url, api_key=api_key, retry_for_s=0.0, transport=transport)
+        return Client(url, api_key=api_key, retry_for_s=0.0, transport=transport)
 
-    monkeypatch.setattr(jobs, "PrebleClient", client)
+    monkeypatch.setattr(jobs, "Client", client)
     return calls
 
 
@@ -66,6 +66,12 @@ def file_of(tmp_path: Path) -> File:
         return str(file)
 
     return write
+
+
+def test_a_webhook_is_sent_for_jobs_that_name_none(sent: Sent) -> None:
+    assert run(["jobs", "submit", "a", "--webhook", "https://app.example.com/hook"]) == 0
+    hook = {"url": "https://app.example.com/hook"}
+    assert sent == [[{"webhook": hook, "prompt": "a", "sampling_params": {}}]]
 
 
 def test_flags_are_sent_for_jobs_that_name_none(sent: Sent, file_of: File) -> None:

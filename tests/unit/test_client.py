@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
+from fake_api import FakeApi
 
 from preble.client import (
+    Client,
     JobUnknown,
-    PrebleClient,
     RequestRefused,
     ServerUnreachable,
     SubmissionUncertain,
@@ -16,10 +17,10 @@ from preble.client import (
     WaitTimeout,
     calls,
 )
-from preble.client.connection import is_loopback
-from preble.client.http import MAX_BYTES_PER_CALL, MAX_JOBS_PER_CALL
+from preble.client.attempts import is_loopback
+from preble.client.calls import MAX_BYTES_PER_CALL, MAX_JOBS_PER_CALL
+from preble.client.looks import LONGEST_WAIT_S, MAX_LOOK_JOBS
 from preble.client.retries import LONGEST_PAUSE_S, LONGEST_RETRY_AFTER_S, retry_pause_s
-from preble.client.watch import WATCH_WINDOW
 from preble.clock import ManualClock
 from preble.errors import ConfigError
 from preble.messages import JobState
@@ -54,8 +55,8 @@ def time() -> FakeTime:
     return FakeTime()
 
 
-def client_of(handler: Handler, time: FakeTime) -> PrebleClient:
-    return PrebleClient(
+def client_of(handler: Handler, time: FakeTime) -> Client:
+    return Client(
         "http://api.test",
         api_key="secret",
         retry_for_s=60.0,
@@ -273,71 +274,89 @@ def test_another_server_at_the_url_is_noticed(reply: httpx2.Response, time: Fake
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", "http://[::1", ""])
 def test_url_that_is_none_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError, match="no URL"):
-        PrebleClient(url)
+        Client(url)
 
 
 def test_wait_returns_the_jobs_in_the_order_asked(time: FakeTime) -> None:
-    looks: dict[str, int] = {}
+    api = FakeApi()
+    client = client_of(api, time)
+    a, b, c = client.submit([{"prompt": "x"}] * 3)
     progress: list[int] = []
 
     def handler(request: httpx2.Request) -> httpx2.Response:
-        job_id = request.url.path.rsplit("/", 1)[1]
-        looks[job_id] = looks.get(job_id, 0) + 1
-        return job(job_id, "running" if job_id == "a" and looks["a"] < 3 else "completed")
+        api.ends_at_look = 1 if len(api.asked) == 2 else 9
+        if not api.asked:
+            api.open -= {b, c}
+        return api(request)
 
-    jobs = client_of(handler, time).wait(["a", "b", "c"], on_progress=progress.append)
+    jobs = client_of(handler, time).wait([a, b, c], on_progress=progress.append)
 
-    assert [each.id for each in jobs] == ["a", "b", "c"]
-    assert looks == {"a": 3, "b": 1, "c": 1}
+    assert [each.id for each in jobs] == [a, b, c]
+    assert api.asked == [[a, b, c], [a], [a]]
     assert progress == [2, 2, 3]
 
 
-def test_wait_asks_no_sooner_than_the_api_wants(time: FakeTime) -> None:
-    handler = scripted([job("a", "waiting"), job("a", "running"), job("a")])
+def test_wait_lets_the_api_wait_for_an_end(time: FakeTime) -> None:
+    api = FakeApi()
+    client = client_of(api, time)
+    client.wait(client.submit([{"prompt": "x"}] * 2))
+    assert api.requests[-1].headers["prefer"] == f"wait={LONGEST_WAIT_S}"
+    assert time.slept_s == []
 
-    client_of(handler, time).wait(["a"])
 
-    assert time.slept_s == [0.0, 2.0, 2.0]
+def test_an_api_that_answers_at_once_is_not_asked_ever_faster(time: FakeTime) -> None:
+    api = FakeApi(ends_at_look=100)
+    client = client_of(api, time)
+    client.wait(client.submit([{"prompt": "x"}]))
+    assert len(api.asked) == 100
+    assert time.clock.now_s() > 40
 
 
 def test_wait_gives_up_in_time(time: FakeTime) -> None:
+    client = client_of(FakeApi(ends_at_look=10_000), time)
+
     with pytest.raises(WaitTimeout, match="1 jobs"):
-        client_of(lambda _: job("a", "running"), time).wait(["a"], timeout_s=5.0)
+        client.wait(client.submit([{"prompt": "x"}]), timeout_s=5.0)
 
     assert time.clock.now_s() == pytest.approx(5.0)
 
 
+def test_a_job_that_is_gone_ends_the_wait(time: FakeTime) -> None:
+    with pytest.raises(JobUnknown, match=r"^nobodys: no such job"):
+        client_of(FakeApi(), time).wait(["nobodys"])
+
+
 def test_failed_job_ends_the_wait(time: FakeTime) -> None:
     failure = {"code": "engine_refused", "message": "too long"}
-    reply = httpx2.Response(
-        200, json={"id": "a", "status": "failed", "created_at": 1.0, "error": failure}
-    )
+    api = FakeApi(ends_as=lambda _: {"status": "failed", "error": failure, "result": None})
+    client = client_of(api, time)
 
-    (failed,) = client_of(scripted([reply]), time).wait(["a"])
+    (failed,) = client.wait(client.submit([{"prompt": "x"}]))
 
     assert failed.error is not None
     assert failed.error.code == "engine_refused"
 
 
-def test_wait_polls_only_the_first_of_many(time: FakeTime) -> None:
-    asked: set[str] = set()
-
-    def handler(request: httpx2.Request) -> httpx2.Response:
-        job_id = request.url.path.rsplit("/", 1)[1]
-        asked.add(job_id)
-        return job(job_id, "waiting")
-
-    with client_of(handler, time).watch([str(i) for i in range(1000)]) as watch:
-        assert watch.look() == []
-
-    assert asked == {str(i) for i in range(WATCH_WINDOW)}
+def test_the_oldest_of_many_are_asked_for_first_and_none_is_forgotten(time: FakeTime) -> None:
+    api = FakeApi(ends_at_look=3)
+    client = client_of(api, time)
+    ids = client.submit([{"prompt": "x"}] * 500)
+    with client.watch(ids) as watch:
+        assert [watch.look() for _ in range(3)] == [[], [], []]
+        assert [each for asked in api.asked for each in asked] == ids
+        while watch.num_open:
+            watch.look()
+    assert set(api.looks) == set(ids)
+    assert max(map(len, api.asked)) == MAX_LOOK_JOBS
 
 
 def test_jobs_can_join_a_watch(time: FakeTime) -> None:
-    with client_of(lambda request: job(request.url.path[-1]), time).watch(["a"]) as watch:
-        watch.add(["b"])
+    client = client_of(FakeApi(), time)
+    a, b = client.submit([{"prompt": "x"}] * 2)
+    with client.watch([a]) as watch:
+        watch.add([b])
 
-        assert [each.id for each in watch.look()] == ["a", "b"]
+        assert [each.id for each in watch.look()] == [a, b]
         assert watch.num_open == 0
 
 

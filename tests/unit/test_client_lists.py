@@ -6,15 +6,15 @@ from itertools import islice
 import httpx2
 import pytest
 
-from preble.client import JobUnknown, PrebleClient, RequestRefused
+from preble.client import Client, JobUnknown, RequestRefused
 from preble.messages import JobState
 
 
-def client_of(handler: Callable[[httpx2.Request], httpx2.Response]) -> PrebleClient:
+def client_of(handler: Callable[[httpx2.Request], httpx2.Response]) -> Client:
     def never(seconds: float) -> None:
         raise AssertionError(seconds)
 
-    return PrebleClient("http://api.test", transport=httpx2.MockTransport(handler), sleep=never)
+    return Client("http://api.test", transport=httpx2.MockTransport(handler), sleep=never)
 
 
 class Paged:

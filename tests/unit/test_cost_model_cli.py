@@ -158,7 +158,7 @@ def test_measured_steps_are_kept_beside_the_fit(
         yield PrivateStack("http://127.0.0.1:1", 1)
 
     monkeypatch.setattr(steps, "private_stack", stack)
-    monkeypatch.setattr(steps, "PrebleClient", FakeStack)
+    monkeypatch.setattr(steps, "Client", FakeStack)
     made = tmp_path / "made.json"
 
     assert run(["fit-cost", "--measure", "--engine", "emulated", "-o", str(made)]) == 0
@@ -185,7 +185,7 @@ def test_a_failed_probe_ends_the_measurement(
         yield PrivateStack("http://127.0.0.1:1", 1)
 
     monkeypatch.setattr(steps, "private_stack", stack)
-    monkeypatch.setattr(steps, "PrebleClient", Failing)
+    monkeypatch.setattr(steps, "Client", Failing)
     made = tmp_path / "made.json"
 
     assert run(["fit-cost", "--measure", "--engine", "emulated", "-o", str(made)]) == 1

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from preble.client import Failure, HitPrediction, Job, Placement, PrebleClient, Result, Usage
+from preble.client import Client, Failure, HitPrediction, Job, Placement, Result, Usage
 from preble.clock import ManualClock
 from preble.config import EngineKind, Settings, load_settings
 from preble.demo import demo_defaults
@@ -183,12 +183,12 @@ class Api:
         return httpx2.Response(202, json={"data": [{"id": job_id} for job_id in ids]})
 
     def _show(self, request: httpx2.Request) -> httpx2.Response:
-        job_id = request.url.path.rsplit("/", 1)[1]
-        self._looks[job_id] += 1
-        status = "completed" if self._looks[job_id] == 2 else "running"
-        if status == "completed":
-            self.under_way.discard(job_id)
-        return httpx2.Response(200, json={"id": job_id, "status": status, "created_at": 1.0})
+        asked = request.url.params["ids"].split(",")
+        self._looks.update(asked)
+        ended = [job_id for job_id in asked if self._looks[job_id] == 2]
+        self.under_way -= set(ended)
+        data = [{"id": job_id, "status": "completed", "created_at": 1.0} for job_id in ended]
+        return httpx2.Response(200, json={"data": data, "missing": []})
 
 
 def test_round_keeps_a_fixed_number_of_users_waiting() -> None:
@@ -196,7 +196,7 @@ def test_round_keeps_a_fixed_number_of_users_waiting() -> None:
     progress: list[int] = []
     jobs = [{"prompt": str(number)} for number in range(90)]
 
-    with PrebleClient(
+    with Client(
         "http://api.test",
         transport=httpx2.MockTransport(api),
         clock=clock,

@@ -17,8 +17,9 @@ from tools.reference.markdown import code, document, paragraph, sentence, table
 _INTRODUCTION: Final = """\
 Every setting is an environment variable, `PREBLE_` and its name, and a key of `preble.toml`; some
 are flags of [commands](cli.md), too. A flag wins over the variable, and that over the file.
-`preble config show` prints what counts and where it came from; [Configuration](../howto/configuration.md)
-tells the rest, and [Tuning](../howto/tuning.md) which of them matter."""
+`preble config show` prints what counts and where it came from;
+[Configuration](../howto/configuration.md) tells the rest, and [Tuning](../howto/tuning.md) which
+of them matter."""
 
 _PRESETS: Final = "In place of the defaults above; `~` is your home."
 

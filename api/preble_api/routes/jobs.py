@@ -16,7 +16,7 @@ from preble.metrics import ApiMetrics
 from preble_api.admission import Admission
 from preble_api.deadlines import with_deadline
 from preble_api.errors import HttpError, refusal
-from preble_api.idempotency import under_key
+from preble_api.idempotency import under_key, under_own_keys
 from preble_api.intake import Intake
 from preble_api.job_access import JobAccess
 from preble_api.openapi import (
@@ -193,11 +193,13 @@ class JobRoutes:
         parsed = parse(await request.body())
         if isinstance(parsed, JobRequest):
             [job] = with_deadline(request, [parsed])
-            [submission] = await under_key(request, [await self._intake.one(job, principal)])
+            made = [await self._intake.one(job, principal)]
+            [submission] = under_own_keys([job], await under_key(request, made))
             await admit_request(request, self._admission, self._metrics, [submission])
             return _accepted_one(submission)
         jobs = with_deadline(request, parsed)
-        submissions = await under_key(request, await self._intake.many(jobs, principal))
+        made = await self._intake.many(jobs, principal)
+        submissions = under_own_keys(jobs, await under_key(request, made))
         await admit_request(request, self._admission, self._metrics, submissions)
         return _accepted_list(submissions)
 

@@ -1,52 +1,30 @@
-"""The client itself: what can be asked of an api, and what it replies."""
+"""The client that blocks."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Self, TypeVar
-from urllib.parse import quote, urlencode
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, Self
 
 import httpx2
-import msgspec
 
-from preble.client.connection import Connection
-from preble.client.errors import JobUnknown, RequestRefused, UnexpectedReply, WaitTimeout
-from preble.client.keys import dated_key
+from preble.client import flow as flows
+from preble.client.calls import MAX_JOBS_PER_PAGE, JobFields, encoded, page_query
+from preble.client.errors import WaitTimeout
+from preble.client.events import JobEvent
+from preble.client.flow import Flow, Item
 from preble.client.replies import Job
-from preble.client.retries import retry_after_s
+from preble.client.sync_shell import Shell
 from preble.client.watch import JobWatch
 from preble.clock import Clock, SystemClock
 from preble.explanation import Explanation
 from preble.messages import JobState
 
-JobFields = Mapping[str, object]
-"""A job as the api takes it: `prompt`, `messages` or `input_ids`; `sampling_params`, `model`,
-`priority`, `tenant`, `deadline_s`."""
-
-MAX_JOBS_PER_CALL: Final = 1_000
-MAX_JOBS_PER_PAGE: Final = 100
-MAX_BYTES_PER_CALL: Final = 8 * 1024 * 1024
-POLL_PERIOD_S: Final = 0.5
-"""Pause between two looks at one job if the api names none."""
-
 RETRY_FOR_S: Final = 60.0
-
-_Reply = TypeVar("_Reply")
-
-
-class _Accepted(msgspec.Struct, frozen=True):
-    id: str
+MAX_INFLIGHT: Final = 256
+"""Jobs that `map` has open at once."""
 
 
-class _AcceptedList(msgspec.Struct, frozen=True):
-    data: list[_Accepted]
-
-
-class _Page(msgspec.Struct, frozen=True):
-    data: list[Job]
-    next: int | None = None
-
-
-class PrebleClient:
+class Client:
     """Talks to one api. Safe to use from several threads; close it, or use it as a block.
 
     Args:
@@ -72,15 +50,12 @@ class PrebleClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._clock = clock or SystemClock()
-        self._sleep = sleep
-        self._server = Connection(
-            url,
-            api_key=api_key,
-            retry_for_s=retry_for_s,
-            transport=transport,
-            clock=self._clock,
+        self._shell = Shell(
+            url, api_key=api_key, retry_for_s=retry_for_s, transport=transport, clock=self._clock,
             sleep=sleep,
-        )
+        )  # fmt: skip
+        self._calls = self._shell.calls
+        self._run = self._shell.run
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -92,7 +67,7 @@ class PrebleClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._server.close()
+        self._shell.close()
 
     def submit(self, jobs: Sequence[JobFields], *, idempotency_key: str | None = None) -> list[str]:
         """Submit jobs in one call: all are accepted, or none.
@@ -101,7 +76,8 @@ class PrebleClient:
             jobs: At most `MAX_JOBS_PER_CALL`; `calls` cuts longer lists, those of priority
                 `batch` best after `in_prefix_order`.
             idempotency_key: A name for these jobs: submitted again under it they are found, in
-                whatever state, and not made twice. By default a new one.
+                whatever state, and not made twice. By default a new one. A job with an
+                `idempotency_key` of its own is found in whatever list it comes again.
 
         Returns:
             Their ids, in the same order.
@@ -111,11 +87,7 @@ class PrebleClient:
             SubmissionUncertain: If nobody can know whether they were accepted, naming the key.
             ServerUnreachable: If they surely were not.
         """
-        if not jobs:
-            return []
-        key = dated_key() if idempotency_key is None else idempotency_key
-        reply = self._server.send("/v1/jobs", msgspec.json.encode(jobs), key)
-        return [job.id for job in _decoded(reply, _AcceptedList).data]
+        return self._run(self._calls.submit(encoded(jobs), idempotency_key))
 
     def get(self, job_id: str) -> Job:
         """A job as it stands.
@@ -128,14 +100,7 @@ class PrebleClient:
 
     def look(self, job_id: str) -> tuple[Job, float]:
         """As `get`, with the seconds after which the api wants to be asked again."""
-        path = f"/v1/jobs/{quote(job_id, safe='')}"
-        try:
-            reply = self._server.request("GET", path)
-        except JobUnknown as error:
-            # The api's words do not say which of many jobs it is.
-            raise error.about(job_id) from None
-        pause_s = retry_after_s(reply)
-        return _decoded(reply, Job), POLL_PERIOD_S if pause_s is None else pause_s
+        return self._run(self._calls.look(job_id))
 
     def explain(self, job_id: str) -> Explanation:
         """Why a job went where it went, or what it waits for.
@@ -144,11 +109,7 @@ class PrebleClient:
             JobUnknown: If there is no such job, or its result has expired.
             ServerUnreachable: If the api does not answer.
         """
-        path = f"/v1/jobs/{quote(job_id, safe='')}/explain"
-        try:
-            return _decoded(self._server.request("GET", path), Explanation)
-        except JobUnknown as error:
-            raise error.about(job_id) from None
+        return self._run(self._calls.explain(job_id))
 
     def cancel(self, job_id: str) -> Job:
         """End a job, wherever it stands; one that has ended stays as it is.
@@ -160,7 +121,7 @@ class PrebleClient:
             JobUnknown: If there is no such job, or its result has expired.
             ServerUnreachable: If the api does not answer.
         """
-        return self._post(job_id, "cancel")
+        return self._run(self._calls.cancel(job_id))
 
     def retry(self, job_id: str) -> Job:
         """Let a failed job run again, as if it had just been submitted.
@@ -174,14 +135,11 @@ class PrebleClient:
                 kept (`prompt_dropped`), or the queue stays full (`queue_full`).
             ServerUnreachable: If the api does not answer.
         """
-        return self._post(job_id, "retry")
+        return self._run(self._calls.retry(job_id))
 
-    def _post(self, job_id: str, action: str) -> Job:
-        path = f"/v1/jobs/{quote(job_id, safe='')}/{action}"
-        try:
-            return _decoded(self._server.request("POST", path), Job)
-        except RequestRefused as error:
-            raise error.about(job_id) from None
+    def models(self) -> list[str]:
+        """Names of the models that are served. Raises: ServerUnreachable."""
+        return self._run(self._calls.models())
 
     def list_jobs(
         self,
@@ -205,11 +163,9 @@ class PrebleClient:
             RequestRefused: If an argument is wrong.
             ServerUnreachable: If the api does not answer.
         """
-        chosen = {"status": status, "tenant": tenant}
-        query: dict[str, str | int] = {name: value for name, value in chosen.items() if value}
-        query |= {"limit": page_jobs, "order": "desc" if is_newest_first else "asc"}
+        query = page_query(status, tenant, is_newest_first=is_newest_first, page_jobs=page_jobs)
         while True:
-            page = _decoded(self._server.request("GET", f"/v1/jobs?{urlencode(query)}"), _Page)
+            page = self._run(self._calls.page(query))
             yield from page.data
             if page.next is None:
                 return
@@ -217,7 +173,7 @@ class PrebleClient:
 
     def watch(self, job_ids: Iterable[str] = ()) -> JobWatch:
         """Follow jobs as they end; more can be added while it runs."""
-        return JobWatch(self.look, job_ids, clock=self._clock, sleep=self._sleep)
+        return JobWatch(self._calls, self._run, job_ids)
 
     def wait(
         self,
@@ -243,36 +199,75 @@ class PrebleClient:
         """
         ended: dict[str, Job] = {}
         deadline_s = self._clock.now_s() + timeout_s
-        with self.watch(job_ids) as watch:
-            while watch.num_open:
-                left_s = deadline_s - self._clock.now_s()
-                if left_s <= 0:
-                    msg = f"{watch.num_open} jobs had not ended after {timeout_s:g} s"
-                    raise WaitTimeout(msg)
-                ended.update((job.id, job) for job in watch.look(at_most_s=left_s))
-                if on_progress:
-                    on_progress(len(ended))
+        watch = self.watch(job_ids)
+        while watch.num_open:
+            left_s = deadline_s - self._clock.now_s()
+            if left_s <= 0:
+                raise WaitTimeout(f"{watch.num_open} jobs had not ended after {timeout_s:g} s")
+            ended.update((job.id, job) for job in watch.look(at_most_s=left_s))
+            if on_progress:
+                on_progress(len(ended))
         return [ended[job_id] for job_id in job_ids]
 
+    def stream(self, job: str | JobFields) -> Iterator[JobEvent]:
+        """What happens to a job, to its end, over as many connections as it takes.
 
-def calls(jobs: Iterable[JobFields]) -> Iterator[list[JobFields]]:
-    """Any number of jobs, cut into lists that one `submit` takes."""
-    call: list[JobFields] = []
-    size = 0
-    for job in jobs:
-        job_bytes = len(msgspec.json.encode(job))
-        if call and (len(call) == MAX_JOBS_PER_CALL or size + job_bytes > MAX_BYTES_PER_CALL):
-            yield call
-            call, size = [], 0
-        call.append(job)
-        size += job_bytes
-    if call:
-        yield call
+        Args:
+            job: The id of one that was submitted with `"stream": true`, else no text is told
+                before its end; or the fields of a new one.
 
+        Raises:
+            RequestRefused, JobUnknown: As `submit` and `get`.
+            ServerUnreachable: If no event comes for `retry_for_s`, though it was tried.
+        """
+        [job_id] = [job] if isinstance(job, str) else self.submit([{**job, "stream": True}])
+        return self._shell.events(job_id)
 
-def _decoded(reply: httpx2.Response, kind: type[_Reply]) -> _Reply:
-    try:
-        return msgspec.json.decode(reply.content, type=kind)
-    except msgspec.DecodeError as error:
-        msg = f"{reply.url} answered, but not as Preble does: {error}"
-        raise UnexpectedReply(msg) from None
+    def map(
+        self,
+        items: Iterable[Item],
+        *,
+        job: Callable[[Item], JobFields] = flows.as_job,
+        max_inflight: int = MAX_INFLIGHT,
+        ordered: bool = False,
+    ) -> Iterator[tuple[Item, flows.Outcome]]:
+        """Run a job for each item, as many as there are; memory is bounded by `max_inflight`.
+
+        Args:
+            items: Taken as there is room for them. Texts are prompts, mappings are jobs.
+            job: Makes the job of any other item.
+            max_inflight: Most jobs open at once.
+            ordered: Whether to yield in the order of the items, not as they end.
+
+        Yields:
+            Each item with its job, which has ended however; or with a RequestRefused that says
+            why it has none.
+
+        Raises:
+            SubmissionUncertain, ServerUnreachable: As `submit`.
+            RequestRefused: If the api would take no job at all.
+        """
+        source = iter(items)
+        flow = Flow(flows.body_by(job), max_inflight=max_inflight, is_ordered=ordered)
+        while True:
+            fresh = list(islice(source, flow.room))
+            self.hand_over(flow, fresh)
+            yield from flow.take()
+            if not fresh and not flow.num_open:
+                return
+            self.look_at(flow)
+            yield from flow.take()
+
+    @property
+    def shell(self) -> Shell:
+        """Runs programs of one's own."""
+        return self._shell
+
+    def hand_over(self, flow: Flow[Item], items: Sequence[Item]) -> None:
+        """Submit items of a flow. Raises: as `map`."""
+        if items:
+            self._run(flow.hand_over(self._calls, items))
+
+    def look_at(self, flow: Flow[Any], *, at_most_s: float = float("inf")) -> None:
+        """Ask which jobs of a flow have ended. Raises: ServerUnreachable."""
+        self._run(flow.look(self._calls, at_most_s=at_most_s))

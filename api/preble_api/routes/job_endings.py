@@ -1,0 +1,120 @@
+"""Ask for many jobs at once: which of them have ended, and with what."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from preble.broker import Broker
+from preble.clock import Clock
+from preble.errors import InvalidJob
+from preble.messages import JobId, JobView
+from preble_api.endings import LOOKS_PER_S
+from preble_api.job_ids import may_be_id
+from preble_api.list_schemas import MAX_ASKED, EndedJobs, EndedQuery
+from preble_api.openapi import prefer_parameter, problems, query_parameters, response_of
+from preble_api.parsing import parse_query
+from preble_api.prefer import preference_of
+from preble_api.principal import Principal, principal_of
+from preble_api.submitting import JSON
+from preble_api.views import JOBS_PATH, status_of
+from preble_api.waits import Waits
+
+_SHORTEST_PAUSE_S: Final = 0.05
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class JobEndingRoutes:
+    """`GET /v1/jobs/ended`.
+
+    Args:
+        broker: The queue.
+        waits: Says when this api is being stopped.
+        clock: Measures how long a request waits.
+    """
+
+    def __init__(self, broker: Broker, waits: Waits, clock: Clock) -> None:
+        self._broker = broker
+        self._waits = waits
+        self._clock = clock
+        self._awaited_jobs = 0
+
+    def add_to(self, app: FastAPI) -> None:
+        """Declare the route, before that of one job."""
+        app.add_api_route(
+            f"{JOBS_PATH}/ended", self.ended, methods=["GET"],
+            summary="Which of many jobs have ended, with their results",
+            description=(
+                "With `Prefer: wait=n` answered as soon as one has ended, or is missing. What is "
+                "named neither in `data` nor in `missing` goes on."
+            ),
+            openapi_extra={"parameters": [*query_parameters(EndedQuery), prefer_parameter()]},
+            responses={
+                200: response_of("Those that have ended.", EndedJobs),
+                **problems(
+                    s400="A parameter is wrong; `error.param` names it.",
+                    s401="The api key is missing or wrong.",
+                    s503="The queue cannot be reached.",
+                ),
+            },
+        )  # fmt: skip
+
+    async def ended(self, request: Request) -> Response:
+        """The jobs that have ended. Raises: InvalidJob, BrokerUnavailable."""
+        job_ids = _ids(parse_query(request.query_params.multi_items(), EndedQuery).ids)
+        principal = principal_of(request.scope)
+        preference = preference_of(request)
+        until_s = self._clock.now_s() + (preference.wait_s or 0)
+        self._awaited_jobs += len(job_ids)
+        try:
+            found = await self._look(job_ids, principal)
+            while not (found.data or found.missing) and await self._may_wait(request, until_s):
+                found = await self._look(job_ids, principal)
+        finally:
+            self._awaited_jobs -= len(job_ids)
+        headers = preference.headers if preference.wait_s else None
+        return Response(_encode(found), headers=headers, media_type=JSON)
+
+    async def _may_wait(self, request: Request, until_s: float) -> bool:
+        """Pause; all who wait together look no more often than the queue can bear."""
+        left_s = until_s - self._clock.now_s()
+        if left_s <= 0 or self._waits.is_stopping or await request.is_disconnected():
+            return False
+        pause_s = max(_SHORTEST_PAUSE_S, self._awaited_jobs / LOOKS_PER_S)
+        await asyncio.sleep(min(pause_s, left_s))
+        return True
+
+    async def _look(self, job_ids: Sequence[JobId], principal: Principal) -> EndedJobs:
+        found = EndedJobs([], [])
+        views = await self._broker.views(job_ids)
+        for job_id, view in zip(job_ids, views, strict=True):
+            _add(found, job_id, _visible(view, principal))
+        return found
+
+
+def _visible(view: JobView | None, principal: Principal) -> JobView | None:
+    return view if view is not None and principal.may_see(view.spec.tenant) else None
+
+
+def _add(found: EndedJobs, job_id: JobId, view: JobView | None) -> None:
+    """Changes: `found`."""
+    if view is None:
+        found.missing.append(job_id)
+    elif view.state.is_terminal:
+        found.data.append(status_of(view))
+
+
+def _ids(text: str) -> list[JobId]:
+    """Raises: InvalidJob."""
+    names = list(dict.fromkeys(text.split(",")))
+    if len(names) > MAX_ASKED:
+        raise InvalidJob("ids", f"names {len(names)} jobs; ask for {MAX_ASKED} at most")
+    for name in names:
+        if not may_be_id(name):
+            raise InvalidJob("ids", "must be ids of jobs, with commas between them")
+    return [JobId(name) for name in names]
