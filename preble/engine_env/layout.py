@@ -19,10 +19,11 @@ from typing import Final, Literal
 from preble.engine_env.errors import EngineEnvError
 from preble.folders import data_folder
 
-EngineEnvKind = Literal["cpu", "gpu"]
+SGLangKind = Literal["cpu", "gpu"]
+EngineEnvKind = Literal["cpu", "gpu", "vllm-cpu"]
 Say = Callable[[str], None]
 
-KINDS: Final[tuple[EngineEnvKind, ...]] = ("cpu", "gpu")
+KINDS: Final[tuple[EngineEnvKind, ...]] = ("cpu", "gpu", "vllm-cpu")
 STAMP_NAME: Final = "preble-lock.sha256"
 
 

@@ -13,11 +13,13 @@ from typing import Final
 from preble.engine_env.layout import EngineEnvKind, env_folder, is_installed
 
 _GIB: Final = 1024**3
-NEEDED_BYTES: Final[Mapping[EngineEnvKind, int]] = {"cpu": 5 * _GIB, "gpu": 20 * _GIB}
+NEEDED_BYTES: Final[Mapping[EngineEnvKind, int]] = {
+    "cpu": 5 * _GIB, "gpu": 20 * _GIB, "vllm-cpu": 5 * _GIB,
+}  # fmt: skip
 """The environment, its downloads and the embedded model."""
 
 NEEDED_GLIBC: Final = (2, 34)
-"""What SGLang's wheels ask for (manylinux_2_34): Debian 12, Ubuntu 22.04, RHEL 9 have it."""
+"""What the engines' wheels ask for (manylinux_2_34): Debian 12, Ubuntu 22.04, RHEL 9 have it."""
 
 NEEDED_DRIVER: Final = 580
 """The first NVIDIA driver for CUDA 13."""
@@ -59,7 +61,7 @@ def reasons(kind: EngineEnvKind, machine: Machine) -> list[str]:
     platform_reasons = _platform_reasons(machine)
     if platform_reasons:
         return platform_reasons
-    return _cpu_reasons(machine) if kind == "cpu" else _gpu_reasons(machine)
+    return _gpu_reasons(machine) if kind == "gpu" else _cpu_reasons(machine)
 
 
 def reasons_of_space(kind: EngineEnvKind, free: int, folder: Path) -> list[str]:
@@ -74,10 +76,12 @@ def _platform_reasons(machine: Machine) -> list[str]:
     found: list[str] = []
     if (machine.system, machine.architecture) != ("Linux", "x86_64"):
         where = f"{machine.system} {machine.architecture}"
-        found.append(f"SGLang's wheels are for Linux x86_64; this is {where}")
+        found.append(f"the engines' wheels are for Linux x86_64; this is {where}")
     elif machine.glibc < NEEDED_GLIBC:
         has = ".".join(map(str, machine.glibc)) or "another C library"
-        found.append(f"SGLang's wheels need glibc 2.34 (Debian 12, Ubuntu 22.04); this is {has}")
+        found.append(
+            f"the engines' wheels need glibc 2.34 (Debian 12, Ubuntu 22.04); this is {has}"
+        )
     return found
 
 

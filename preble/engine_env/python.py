@@ -7,12 +7,12 @@ from pathlib import Path
 from preble.config import Device, Settings
 from preble.engine_env.children import started
 from preble.engine_env.errors import EngineEnvError, EngineNotInstalled
-from preble.engine_env.layout import EngineEnvKind, env_folder, is_installed, python_of
+from preble.engine_env.layout import SGLangKind, env_folder, is_installed, python_of
 from preble.engine_env.machine import nvidia, why_not
 from preble.folders import embedded_model_folder
 
 
-def find_engine_python(device: Device, environ: Mapping[str, str]) -> tuple[EngineEnvKind, Path]:
+def find_engine_python(device: Device, environ: Mapping[str, str]) -> tuple[SGLangKind, Path]:
     """The environment that serves a device, and its Python.
 
     `auto` takes the GPU if there is one and its engine is installed, else the CPU.
@@ -50,7 +50,7 @@ def require_engine(settings: Settings, environ: Mapping[str, str]) -> None:
         raise EngineNotInstalled(msg)
 
 
-def _kind_for(device: Device, environ: Mapping[str, str]) -> EngineEnvKind:
+def _kind_for(device: Device, environ: Mapping[str, str]) -> SGLangKind:
     if device == "cuda":
         return "gpu"
     if device == "auto" and is_installed("gpu", environ) and nvidia()[0]:

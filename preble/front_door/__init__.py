@@ -27,7 +27,7 @@ def start_server(
     port: int = 8000,
     model: str = "mistralai/Mistral-7B-v0.1",
 ) -> None:
-    """Serve in front of SGLang servers that run already, until Ctrl-C or SIGTERM.
+    """Serve in front of SGLang or vLLM servers that run already, until Ctrl-C or SIGTERM.
 
     Tokenizer, context length and page size are those of the servers; they are awaited for a
     minute.
@@ -42,7 +42,7 @@ def start_server(
         model: The name that clients see.
 
     Raises:
-        ConfigError: If an argument is wrong, a server does not answer or is no SGLang, the
+        ConfigError: If an argument is wrong, a server does not answer or is no engine, the
             servers disagree, or no tokenizer is found for their model.
         StackFailed: If something does not become ready.
     """

@@ -1,13 +1,15 @@
-"""Asks running SGLang servers what they serve, and waits for those that are not up yet.
+"""Asks running SGLang and vLLM servers what they serve, and waits for those not up yet.
 
-What is served comes from `/model_info`, its limits from `/server_info`; older servers have
-`/get_model_info` and `/get_server_info`.
+Of SGLang it is told by `/model_info`, and its limits by `/server_info`; older servers have
+`/get_model_info` and `/get_server_info`. Of vLLM it is told by `/v1/models`, and the size of its
+pages by a label in `/metrics`.
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import httpx2
 import msgspec
@@ -25,6 +27,7 @@ _NOT_INPUT_TOKENS: Final = 6
 """Tokens of the context that SGLang keeps from `max_req_input_len`."""
 
 Say = Callable[[str], None]
+_VLLM_PAGE: Final = re.compile(r'^vllm:cache_config_info\{.*\bblock_size="(\d+)"', re.MULTILINE)
 _Info = TypeVar("_Info", bound=msgspec.Struct)
 
 
@@ -50,6 +53,16 @@ class _ServerInfo(msgspec.Struct):
     max_req_input_len: int | None = None
 
 
+class _Model(msgspec.Struct):
+    id: str
+    root: str | None = None
+    max_model_len: int | None = None
+
+
+class _Models(msgspec.Struct):
+    data: Annotated[list[_Model], msgspec.Meta(min_length=1)]
+
+
 class _NotUp(Exception):
     """A server that may answer later."""
 
@@ -72,7 +85,7 @@ def ask_servers(
         transport: Replaces the network, for tests.
 
     Raises:
-        ConfigError: If a server does not answer within `WAIT_S`, or is no SGLang.
+        ConfigError: If a server does not answer within `WAIT_S`, or is neither SGLang nor vLLM.
     """
     # Proxies of the environment are for the internet, not for an engine.
     with httpx2.Client(timeout=_TIMEOUT_S, trust_env=False, transport=transport) as client:
@@ -113,6 +126,25 @@ class _Asker:
             self._say_again_s = now_s + _SAY_PERIOD_S
 
     def _ask(self, url: str) -> Served:
+        return self._ask_vllm(url) if self._is_vllm(url) else self._ask_sglang(url)
+
+    def _is_vllm(self, url: str) -> bool:
+        """Only vLLM has both pages."""
+        return all(self._reply(url + path).is_success for path in ("/version", "/v1/models"))
+
+    def _ask_vllm(self, url: str) -> Served:
+        model = self._get(url, ("/v1/models",), _Models).data[0]
+        page = _VLLM_PAGE.search(self._reply(url + "/metrics").text)
+        path = model.root or model.id
+        return Served(
+            url=url,
+            model_path=path,
+            tokenizer_path=path,
+            page_size=int(page[1]) if page else 1,
+            context_length=model.max_model_len,
+        )
+
+    def _ask_sglang(self, url: str) -> Served:
         model = self._get(url, ("/model_info", "/get_model_info"), _ModelInfo)
         server = self._get(url, ("/server_info", "/get_server_info"), _ServerInfo)
         return Served(
@@ -130,11 +162,11 @@ class _Asker:
             if reply.status_code == HTTPStatus.NOT_FOUND:
                 reply = self._reply(url + path)
         if not reply.is_success:
-            raise _no_sglang(url, f"{paths[0]} answered {reply.status_code}")
+            raise _no_engine(url, f"{paths[0]} answered {reply.status_code}")
         try:
             return msgspec.json.decode(reply.content, type=info)
         except msgspec.DecodeError as error:
-            raise _no_sglang(url, f"{paths[0]}: {error}") from None
+            raise _no_engine(url, f"{paths[0]}: {error}") from None
 
     def _reply(self, url: str) -> httpx2.Response:
         try:
@@ -154,6 +186,6 @@ def _context_length(server: _ServerInfo) -> int | None:
     return server.max_req_input_len + _NOT_INPUT_TOKENS
 
 
-def _no_sglang(url: str, what: str) -> ConfigError:
-    msg = f"runtime_urls: {url} does not answer like SGLang: {what}; name SGLang servers"
+def _no_engine(url: str, what: str) -> ConfigError:
+    msg = f"runtime_urls: {url} answers like neither SGLang nor vLLM: {what}; name servers of these"
     return ConfigError(msg)

@@ -20,6 +20,7 @@ import msgspec
 from preble.config import Settings
 from preble.engine_env import require_engine
 from preble.folders import data_folder
+from preble.serve.discovery import with_devices
 from preble.serve.embedded_redis import (
     LOOPBACK,
     hold_folder,
@@ -58,9 +59,11 @@ def serve(settings: Settings, *, embedded: bool) -> None:
 
     Raises:
         ConfigError: If a port is taken, the data folder is in use, no Valkey runs here, the
-            engine is not installed, or a child refuses its configuration.
+            engine is not installed, GPUs cannot be found or grouped, or a child refuses its
+            configuration.
         StackFailed: If something does not become ready.
     """
+    settings = with_devices(settings, os.environ)
     # Refuse what no worker could run, before anything starts.
     worker_settings(settings)
     if settings.engine == "sglang":

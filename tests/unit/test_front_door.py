@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from vllm_stub import RECORDED
 
 import preble
 from preble import front_door
@@ -177,7 +178,7 @@ def server(**pages: object) -> Callable[[httpx2.Request], httpx2.Response]:
         page = pages.get(request.url.path.removeprefix("/"))
         if page is None:
             return httpx2.Response(404)
-        return httpx2.Response(200, content=json.dumps(page))
+        return httpx2.Response(200, content=page if isinstance(page, str) else json.dumps(page))
 
     return answer
 
@@ -196,9 +197,25 @@ def test_context_length_is_told_by_the_longest_input_if_need_be() -> None:
     assert said == Served(A, "/m", "/m", 1, 4096)
 
 
-@pytest.mark.parametrize("pages", [{}, {"model_info": {"is_generation": True}}, {"model_info": 3}])
-def test_other_servers_are_told_from_sglang(pages: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=f"{A} does not answer like SGLang"):
+def test_vllm_is_understood() -> None:
+    """By what a real server answered."""
+    pages = {
+        "/version": RECORDED["version"], "/v1/models": RECORDED["models"],
+        "/metrics": RECORDED["metrics"],
+    }  # fmt: skip
+    play = Play(server(**{path.removeprefix("/"): page for path, page in pages.items()}))
+    assert play.ask(A) == [Served(A, "/models/smollm2", "/models/smollm2", 32, 256)]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        {}, {"model_info": {"is_generation": True}}, {"model_info": 3},
+        {"version": {}, "v1/models": {"data": []}},
+    ],
+)  # fmt: skip
+def test_other_servers_are_told_from_engines(pages: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=f"{A} answers like neither SGLang nor vLLM"):
         Play(server(**pages)).ask(A)
 
 

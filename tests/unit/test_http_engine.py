@@ -10,7 +10,8 @@ import pytest
 from engines import complete
 from kv_events_stub import CLEARED, KvEventsStub, removed, stored
 from msgspec.structs import replace
-from sglang_stub import Json, SGLangStub, reply, response, stream
+from server_stub import Json, response, stream
+from sglang_stub import SGLangStub, reply
 
 from preble.clock import ManualClock, SystemClock
 from preble.errors import ConfigError, EngineRefused, EngineUnavailable
@@ -112,15 +113,38 @@ async def test_pages_that_do_not_divide_a_block_are_refused() -> None:
         await started_with(server_info={"page_size": 48})
 
 
+async def test_a_server_without_a_radix_cache_holds_nothing() -> None:
+    assert not (await started_with(server_info={"disable_radix_cache": True})).has_kv_cache
+
+
+@pytest.mark.parametrize(
+    ("loads", "is_warned_of"),
+    [
+        ({"loads": [{"num_running_reqs": 2, "num_waiting_reqs": 0, "more": 1}] * 2}, True),
+        ({"loads": [{"num_running_reqs": 0, "num_waiting_reqs": 0}]}, False),
+        ({"loads": "junk"}, False),
+        (None, False),
+    ],
+)
+async def test_requests_of_others_are_warned_of(
+    stub: SGLangStub, caplog: pytest.LogCaptureFixture, loads: Json | None, *, is_warned_of: bool
+) -> None:
+    stub.pages["/v1/loads?include=core"] = loads
+    engine = make_engine(stub.url)
+    await engine.start()
+    await engine.close()
+    assert ("has 4 requests of others" in caplog.text) == is_warned_of
+
+
 async def test_a_model_that_generates_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="does not generate"):
         await started_with(model_info={"is_generation": False})
 
 
-async def test_a_server_that_is_not_sglang_is_refused(stub: SGLangStub) -> None:
+async def test_a_server_that_is_no_engine_is_refused(stub: SGLangStub) -> None:
     stub.pages["/model_info"] = None
     engine = make_engine(stub.url)
-    with pytest.raises(ConfigError, match="does not answer like SGLang"):
+    with pytest.raises(ConfigError, match=r"neither SGLang \(/model_info\) nor vLLM \(/version\)"):
         await engine.start()
     await engine.close()
 

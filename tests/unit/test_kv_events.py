@@ -1,32 +1,21 @@
-"""SGLang's KV events on the wire, as its versions speak them."""
+"""The frames of KV events, and where a server publishes them."""
 
 import msgspec
 import pytest
-from kv_events_stub import CLEARED, Event, removed, stored
 
 from preble.errors import EventsLost
-from preble_workers.engine import AllPagesCleared, PageEvent, PagesRemoved, PagesStored
 from preble_workers.kv_events import (
     END_OF_REPLAY,
     Endpoints,
     Message,
-    endpoints_of,
-    parse_events,
     parse_message,
     replay_request,
 )
+from preble_workers.sglang_events import advertised_endpoints
 
 SEQ = (258).to_bytes(8, "big")
 END = b"\xff" * 8
 URL = "http://gpu-host:30000"
-
-
-def batch(*events: Event) -> bytes:
-    return msgspec.msgpack.encode([1.5, events, 0])
-
-
-def parsed(*events: Event) -> list[PageEvent]:
-    return parse_events(batch(*events), page_size=2)
 
 
 @pytest.mark.parametrize(
@@ -52,57 +41,9 @@ def test_a_replay_is_asked_for_by_its_first_number() -> None:
     assert replay_request(258) == [b"", SEQ]
 
 
-def test_events_are_mapped_in_order() -> None:
-    assert parsed(stored(0, 2, page_size=2), CLEARED, stored(3, 4, page_size=2), removed(3)) == [
-        PagesStored([0, 1], None, [0, 1, 2, 3]),
-        AllPagesCleared(),
-        PagesStored([3], 2, [6, 7]),
-        PagesRemoved([3]),
-    ]
-
-
-def test_salts_are_kept() -> None:
-    (event,) = parsed(stored(0, 1, page_size=2, cache_salt="tenant"))
-    assert event == PagesStored([0], None, [0, 1], "tenant")
-
-
-def test_fields_of_a_later_version_are_ignored() -> None:
-    news: Event = {"session_id": "x", "lora_name": None, "new": []}
-    assert parsed(stored(0, 1, page_size=2) | news) == parsed(stored(0, 1, page_size=2))
-
-
-def test_fields_of_an_earlier_version_are_not_missed() -> None:
-    event = stored(0, 1, page_size=2)
-    del event["medium"]
-    assert parsed(event) == [PagesStored([0], None, [0, 1])]
-
-
-def test_hashes_take_all_64_bits_of_either_sign() -> None:
-    assert parsed(removed(2**64 - 1, -(2**63))) == [PagesRemoved([2**64 - 1, -(2**63)])]
-
-
-@pytest.mark.parametrize("medium", ["CPU_PINNED", "DISK", "EXTERNAL"])
-def test_copies_elsewhere_are_no_pages_of_the_cache(medium: str) -> None:
-    assert parsed(stored(0, 1, page_size=2, medium=medium), removed(0, medium=medium)) == []
-
-
-def test_pages_of_another_size_are_a_loss() -> None:
-    with pytest.raises(EventsLost, match="pages of 16 tokens, not 2"):
-        parsed(stored(0, 1))
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [b"", b"\xc1", msgspec.msgpack.encode("x"), batch({"type": "Unheard"}), batch(CLEARED)[:-1]],
-)
-def test_another_payload_is_a_loss(payload: bytes) -> None:
-    with pytest.raises(EventsLost, match="not SGLang's"):
-        parse_events(payload, page_size=2)
-
-
 def advertised(url: str = URL, **config: object) -> Endpoints | None:
     said = msgspec.json.encode({"publisher": "zmq", **config}).decode()
-    return endpoints_of({"kv_events_config": said, "dp_size": 1}, url)
+    return advertised_endpoints({"kv_events_config": said, "dp_size": 1}, url)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +98,7 @@ def test_a_server_that_does_not_listen_is_not_followed(endpoint: str) -> None:
 def test_a_server_without_events_of_its_one_cache_is_not_followed(
     server_info: dict[str, object],
 ) -> None:
-    assert endpoints_of(server_info, URL) is None
+    assert advertised_endpoints(server_info, URL) is None
 
 
 def test_an_ipv6_host_keeps_its_brackets() -> None:

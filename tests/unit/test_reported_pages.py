@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from preble.errors import EventsLost
 from preble_workers.engine import AllPagesCleared, PageEvent, PagesRemoved, PagesStored
 from preble_workers.kv_events import Endpoints
 from preble_workers.reported_pages import ReportedPages
+from preble_workers.sglang_events import parse_events
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +43,9 @@ async def following(
     server: KvEventsStub, *, replays: bool = True, on_batch: Callable[[], None] = lambda: None
 ) -> AsyncGenerator[ReportedPages]:
     endpoints = Endpoints(server.events_endpoint, server.replay_endpoint if replays else "")
-    pages = ReportedPages(endpoints, page_size=PAGE, on_batch=on_batch)
+    pages = ReportedPages(
+        endpoints, event_reader=lambda: partial(parse_events, page_size=PAGE), on_batch=on_batch
+    )
     try:
         yield pages
     finally:

@@ -151,6 +151,7 @@ def test_a_number_of_threads_that_was_given_counts() -> None:
 def test_a_server_sees_its_own_gpus_only() -> None:
     found = environ(Settings(gpu="2,3"), CUDA_VISIBLE_DEVICES="0,1,2,3")
     assert found["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert found["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "numbers mean what nvidia-smi shows"
     found = environ(Settings(), CUDA_VISIBLE_DEVICES="1")
     assert found["CUDA_VISIBLE_DEVICES"] == "1"
 

@@ -227,7 +227,7 @@ async def test_a_stopped_server_is_replaced(place: Path, monkeypatch: pytest.Mon
         await asked(place)
         (pid,) = pids(place)
         os.kill(pid, signal.SIGSTOP)
-        monkeypatch.setattr("preble_workers.http_engine._HEALTH_TIMEOUT", httpx2.Timeout(1.0))
+        monkeypatch.setattr("preble_workers.server_client.STEP_TIMEOUT", httpx2.Timeout(1.0))
         await engine.start()
         with pytest.raises(EngineUnavailable):
             await call

@@ -1,7 +1,7 @@
 """The seam between a worker and whatever computes tokens.
 
 Four engines stand behind it: `sglang` (a server that the worker supervises), `http` (a running
-SGLang by URL), `emulated` (a cost model in real time) and `noop` (answers at once; for
+SGLang or vLLM by URL), `emulated` (a cost model in real time) and `noop` (answers at once; for
 benchmarks of the dispatch path).
 """
 

@@ -49,7 +49,10 @@ def create_engine(settings: Settings, clock: Clock) -> Engine:
             )
         case "http":
             url = _checked_url(settings.engine_url)
-            return HttpEngine(url, assumed=info, block_size=settings.block_size, clock=clock)
+            return HttpEngine(
+                url, assumed=info, block_size=settings.block_size, clock=clock,
+                assumed_ttl_s=settings.assumed_ttl_s,
+            )  # fmt: skip
         case "noop":
             return NoopEngine(info)
 
@@ -58,7 +61,7 @@ def _checked_url(url: str) -> str:
     """The URL without a closing slash. Raises: ConfigError if it names no HTTP server."""
     if not is_server_url(url):
         msg = (
-            f"setting engine_url: engine 'http' needs the URL of an SGLang server, "
+            f"setting engine_url: engine 'http' needs the URL of an SGLang or vLLM server, "
             f"such as http://127.0.0.1:30000, not {url!r}"
         )
         raise ConfigError(msg)

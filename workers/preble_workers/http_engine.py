@@ -1,8 +1,4 @@
-"""A running SGLang server, named by its URL.
-
-Each request is one streamed `POST /generate`; cancelling it posts `/abort_request`. While a
-long prefill keeps all streams silent, `/health_generate` tells whether the server still steps:
-a busy one answers it after its next step, at no cost.
+"""A running SGLang or vLLM server, named by its URL; a `Dialect` knows how to speak to it.
 
 What the server holds it says itself, if it publishes KV events (`ReportedPages`); otherwise it
 is taken from the requests that it has completed (`AssumedPages`).
@@ -11,48 +7,32 @@ is taken from the requests that it has completed (`AssumedPages`).
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 from uuid import uuid4
 
-import httpx2
 import msgspec
 
 from preble.clock import Clock
 from preble.errors import ConfigError, EngineUnavailable
 from preble_workers.assumed_pages import AssumedPages
+from preble_workers.dialect import Dialect, ReplyReader, ServerFacts
+from preble_workers.dialects import find_dialect, tell
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
-from preble_workers.kv_events import endpoints_of
 from preble_workers.page_source import PageSource
 from preble_workers.reported_pages import ReportedPages
-from preble_workers.sglang_wire import (
-    STREAM_END,
-    StreamReader,
-    engine_error,
-    engine_info,
-    error_message,
-    generate_body,
-    parse_completion,
-    server_identity,
-)
+from preble_workers.server_client import ServerClient
 
-# No read timeout: a request may wait long in the engine; `steps` tells whether it hangs.
-_TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=None, write=30.0, pool=None)
-_SHORT_TIMEOUT: Final = httpx2.Timeout(5.0)
-_HEALTH_TIMEOUT: Final = httpx2.Timeout(20.0)
-"""SGLang itself gives up after as long."""
-_SPARE_CONNECTIONS: Final = 8
-"""Beside one for each slot: aborts, and calls that are about to be refused."""
+_STREAM_END: Final = "[DONE]"
 _MAX_FLUSHES: Final = 3
 _START_POLL_S: Final = 0.2
-_MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
-_JSON: Final = {"content-type": "application/json"}
 
 _log = logging.getLogger(__name__)
 
 
 class HttpEngine:
-    """Speaks to one SGLang server.
+    """Speaks to one server.
 
     Args:
         url: Where it listens, without a path.
@@ -60,7 +40,8 @@ class HttpEngine:
         block_size: The pool's; must be made of whole pages of the server.
         clock: Measures TTFT.
         start_timeout_s: How long `start` waits for the server.
-        pulse_s: Silence after which the server's health is asked.
+        pulse_s: Silence after which the server is asked whether it steps.
+        assumed_ttl_s: How long a page is assumed to be held that no request has used.
     """
 
     def __init__(
@@ -72,12 +53,14 @@ class HttpEngine:
         clock: Clock,
         start_timeout_s: float = 10.0,
         pulse_s: float = 2.0,
+        assumed_ttl_s: float = 600.0,
     ) -> None:
         self._url = url
         self._block_size = block_size
         self._clock = clock
         self._start_timeout_s = start_timeout_s
         self._pulse_s = pulse_s
+        self._assumed_ttl_s = assumed_ttl_s
         self._steps = 0
         self._is_closed = False
         self._calls: set[asyncio.Timeout] = set()
@@ -90,37 +73,33 @@ class HttpEngine:
         """In a row, without a KV event that could be followed."""
         self._closed = asyncio.Event()
         self._aborts: set[asyncio.Task[None]] = set()
-        connections = assumed.slots + _SPARE_CONNECTIONS
-        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-        # Proxies of the environment are for the internet, not for an engine.
-        self._client = httpx2.AsyncClient(
-            base_url=url, timeout=_TIMEOUT, limits=limits, trust_env=False
-        )
+        self._client = ServerClient(url, slots=assumed.slots, on_refused=self._refused)
+        self._dialect: Dialect | None = None
         self._info = assumed
-        self._pages: PageSource = AssumedPages(assumed)
+        self._pages: PageSource = self._assumed_pages(assumed)
 
     async def start(self) -> EngineInfo:
         """Wait for the server and ask what it takes; later, whether it is back as it was.
 
         Raises:
-            ConfigError: If this is no SGLang that generates text, if its pages do not divide
-                the pool's blocks, or if it has come back with another page size.
+            ConfigError: If this is neither SGLang nor vLLM, or one of no use here, if its pages
+                do not divide the pool's blocks, or if it has come back with another page size.
             EngineUnavailable: If nothing answers in time.
         """
-        server_info = await self._ask_server()
-        info = engine_info(server_info, self._info)
-        identity = server_identity(server_info)
+        facts = await self._ask_server()
         if self._watcher is None:
-            self._pages = self._page_source(info, server_info)
+            tell(facts, self._url)
+            self._pages = self._page_source(facts)
             self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
-        elif info.page_size != self._info.page_size:
-            msg = f"the server at {self._url} has another page_size {info.page_size} than before"
+        elif facts.info.page_size != self._info.page_size:
+            size = facts.info.page_size
+            msg = f"the server at {self._url} has another page_size {size} than before"
             raise ConfigError(msg)
-        elif identity != self._identity:
+        elif facts.identity != self._identity:
             self._pages.restarted()
-        self._identity = identity
-        self._info = info
-        return info
+        self._identity = facts.identity
+        self._info = facts.info
+        return facts.info
 
     async def generate(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         """Complete one prompt.
@@ -154,18 +133,17 @@ class HttpEngine:
         return self._pages.batches()
 
     async def flush(self) -> None:
-        """Empty the server's cache. Raises: EngineUnavailable while it runs requests."""
-        try:
-            response = await self._client.post("/flush_cache", timeout=_HEALTH_TIMEOUT)
-        except httpx2.RequestError as error:
-            raise self._unavailable(error) from error
-        if not response.is_success:
-            raise EngineUnavailable(f"the engine's cache cannot be emptied now: {response.text}")
+        """Empty the server's cache; if it never can, assume from now on what it holds.
+
+        Raises:
+            EngineUnavailable: While it runs requests.
+        """
+        is_flushed = await self._present().flush()
         self._flushes += 1
-        if self._flushes > _MAX_FLUSHES:
-            _log.warning("no KV events can be followed: what the server holds is assumed from now")
-            self._pages.close()
-            self._pages = AssumedPages(self._info)
+        if not is_flushed:
+            self._assume_from_now("the server's cache cannot be emptied")
+        elif self._flushes > _MAX_FLUSHES:
+            self._assume_from_now("no KV events can be followed")
         self._pages.flushed()
 
     async def lost(self) -> None:
@@ -173,16 +151,12 @@ class HttpEngine:
         await self._closed.wait()
 
     async def is_healthy(self) -> bool:
-        """Whether the server steps: it answers when a request of its own has made a step."""
-        try:
-            response = await self._client.get("/health_generate", timeout=_HEALTH_TIMEOUT)
-        except httpx2.RequestError:
-            return False
-        return response.is_success
+        """Whether the server computes, as it says itself."""
+        return await self._present().is_stepping()
 
     @property
     def steps(self) -> int:
-        """Grows with each token, KV event and passed health check; while idle, by reading it."""
+        """Grows with each token, KV event and step that the server tells of; idle, by reading."""
         if not self._calls:
             self._steps += 1
         return self._steps
@@ -199,55 +173,42 @@ class HttpEngine:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait({self._watcher})
-        await self._client.aclose()
+        await self._client.close()
+
+    def _present(self) -> Dialect:
+        if self._dialect is None:
+            raise EngineUnavailable(f"the server at {self._url} has not been asked yet")
+        return self._dialect
 
     async def _call(self, request: EngineRequest, on_tokens: OnTokens) -> Completion:
         # Unique, for SGLang refuses an id that is still running: a job that is run again
         # may meet its own aborted execution.
         rid = f"{request.job_id}-{uuid4().hex}"
+        dialect = self._present()
         try:
-            reader = StreamReader(request, on_tokens, self._pages.prefilled)
-            return await self._stream(generate_body(request, rid), reader)
+            reader = dialect.reader(request, on_tokens, self._pages.prefilled)
+            return await self._stream(dialect, dialect.body(request, rid), reader)
         except asyncio.CancelledError:
-            self._abort_soon(rid)
+            self._abort_soon(dialect, rid)
             raise
-        except httpx2.RequestError as error:
-            raise self._unavailable(error) from error
 
-    async def _stream(self, body: bytes, reader: StreamReader) -> Completion:
-        """Read to the end; the first event's time and the last event's data make the answer."""
+    async def _stream(self, dialect: Dialect, body: bytes, reader: ReplyReader) -> Completion:
         sent_at_s = self._clock.now_s()
         ttft_s: float | None = None
-        last = ""
-        async with self._client.stream(
-            "POST", "/generate", content=body, headers=_JSON
-        ) as response:
-            if not response.is_success:
-                raise engine_error(response.status_code, error_message(await response.aread()))
-            async for event in httpx2.EventSource(response, max_event_size=_MAX_EVENT_BYTES):
+        async with aclosing(self._client.events(dialect.generate_path, body)) as events:
+            async for event in events:
                 self._steps += 1
                 if ttft_s is None:
                     ttft_s = self._clock.now_s() - sent_at_s
-                if event.data != STREAM_END:
-                    last = event.data
-                    reader.read(last)
-        return parse_completion(last, ttft_s=ttft_s or 0.0)
+                if event != _STREAM_END:
+                    reader.read(event)
+        return reader.completion(ttft_s=ttft_s or 0.0)
 
-    def _abort_soon(self, rid: str) -> None:
+    def _abort_soon(self, dialect: Dialect, rid: str) -> None:
         """In a task of its own, so that cancelling a call takes no time."""
-        task = asyncio.create_task(self._abort(rid))
+        task = asyncio.create_task(_abort(dialect, rid))
         self._aborts.add(task)
         task.add_done_callback(self._aborts.discard)
-
-    async def _abort(self, rid: str) -> None:
-        """Best effort: the server also aborts by itself once it sees the connection closed."""
-        with contextlib.suppress(httpx2.RequestError):
-            await self._client.post(
-                "/abort_request",
-                content=msgspec.json.encode({"rid": rid}),
-                headers=_JSON,
-                timeout=_SHORT_TIMEOUT,
-            )
 
     async def _watch(self) -> None:
         while True:
@@ -257,80 +218,66 @@ class HttpEngine:
             if self._steps == steps and await self.is_healthy():
                 self._steps += 1
 
-    async def _ask_server(self) -> Mapping[str, object]:
-        """Its `/server_info`. Raises: ConfigError if it is of no use here."""
-        model_info = await self._model_info()
-        if model_info.get("is_generation") is False:
-            msg = f"the model at {self._url} does not generate text"
-            raise ConfigError(msg)
-        # It is answered between two steps, and a step may be long.
-        server_info = await self._get("/server_info", within=_HEALTH_TIMEOUT) or {}
-        if server_info.get("incremental_streaming_output"):
-            msg = f"the server at {self._url} streams pieces: --incremental-streaming-output"
-            raise ConfigError(f"{msg} must be off")
-        info = engine_info(server_info, self._info)
-        if self._block_size % info.page_size:
+    async def _ask_server(self) -> ServerFacts:
+        """What it offers. Raises: ConfigError if that is of no use here."""
+        if self._dialect is None:
+            self._dialect = await self._find_dialect()
+        facts = await self._dialect.ask(self._info)
+        if self._block_size % facts.info.page_size:
             msg = (
-                f"the server's page_size {info.page_size} does not divide the pool's "
-                f"block_size {self._block_size}; start it with another --page-size"
+                f"the server's page_size {facts.info.page_size} does not divide the pool's "
+                f"block_size {self._block_size}; start one of them with another"
             )
             raise ConfigError(msg)
-        return server_info
+        return facts
 
-    async def _model_info(self) -> dict[str, object]:
+    async def _find_dialect(self) -> Dialect:
         """Poll until the server answers, for it may still be starting."""
         deadline_s = self._clock.now_s() + self._start_timeout_s
         while True:
             try:
-                model_info = await self._get("/model_info")
+                return await find_dialect(self._client)
             except EngineUnavailable:
                 if self._clock.now_s() >= deadline_s:
                     raise
-            else:
-                if model_info is None:
-                    msg = f"{self._url} does not answer like SGLang: no /model_info"
-                    raise ConfigError(msg)
-                return model_info
             await asyncio.sleep(_START_POLL_S)
 
-    async def _get(
-        self, path: str, *, within: httpx2.Timeout = _SHORT_TIMEOUT
-    ) -> dict[str, object] | None:
-        """A JSON object from the server; None if it has nothing of that name.
-
-        Raises:
-            EngineUnavailable: If the server cannot be reached or is not ready.
-        """
-        try:
-            response = await self._client.get(path, timeout=within)
-        except httpx2.RequestError as error:
-            raise self._unavailable(error) from error
-        if response.is_server_error:
-            raise engine_error(response.status_code, error_message(response.content))
-        with contextlib.suppress(msgspec.DecodeError):
-            if response.is_success:
-                return msgspec.json.decode(response.content, type=dict[str, object])
-        return None
-
-    def _page_source(self, info: EngineInfo, server_info: Mapping[str, object]) -> PageSource:
-        endpoints = endpoints_of(server_info, self._url)
-        if endpoints is None:
+    def _page_source(self, facts: ServerFacts) -> PageSource:
+        if facts.events is None or not facts.info.has_kv_cache:
             _log.info("the server at %s reports no KV events: what it holds is assumed", self._url)
-            return AssumedPages(info)
-        _log.info("following the KV events at %s", endpoints.events)
-        return ReportedPages(endpoints, page_size=info.page_size, on_batch=self._followed)
+            return self._assumed_pages(facts.info)
+        _log.info("following the KV events at %s", facts.events.events)
+        dialect, page_size = self._present(), facts.info.page_size
+        return ReportedPages(
+            facts.events,
+            event_reader=lambda: dialect.event_reader(page_size),
+            on_batch=self._followed,
+        )
+
+    def _assumed_pages(self, info: EngineInfo) -> AssumedPages:
+        if not info.has_kv_cache:
+            info = msgspec.structs.replace(info, kv_capacity_tokens=0)
+        return AssumedPages(info, ttl_s=self._assumed_ttl_s, clock=self._clock)
+
+    def _assume_from_now(self, why: str) -> None:
+        _log.warning("%s: what the server holds is assumed from now", why)
+        self._pages.close()
+        self._pages = self._assumed_pages(self._info)
 
     def _followed(self) -> None:
         self._steps += 1
         self._flushes = 0
 
-    def _unavailable(self, error: httpx2.RequestError) -> EngineUnavailable:
-        """The error to raise. Changes: who refuses connections is taken to have lost its cache."""
-        if isinstance(error, httpx2.ConnectError):
-            self._pages.restarted()
-        reason = str(error) or type(error).__name__
-        return EngineUnavailable(f"no connection to the engine at {self._url}: {reason}")
+    def _refused(self) -> None:
+        """A server that refuses connections does not run, and has lost its cache."""
+        self._pages.restarted()
 
     @staticmethod
     def _closed_error() -> EngineUnavailable:
         return EngineUnavailable("the engine is closed")
+
+
+async def _abort(dialect: Dialect, rid: str) -> None:
+    """Best effort: the server also aborts by itself once it sees the connection closed."""
+    with contextlib.suppress(EngineUnavailable):
+        await dialect.abort(rid)

@@ -21,6 +21,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
@@ -87,7 +88,8 @@ class KvCache:
         self.capacity_pages = capacity_pages
         self.page_size = page_size
         self._pages: dict[int, _Page] = {}
-        self._evictable: OrderedDict[int, None] = OrderedDict()
+        self._evictable: OrderedDict[int, float] = OrderedDict()
+        """With the stamp of each release."""
         self._reserved_pages = 0
         self._log = self._new_log()
 
@@ -165,8 +167,12 @@ class KvCache:
         request.held_pages = end
         self._unreserve(request, end - first)
 
-    def release(self, request: RequestPages) -> None:
+    def release(self, request: RequestPages, *, stamp: float = 0.0) -> None:
         """End a request: its stored pages stay cached but may be evicted. Twice does no harm.
+
+        Args:
+            request: That has ended.
+            stamp: For `evict_before`; never less than that of an earlier release.
 
         Changes: `request`.
         Cost: O(pages of the request).
@@ -175,9 +181,17 @@ class KvCache:
             page = self._pages[page_hash]
             page.pins -= 1
             if page.pins == 0:
-                self._evictable[page_hash] = None
+                self._evictable[page_hash] = stamp
         request.held_pages = 0
         self._unreserve(request, request.reserved_pages)
+
+    def evict_before(self, stamp: float) -> None:
+        """Evict what was last released with a lesser stamp.
+
+        Cost: O(pages evicted).
+        """
+        stamps = self._evictable.values()
+        self._evict(sum(1 for _ in takewhile(lambda each: each < stamp, stamps)))
 
     def clear(self) -> None:
         """Drop everything.

@@ -1,4 +1,4 @@
-"""Where the page events of an SGLang server come from: from itself, or from what it must hold."""
+"""Where the page events of a server come from: from itself, or from what it must hold."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol

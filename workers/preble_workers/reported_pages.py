@@ -18,13 +18,13 @@ import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
 from preble.errors import EventsLost
+from preble_workers.dialect import EventReader
 from preble_workers.engine import AllPagesCleared, Completion, EngineRequest, PageEvent
 from preble_workers.kv_events import (
     END_OF_REPLAY,
     Endpoints,
     Message,
     is_later,
-    parse_events,
     parse_message,
     replay_request,
 )
@@ -44,15 +44,19 @@ class ReportedPages:
 
     Args:
         endpoints: The server's.
-        page_size: Of the server; events of another size are refused.
+        event_reader: Makes what reads the events of one life of the server.
         on_batch: Called for each batch that is read: the server makes progress.
     """
 
     def __init__(
-        self, endpoints: Endpoints, *, page_size: int, on_batch: Callable[[], None]
+        self,
+        endpoints: Endpoints,
+        *,
+        event_reader: Callable[[], EventReader],
+        on_batch: Callable[[], None],
     ) -> None:
         self._endpoints = endpoints
-        self._page_size = page_size
+        self._event_reader = event_reader
         self._on_batch = on_batch
         self._context = zmq.asyncio.Context()
         self._events: zmq.asyncio.Socket | None = None
@@ -63,6 +67,7 @@ class ReportedPages:
     def restarted(self) -> None:
         """Begin again at the new server's first batch."""
         self._disconnect()  # what waits unread is the old server's
+        self._read_events = self._event_reader()
         self._next_seq = 0
         self._last_payload: bytes | None = None
         self._is_cleared = False
@@ -167,7 +172,7 @@ class ReportedPages:
         for message in messages:
             self._next_seq = message.seq + 1
             self._last_payload = message.payload
-            events = parse_events(message.payload, page_size=self._page_size)
+            events = self._read_events(message.payload)
             if self._is_lost and AllPagesCleared() in events:
                 events = events[events.index(AllPagesCleared()) :]
                 self._is_lost = False

@@ -126,6 +126,8 @@ def server_environ(settings: Settings, environ: Mapping[str, str], *, cores: int
     made.setdefault("OMP_NUM_THREADS", str(max(1, cores // settings.workers)))
     if settings.gpu:
         made["CUDA_VISIBLE_DEVICES"] = settings.gpu
+        # Else CUDA would count from the fastest GPU, and not as nvidia-smi does.
+        made.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if settings.model_path and Path(settings.model_path).is_dir():
         made |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return made

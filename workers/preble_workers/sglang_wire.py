@@ -7,27 +7,22 @@ Proved against SGLang 0.5.23. A reply to `/generate`, and each event of a stream
 with text and ids from the beginning on (cumulative); an event may be {"error": {...}} instead.
 """
 
-import contextlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
-from preble.errors import EngineError, EngineRefused, EngineUnavailable
+from preble.errors import EngineUnavailable
 from preble.messages import unpack_tokens
+from preble_workers.dialect import ServerLoad
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens
-
-STREAM_END: Final = "[DONE]"
+from preble_workers.wire_errors import WireError, engine_error, raise_told
 
 _STREAM_INTERVAL_TOKENS: Final = 32
 """The first token comes at once, the rest in such portions: as each event repeats all the
 output before it, one for every token costs the square of the output's length. That is paid
 where somebody reads along."""
-
-_MAX_ERROR_CHARS: Final = 500
-
-_TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class _FinishReason(msgspec.Struct):
@@ -41,16 +36,20 @@ class _MetaInfo(msgspec.Struct):
     cached_tokens: int = 0
 
 
-class _Error(msgspec.Struct):
-    message: str
-    code: int = HTTPStatus.BAD_REQUEST
-
-
 class _Reply(msgspec.Struct):
     text: str = ""
     output_ids: tuple[int, ...] = ()
     meta_info: _MetaInfo = msgspec.field(default_factory=_MetaInfo)
-    error: _Error | str | None = None
+    error: WireError | str | None = None
+
+
+class _RankLoad(msgspec.Struct):
+    num_running_reqs: int
+    num_waiting_reqs: int
+
+
+class _Loads(msgspec.Struct):
+    loads: list[_RankLoad]
 
 
 def generate_body(request: EngineRequest, rid: str) -> bytes:
@@ -71,28 +70,8 @@ def generate_body(request: EngineRequest, rid: str) -> bytes:
     return msgspec.json.encode(body)
 
 
-def parse_completion(reply: str, *, ttft_s: float) -> Completion:
-    """The completion in the last event of a stream.
-
-    Raises:
-        EngineRefused: If the event says that the request was wrong.
-        EngineUnavailable: If it tells of another error, was aborted or cut short.
-    """
-    try:
-        last = msgspec.json.decode(reply, type=_Reply)
-    except msgspec.DecodeError as error:
-        msg = f"the engine's reply is not SGLang's: {error}"
-        raise EngineUnavailable(msg) from error
-    if isinstance(last.error, _Error):
-        raise engine_error(last.error.code, last.error.message)
-    if last.error is not None:
-        raise engine_error(HTTPStatus.BAD_REQUEST, last.error)
-    finish = _finish_type(last.meta_info.finish_reason)
-    return Completion(last.output_ids, last.text, finish, last.meta_info.cached_tokens, ttft_s)
-
-
-class StreamReader:
-    """Tells what is new in each event of a stream.
+class SGLangReader:
+    """Tells what is new in each event of a stream; the last is the completion.
 
     Args:
         request: That is answered.
@@ -110,9 +89,11 @@ class StreamReader:
         self._has_begun = False
         self._num_ids = 0
         self._text = ""
+        self._last = ""
 
     def read(self, event: str) -> None:
-        """The next event. One that cannot be read says nothing; the last is read elsewhere."""
+        """The next event. One that cannot be read says nothing, unless it is the last."""
+        self._last = event
         is_first, self._has_begun = not self._has_begun, True
         if is_first:
             self._on_begin(self._request)
@@ -120,6 +101,22 @@ class StreamReader:
             self._tell(event)
         elif is_first:
             self._on_tokens((), None)
+
+    def completion(self, *, ttft_s: float) -> Completion:
+        """The completion in the last event.
+
+        Raises:
+            EngineRefused: If the event says that the request was wrong.
+            EngineUnavailable: If it tells of another error, was aborted or cut short.
+        """
+        try:
+            last = msgspec.json.decode(self._last, type=_Reply)
+        except msgspec.DecodeError as error:
+            msg = f"the engine's reply is not SGLang's: {error}"
+            raise EngineUnavailable(msg) from error
+        raise_told(last.error)
+        finish = _finish_type(last.meta_info.finish_reason)
+        return Completion(last.output_ids, last.text, finish, last.meta_info.cached_tokens, ttft_s)
 
     def _tell(self, event: str) -> None:
         try:
@@ -135,23 +132,6 @@ class StreamReader:
             self._on_tokens(ids, text)
 
 
-def engine_error(status: int, message: str) -> EngineError:
-    """What a status that is not a success means: 4xx is the request's fault, but for two."""
-    is_client_error = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    if is_client_error and status not in _TRANSIENT:
-        return EngineRefused(message)
-    return EngineUnavailable(f"the engine answered {status}: {message}")
-
-
-def error_message(body: bytes) -> str:
-    """The message in the body of an error, or the body itself where it has none."""
-    with contextlib.suppress(msgspec.DecodeError):
-        error = msgspec.json.decode(body, type=_Reply).error
-        if error is not None:
-            return error if isinstance(error, str) else error.message
-    return body[:_MAX_ERROR_CHARS].decode(errors="replace")
-
-
 def engine_info(server_info: Mapping[str, object], assumed: EngineInfo) -> EngineInfo:
     """What `/server_info` says the engine takes; what it leaves out is assumed."""
 
@@ -164,6 +144,7 @@ def engine_info(server_info: Mapping[str, object], assumed: EngineInfo) -> Engin
         kv_capacity_tokens=stated("max_total_num_tokens", assumed.kv_capacity_tokens),
         page_size=stated("page_size", assumed.page_size),
         context_length=stated("context_length", assumed.context_length),
+        has_kv_cache=server_info.get("disable_radix_cache") is not True,
     )
 
 
@@ -173,6 +154,16 @@ def server_identity(server_info: Mapping[str, object]) -> object:
     SGLang draws a random seed at each start, unless told one, and times its own start.
     """
     return server_info.get("random_seed"), server_info.get("startup_time")
+
+
+def server_load(loads: Mapping[str, object] | None) -> ServerLoad | None:
+    """What `/v1/loads` says, of all the server's ranks together; None if it says nothing."""
+    try:
+        ranks = msgspec.convert(loads, _Loads).loads
+    except msgspec.ValidationError:
+        return None
+    running = sum(rank.num_running_reqs for rank in ranks)
+    return ServerLoad(running, sum(rank.num_waiting_reqs for rank in ranks))
 
 
 def _finish_type(reason: _FinishReason | str | None) -> str:

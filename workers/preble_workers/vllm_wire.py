@@ -1,0 +1,264 @@
+"""vLLM's HTTP dialect: what we send, what comes back, and what its figures mean. No I/O.
+
+Proved against vLLM 0.32.0. Each event of a streamed `/v1/completions` has what is new:
+
+    {"choices": [{"text": ..., "token_ids": [...], "finish_reason": null}]}
+
+the last has no choices but `usage`; an event may be {"error": {...}} instead.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from preble.errors import EngineUnavailable
+from preble.messages import unpack_tokens
+from preble_workers.dialect import ServerLoad
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens
+from preble_workers.kv_events import Endpoints, PublisherConfig, endpoints_of
+from preble_workers.wire_errors import WireError, raise_told
+
+_STREAM_INTERVAL_TOKENS: Final = 32
+"""The first token comes at once, the rest in such portions, unless somebody reads along."""
+
+_WELL_ENDED: Final = frozenset({"stop", "length"})
+
+_SAMPLE: Final = re.compile(r"^([\w:]+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The first of `/v1/models`; adapters stand after it."""
+
+    id: str
+    max_model_len: int | None = None
+
+
+class _Models(msgspec.Struct, frozen=True):
+    data: list[Model]
+
+
+class _PromptDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    text: str = ""
+    token_ids: list[int] | None = None
+    finish_reason: str | None = None
+
+
+class _Event(msgspec.Struct, frozen=True):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: WireError | str | None = None
+
+
+class _Flushed(msgspec.Struct, frozen=True):
+    success: bool = True
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What an answer to `trial_body` shows that the server tells."""
+
+    token_ids: bool
+    cached_tokens: bool
+
+
+def completion_body(model: str, request: EngineRequest, rid: str) -> bytes:
+    """The JSON body of a streamed `/v1/completions`.
+
+    All sampling parameters are sent, so that no default of the server's or model's steps in.
+    """
+    sampling = msgspec.structs.asdict(request.sampling)
+    body: dict[str, object] = {
+        "model": model,
+        "request_id": rid,
+        "prompt": unpack_tokens(request.prompt),
+        "max_tokens": sampling.pop("max_new_tokens"),
+        **sampling,
+        "stream": True,
+        "stream_interval": 1 if request.is_streamed else _STREAM_INTERVAL_TOKENS,
+        "stream_options": {"include_usage": True},
+        "return_token_ids": True,
+    }
+    if request.cache_salt:
+        body["cache_salt"] = request.cache_salt
+    return msgspec.json.encode(body)
+
+
+def trial_body(model: str) -> dict[str, object]:
+    """The smallest request: one token after one token."""
+    return {"model": model, "prompt": [0], "max_tokens": 1, "return_token_ids": True}
+
+
+def read_trial(body: bytes) -> Trial:
+    """What an answer to the trial shows. Raises: EngineUnavailable if it is none."""
+    event = _decoded(body)
+    raise_told(event.error)
+    return Trial(
+        token_ids=any(choice.token_ids for choice in event.choices),
+        cached_tokens=_cached_tokens(event.usage) is not None,
+    )
+
+
+class VLLMReader:
+    """Tells what is new in each event of a stream, and keeps it for the completion.
+
+    Args:
+        request: That is answered.
+        on_tokens: Called with what is new; once, with nothing, if the request is not streamed.
+        on_begin: Called with the request before the first tokens are told.
+    """
+
+    def __init__(
+        self, request: EngineRequest, on_tokens: OnTokens,
+        on_begin: Callable[[EngineRequest], None],
+    ) -> None:  # fmt: skip
+        self._request = request
+        self._on_tokens = on_tokens
+        self._on_begin = on_begin
+        self._has_begun = False
+        self._ids: list[int] = []
+        self._texts: list[str] = []
+        self._finish_reason = ""
+        self._cached_tokens = 0
+
+    def read(self, event: str) -> None:
+        """The next event.
+
+        Raises:
+            EngineRefused: If it says that the request was wrong.
+            EngineUnavailable: If it tells of another error, or cannot be read.
+        """
+        told = _decoded(event)
+        raise_told(told.error)
+        self._cached_tokens = _cached_tokens(told.usage) or self._cached_tokens
+        for choice in told.choices:
+            self._take(choice)
+
+    def completion(self, *, ttft_s: float) -> Completion:
+        """All that was told. Raises: EngineUnavailable if it was aborted or cut short."""
+        if not self._finish_reason:
+            msg = "the engine's reply was cut short"
+            raise EngineUnavailable(msg)
+        if self._finish_reason not in _WELL_ENDED:
+            raise EngineUnavailable(f"the engine ended the request: {self._finish_reason}")
+        return Completion(
+            tuple(self._ids), "".join(self._texts), self._finish_reason, self._cached_tokens, ttft_s
+        )
+
+    def _take(self, choice: _Choice) -> None:
+        is_first, self._has_begun = not self._has_begun, True
+        ids = choice.token_ids or []
+        self._ids += ids
+        self._texts.append(choice.text)
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        if is_first:
+            self._on_begin(self._request)
+        if self._request.is_streamed and (ids or choice.text):
+            self._on_tokens(ids, choice.text)
+        elif is_first:
+            self._on_tokens((), None)
+
+
+def is_flush_refused(body: bytes) -> bool:
+    """Whether an answer to `/reset_prefix_cache` says so; that of older versions is empty."""
+    try:
+        return not msgspec.json.decode(body, type=_Flushed).success
+    except msgspec.DecodeError:
+        return False
+
+
+def first_model(models: Mapping[str, object] | None) -> Model | None:
+    """The model that `/v1/models` names first; None if it names none."""
+    try:
+        return next(iter(msgspec.convert(models, _Models).data), None)
+    except msgspec.ValidationError:
+        return None
+
+
+def engine_info(model: Model, metrics: str, assumed: EngineInfo) -> EngineInfo:
+    """What a server takes, by its model and its metrics; what they leave out is assumed."""
+    cache = cache_labels(metrics)
+    page_size = _count(cache.get("block_size")) or assumed.page_size
+    num_pages = _count(cache.get("num_gpu_blocks"))
+    capacity_tokens = _count(cache.get("kv_cache_size_tokens")) or num_pages * page_size
+    return EngineInfo(
+        slots=assumed.slots,
+        kv_capacity_tokens=capacity_tokens or assumed.kv_capacity_tokens,
+        page_size=page_size,
+        context_length=model.max_model_len or assumed.context_length,
+        has_kv_cache=cache.get("enable_prefix_caching") != "False",
+    )
+
+
+def cache_labels(metrics: str) -> dict[str, str]:
+    """Settings of the KV cache, which vLLM tells as labels of a metric."""
+    labels = _samples(metrics).get("vllm:cache_config_info", [("", 0.0)])[0][0]
+    return dict(_LABEL.findall(labels))
+
+
+def server_load(metrics: str) -> ServerLoad | None:
+    """Requests in the server; None if it keeps no such figures."""
+    samples = _samples(metrics)
+    if "vllm:num_requests_running" not in samples:
+        return None
+    return ServerLoad(
+        int(sum(value for _, value in samples["vllm:num_requests_running"])),
+        int(sum(value for _, value in samples.get("vllm:num_requests_waiting", []))),
+    )
+
+
+def server_identity(metrics: str) -> object:
+    """When the server's process started; None if it does not say."""
+    return next((at for _, at in _samples(metrics).get("process_start_time_seconds", [])), None)
+
+
+def step_figures(metrics: str) -> str:
+    """All figures of the engine: while it steps, one or another of them moves."""
+    return "\n".join(line for line in metrics.splitlines() if line.startswith("vllm:"))
+
+
+def event_endpoints(sources: Mapping[str, object] | None, url: str) -> Endpoints | None:
+    """Where `/kv_event_sources` says that the KV events are; None if nowhere.
+
+    None also for a server with several KV caches (`--data-parallel-size`), which Preble takes
+    for one.
+    """
+    try:
+        configs = msgspec.convert(sources, dict[str, PublisherConfig])
+    except msgspec.ValidationError:
+        return None
+    return endpoints_of(next(iter(configs.values())), url) if len(configs) == 1 else None
+
+
+def _samples(metrics: str) -> dict[str, list[tuple[str, float]]]:
+    """Labels and value of each metric, by its name, of Prometheus's text."""
+    samples: dict[str, list[tuple[str, float]]] = {}
+    for name, labels, value in _SAMPLE.findall(metrics):
+        samples.setdefault(name, []).append((labels, float(value)))
+    return samples
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 0
+
+
+def _cached_tokens(usage: _Usage | None) -> int | None:
+    details = usage.prompt_tokens_details if usage else None
+    return details.cached_tokens if details else None
+
+
+def _decoded(event: str | bytes) -> _Event:
+    try:
+        return msgspec.json.decode(event, type=_Event)
+    except msgspec.DecodeError as error:
+        msg = f"the engine's reply is not vLLM's: {error}"
+        raise EngineUnavailable(msg) from error
