@@ -4,30 +4,45 @@
        head   ──head_s──▶ 408             of a body: a rate, so that none holds its place for ever
        body   ──too slow─▶ 408            of an answer: how long its client may not read
        answer ──stalled──▶ cut
+              ──more body▶ closed          nobody reads it any more
 
 What is refused here never reaches the application; the answer has the form of all errors.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final
 
+import httptools
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from preble_api.edge import REQUEST_ID, new_request_id
-from preble_api.errors import HttpError, answer
+from preble_api.errors import HttpError
+from preble_api.http_refusals import (
+    invalid,
+    long_url,
+    many_headers,
+    too_many,
+    too_slow,
+    whole,
+)
+from preble_api.timer import Timer
 
 MOST_HEAD_BYTES: Final = 64 * 1024
 """Of a request line and its headers together."""
 
 MOST_HEADERS: Final = 128
 MOST_URL_BYTES: Final = 8 * 1024
-_RETRY_AFTER_S: Final = 1.0
+MOST_PIPELINED: Final = 16
+"""Requests that wait on one connection for the answer to another."""
+
+MOST_LATE_BYTES: Final = 1024 * 1024
+"""Of a body that are read after its answer, so that its client can read that."""
+
+SPARE_CONNECTIONS: Final = 64
+"""Beyond those that there may be, whose clients are still told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class Limits:
     body_step_bytes: int = 30 * 1024
     """Of a body that go on, in each step, while it is read."""
     stalled_s: float = 60.0
-    """For which a client may leave an answer unread."""
+    """For which a client may read nothing of an answer."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -55,6 +70,7 @@ class BoundedHttp(HttpToolsProtocol):
         limits: Its bounds.
     """
 
+    parser: httptools.HttpRequestParser
     _answering: RequestResponseCycle | None = None
 
     def __init__(
@@ -63,10 +79,12 @@ class BoundedHttp(HttpToolsProtocol):
     ) -> None:  # fmt: skip
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits or Limits()
-        self._reading = _Timer(self.loop)
-        self._writing = _Timer(self.loop)
+        self._reading = Timer(self.loop)
+        self._writing = Timer(self.loop)
         self._in_head = self._in_body = self._is_refused = self._is_surplus = False
         self._head_bytes = self._body_bytes = self._body_bytes_seen = self._messages = 0
+        self._late_bytes = self._unread_bytes = 0
+        self._again = b""
         self._watched: tuple[str, int] | None = None
 
     def connection_made(  # type: ignore[override]  # as uvicorn's own does
@@ -74,7 +92,10 @@ class BoundedHttp(HttpToolsProtocol):
     ) -> None:
         """A client is there."""
         super().connection_made(transport)
-        self._is_surplus = len(self.connections) > self._limits.connections
+        surplus = len(self.connections) - self._limits.connections
+        self._is_surplus = surplus > 0
+        if surplus > SPARE_CONNECTIONS:
+            transport.abort()  # it takes a file, of which there are so many
         self._watch()
 
     def on_message_begin(self) -> None:
@@ -93,39 +114,45 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = False
         if error := self._wrong_head():
             self._refuse(error)
-        if not self._is_refused:
-            self._in_body, self._body_bytes = True, 0
+        elif not self._is_refused and self.parser.should_upgrade():
+            self._again = self._head_without_upgrade()
+        elif not self._is_refused:
+            self._in_body, self._body_bytes, self._late_bytes = True, 0, 0
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
-        if not self._is_refused:
-            self._body_bytes += len(body)
-            super().on_body(body)
+        if self._is_refused:
+            return
+        self._body_bytes += len(body)
+        super().on_body(body)
+        self._late_bytes += len(body) if self.cycle.response_complete else 0
+        if self._late_bytes > MOST_LATE_BYTES:
+            self._leave()
 
     def on_message_complete(self) -> None:
         """A request ends."""
         self._in_body = False
-        if not self._is_refused:
+        if not (self._is_refused or self._again):
             super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived. Those in which a head begins are not counted: a body may precede."""
         if self._is_surplus:
-            self._refuse(_too_many(self._limits.connections))
+            self._refuse(too_many(self._limits.connections))
             return
         if self._in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
-            message = f"the request's head has more than {MOST_HEAD_BYTES} bytes"
-            self._refuse(HttpError(HTTPStatus.BAD_REQUEST, "invalid_http", message))
+            self._refuse(invalid(f"the request's head has more than {MOST_HEAD_BYTES} bytes"))
         self._watch()
 
     def pause_writing(self) -> None:
         """The client does not read what is written to it."""
         super().pause_writing()
-        self._writing.start(self._limits.stalled_s, self.transport.abort)
+        self._time_reader()
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -134,7 +161,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read, and close; a request before it is left unanswered."""
-        self._refuse(HttpError(HTTPStatus.BAD_REQUEST, "invalid_http", msg))
+        self._refuse(invalid(msg))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has left, perhaps with more requests sent than answered."""
@@ -150,10 +177,44 @@ class BoundedHttp(HttpToolsProtocol):
         """
         gone_on = self._body_bytes - self._body_bytes_seen
         if gone_on < self._limits.body_step_bytes and not self.flow.read_paused:
-            self._refuse(_too_slow("body"))
+            self._refuse(too_slow("body"))
             return
         self._body_bytes_seen = self._body_bytes
         self._reading.start(self._limits.body_step_s, self.check_body)
+
+    def check_reader(self) -> None:
+        """The time for which an answer may go unread is over: slow is not stalled."""
+        if self.transport.get_write_buffer_size() < self._unread_bytes:
+            self._time_reader()
+        else:
+            self.transport.abort()
+
+    def _time_reader(self) -> None:
+        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._writing.start(self._limits.stalled_s, self.check_reader)
+
+    def _parse(self, data: bytes) -> None:
+        """As uvicorn, but that a request which would upgrade keeps its body.
+
+        An upgrade that is not known is to be ignored (RFC 9110, 7.8); the parser ends the request
+        there and takes its body for the next one. So it gets the head again, without.
+        """
+        while data and not self._is_refused:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as stopped:
+                data = self._again + data[stopped.args[0] :]
+                self._again = b""
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                data = b""
+
+    def _head_without_upgrade(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        headers = [each for each in self.headers if each[0] != b"upgrade"]
+        first = b"%b %b HTTP/%b\r\n" % (method, self.url, version.encode())
+        return first + b"".join(b"%b: %b\r\n" % each for each in headers) + b"\r\n"
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
@@ -161,12 +222,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _wrong_head(self) -> HttpError | None:
         if len(self.url) > MOST_URL_BYTES:
-            message = f"the URL has more than {MOST_URL_BYTES} bytes"
-            return HttpError(HTTPStatus.REQUEST_URI_TOO_LONG, "url_too_long", message)
+            return long_url(MOST_URL_BYTES)
         if len(self.headers) > MOST_HEADERS:
-            message = f"the request has more than {MOST_HEADERS} headers"
-            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            return HttpError(status, "too_many_headers", message)
+            return many_headers(MOST_HEADERS)
+        if len(self.pipeline) >= MOST_PIPELINED:
+            return invalid(f"more than {MOST_PIPELINED} requests wait for an answer before them")
+        if self.parser.get_method() == b"CONNECT":
+            return invalid("this is no proxy: CONNECT is not offered")
         return None
 
     def _watch(self) -> None:
@@ -195,7 +257,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         if self._in_head:
-            self._refuse(_too_slow("head"))
+            self._refuse(too_slow("head"))
         else:
             self.transport.close()
 
@@ -204,7 +266,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not self._is_answer_begun():
-            self.transport.write(_whole(error))
+            self.transport.write(whole(error))
+        self._leave()
+
+    def _leave(self) -> None:
+        """Close, and heed nothing that still comes."""
         self._is_refused = True
         self.transport.close()
         self._drop_answer()
@@ -220,41 +286,3 @@ class BoundedHttp(HttpToolsProtocol):
         """Write no more: to what is closed that would raise, and uvicorn knows the last request."""
         if self._answering is not None:
             self._answering.disconnected = True
-
-
-class _Timer:
-    """Calls back once, unless stopped before."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._handle: asyncio.TimerHandle | None = None
-
-    def start(self, seconds: float, call: Callable[[], object]) -> None:
-        self.stop()
-        self._handle = self._loop.call_later(seconds, call)
-
-    def stop(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-
-def _whole(error: HttpError) -> bytes:
-    """An answer, head and body, that says that the connection is closed."""
-    request_id = new_request_id()
-    response = answer(error, request_id.decode())
-    headers = [*response.raw_headers, (REQUEST_ID, request_id), (b"connection", b"close")]
-    head = b"".join(b"%b: %b\r\n" % each for each in headers)
-    status = f"HTTP/1.1 {error.status:d} {error.status.phrase}\r\n"
-    return status.encode() + head + b"\r\n" + bytes(response.body)
-
-
-def _too_slow(what: str) -> HttpError:
-    message = f"the {what} of the request came too slowly"
-    return HttpError(HTTPStatus.REQUEST_TIMEOUT, "too_slow", message, retry_after_s=_RETRY_AFTER_S)
-
-
-def _too_many(connections: int) -> HttpError:
-    message = f"this api has its {connections} connections; come back later"
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    return HttpError(status, "too_many_connections", message, retry_after_s=_RETRY_AFTER_S)

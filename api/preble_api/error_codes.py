@@ -67,7 +67,11 @@ REFUSALS: Final = (
         (_CONFLICT, _OURS),
     ),
     ErrorCode("job_expired", "The job has ended, and its result is gone.", (HTTPStatus.GONE,)),
-    ErrorCode("body_too_large", "The body exceeds `PREBLE_MAX_BODY_BYTES`.", (_LARGE,)),
+    ErrorCode(
+        "body_too_large",
+        "The body exceeds `PREBLE_MAX_BODY_BYTES`, or has too many values.",
+        (_LARGE,),
+    ),
     ErrorCode("file_too_large", "A file exceeds `PREBLE_MAX_FILE_BYTES`.", (_LARGE,)),
     ErrorCode("url_too_long", "The URL is too long.", (HTTPStatus.REQUEST_URI_TOO_LONG,)),
     ErrorCode(
@@ -84,7 +88,7 @@ REFUSALS: Final = (
     ErrorCode("too_many_files", "The tenant must delete files first.", (_BUSY,)),
     ErrorCode("too_many_batches", "The tenant has as many batches as it may.", (_BUSY,)),
     ErrorCode("too_many_uploads", "This api takes no more files just now.", (_BUSY,)),
-    ErrorCode("too_many_bytes", "This api reads no more bodies just now.", (_BUSY,)),
+    ErrorCode("too_many_bytes", "Other bodies of the same tenant are being read.", (_BUSY,)),
     ErrorCode("too_many_unknown_keys", "Somebody tries many keys.", (_BUSY,)),
     ErrorCode(
         "too_many_headers",

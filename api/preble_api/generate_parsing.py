@@ -105,14 +105,14 @@ def _prompts(request: GenerateRequest) -> tuple[Sequence[str | list[int]], bool]
 
 def _by_ids(given: Sequence[int | list[int]]) -> tuple[Sequence[list[int]], bool]:
     """One prompt, or each of a list. Raises: InvalidJob if it is a mixture, or too long."""
-    lists = [each for each in given if isinstance(each, list)]
-    if not lists:
+    kinds = set(map(type, given))
+    if list not in kinds:
         return [cast("list[int]", given)], False
-    if len(lists) != len(given):
+    if len(kinds) > 1:
         raise InvalidJob("input_ids", "give token ids, or a list of them for each prompt")
-    if len(lists) > MAX_JOBS:
-        raise InvalidJob("input_ids", f"expected at most {MAX_JOBS} prompts, got {len(lists)}")
-    return lists, True
+    if len(given) > MAX_JOBS:
+        raise InvalidJob("input_ids", f"expected at most {MAX_JOBS} prompts, got {len(given)}")
+    return cast("Sequence[list[int]]", given), True
 
 
 def _samplings(

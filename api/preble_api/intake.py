@@ -7,14 +7,13 @@ tokenizer takes a millisecond for 4 KB and releases the GIL; a short text stays.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
 from preble.block_keys import block_keys, root_key
-from preble.errors import InvalidJob, PromptTooLong
+from preble.errors import InvalidJob
 from preble.messages import (
     TOKEN_BYTES,
     JobSpec,
@@ -27,6 +26,7 @@ from preble.messages import (
 )
 from preble.metrics import ApiMetrics
 from preble.tokenizer import Message, TextCache, TextTokens, Tokenizer
+from preble_api.draft import PART_CHARS, Draft
 from preble_api.errors import HttpError
 from preble_api.job_ids import new_job_id
 from preble_api.principal import Principal
@@ -44,46 +44,11 @@ CHARS_PER_TOKEN: Final = 32
 PACE_TOKENS: Final = 32_768
 """Token ids after which a list lets other requests run: about a millisecond."""
 
+_PACE_JOB: Final = 1_024
+"""Token ids that take as long as all else about a job."""
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A job request on its way, who asks, and its place in its list, such as `jobs[3].`."""
-
-    request: JobRequest
-    principal: Principal
-    place: str = ""
-
-    @property
-    def tenant(self) -> str:
-        """Whose job it is. Raises: HttpError if the request may not say so."""
-        return self.principal.tenant_for(self.request.tenant, field=self.place + "tenant")
-
-    @property
-    def cache_salt(self) -> str:
-        """Under which its prompt is cached."""
-        return self.principal.cache_salt(self.request.cache_salt)
-
-    @property
-    def field(self) -> str:
-        """Name of the field that holds the prompt."""
-        if self.request.prompt is not None:
-            return "prompt"
-        return "messages" if self.request.messages is not None else "input_ids"
-
-    @property
-    def chars(self) -> int:
-        """Characters of text; 0 for token ids."""
-        if self.request.prompt is not None:
-            return len(self.request.prompt)
-        return sum(_content_chars(each) for each in self.request.messages or ())
-
-    def invalid(self, message: str) -> InvalidJob:
-        """The error that the prompt is wrong."""
-        return InvalidJob(self.place + self.field, message)
-
-    def too_long(self, message: str) -> PromptTooLong:
-        """The error that the prompt is too long."""
-        return PromptTooLong(self.place + self.field, message)
+_PACE_CHAR: Final = 32
+"""Token ids that take as long as one character, of those that tokenizers find hard."""
 
 
 class Intake:
@@ -109,6 +74,7 @@ class Intake:
         self._threads = threads
         self._metrics = metrics
         self._most_chars = pool.context_length * CHARS_PER_TOKEN
+        self._has_rendered = False
 
     async def one(self, request: JobRequest, principal: Principal) -> Submission:
         """A single job, on behalf of whoever asks.
@@ -145,10 +111,17 @@ class Intake:
         if draft.chars > self._most_chars:
             msg = (
                 f"{draft.chars} characters are more than a context of "
-                f"{self._pool.context_length} tokens can hold (at most {self._most_chars})"
+                f"{self._pool.context_length} tokens can hold (at most {self._most_chars}; "
+                f"each message, and each of its parts, counts {PART_CHARS} more)"
             )
             raise draft.too_long(msg)
-        return self._from_text(draft) if draft.chars <= SHORT_CHARS else draft
+        return self._from_text(draft) if self._is_short(draft) else draft
+
+    def _is_short(self, draft: Draft) -> bool:
+        """Whether to make its tokens on the spot: not the first chat, which imports a library."""
+        if draft.request.messages is not None and not self._has_rendered:
+            return False
+        return draft.chars <= SHORT_CHARS
 
     def _require_model(self, draft: Draft) -> None:
         model = draft.request.model
@@ -198,6 +171,8 @@ class Intake:
             chat = self._tokenizer.render_chat([_message(each) for each in request.messages])
         except InvalidJob as error:
             raise draft.invalid(str(error)) from None
+        finally:
+            self._has_rendered = True
         return self._cache.encode(chat, salt=draft.cache_salt, add_special_tokens=False)
 
     def _require_fit(self, draft: Draft, prompt_tokens: int) -> None:
@@ -239,13 +214,20 @@ _DEFAULT: Final = Sampling()
 
 async def _paced(requests: Sequence[JobRequest], principal: Principal) -> AsyncIterator[Draft]:
     """Each with its place in the list; others run between."""
-    ids = 0
+    paced_tokens = 0
     for number, request in enumerate(requests):
-        ids += len(request.input_ids or ())
-        if ids >= PACE_TOKENS:
+        draft = Draft(request, principal, f"jobs[{number}].")
+        paced_tokens += _as_tokens(draft)
+        if paced_tokens >= PACE_TOKENS:
             await asyncio.sleep(0)
-            ids = 0
-        yield Draft(request, principal, f"jobs[{number}].")
+            paced_tokens = 0
+        yield draft
+
+
+def _as_tokens(draft: Draft) -> int:
+    """Token ids that take as long as a job does on the event loop, whence long texts go."""
+    ids = len(draft.request.input_ids or ())
+    return _PACE_JOB + ids + _PACE_CHAR * min(draft.chars, SHORT_CHARS)
 
 
 def _message(message: ChatMessage) -> Message:
@@ -253,11 +235,6 @@ def _message(message: ChatMessage) -> Message:
     content = message.content
     text = content if isinstance(content, str) else "\n".join(part.text for part in content)
     return {"role": message.role, "content": text}
-
-
-def _content_chars(message: ChatMessage) -> int:
-    content = message.content
-    return len(content) if isinstance(content, str) else sum(len(part.text) for part in content)
 
 
 def _sampling_params(given: Sampling) -> SamplingParams:

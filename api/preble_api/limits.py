@@ -1,18 +1,31 @@
-"""How much may be sent: checked before a body is read, and while it comes."""
+"""How much may be sent: checked before a body is read, and while it comes.
 
+A body counts from its first bytes until its jobs are in the queue; what waits for their ends holds
+none. Each principal may have as much as is left, so that whoever sends slowly leaves room:
+
+    alone ─▶ half of all        one other, who took that ─▶ a quarter        and so on
+"""
+
+from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from preble_api.asgi import header
 from preble_api.errors import HttpError
+from preble_api.principal import principal_of
 
 BODIES_AT_ONCE: Final = 2
-"""Bodies of the greatest size that are held at once, by all requests together."""
+"""Bodies of the greatest size that one principal may send at once, while nobody else does."""
+
+SMALL_BYTES: Final = 64 * 1024
+"""Of each body that count for nothing: what is small always passes; connections bound it."""
 
 _RETRY_AFTER_S: Final = 1.0
+_BODY: Final = "preble.body"
 
 
 class BodyLimit:
@@ -32,9 +45,8 @@ class BodyLimit:
     ) -> None:
         self._app = app
         self._most = max_body_bytes
-        self._most_together = BODIES_AT_ONCE * max_body_bytes
+        self._room = _Room(2 * BODIES_AT_ONCE * max_body_bytes)
         self._streamed = streamed or {}
-        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request. Raises: HttpError (413 or 429) if its body is too much."""
@@ -46,32 +58,79 @@ class BodyLimit:
         if most is not None:
             await self._app(scope, receive, send)
             return
-        size = 0
+        body = scope[_BODY] = _Body(self._room, scope, self._most)
 
         async def counted() -> Message:
-            nonlocal size
             message = await receive()
-            more = len(message.get("body", b""))
-            size += more
-            self._held += more
-            self._require_room(size)
+            body.grow(len(message.get("body", b"")))
             return message
 
         try:
             await self._app(scope, counted, send)
         finally:
-            self._held -= size
+            body.release()
 
-    def _require_room(self, size: int) -> None:
-        if size > self._most:
-            raise _too_large(self._most)
-        if self._held > self._most_together:
+
+def let_go(request: Request) -> None:
+    """Drop the body of a request that has no more use for it, but may go on for a day."""
+    body: _Body = request.scope[_BODY]
+    body.release()
+    request._body = b""  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it has no other way
+
+
+class _Room:
+    """The bytes that bodies hold, by tenant; None is the operator."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: Counter[str | None] = Counter()
+
+    def take(self, tenant: str | None, more: int) -> None:
+        """Raises: HttpError (429) if the tenant would hold more than is left."""
+        left = self._most - self._held.total() - more
+        if self._held[tenant] + more > left:
             raise HttpError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "too_many_bytes",
-                f"more than {self._most_together} bytes of requests are being read",
+                "more bytes of your requests are being read than are left for others",
                 retry_after_s=_RETRY_AFTER_S,
             )
+        self._held[tenant] += more
+
+    def give(self, tenant: str | None, less: int) -> None:
+        self._held[tenant] -= less
+        if not self._held[tenant]:
+            del self._held[tenant]
+
+
+class _Body:
+    """What one body holds."""
+
+    def __init__(self, room: _Room, scope: Scope, most: int) -> None:
+        self._room = room
+        self._scope = scope
+        self._most = most
+        self._size = self._counted = 0
+
+    def grow(self, more: int) -> None:
+        """Raises: HttpError if the body is too large, or there is no room."""
+        self._size += more
+        if self._size > self._most:
+            raise _too_large(self._most)
+        beyond = self._size - SMALL_BYTES - self._counted
+        if beyond > 0:
+            self._room.take(self._tenant, beyond)
+            self._counted += beyond
+
+    def release(self) -> None:
+        """Count it no more."""
+        if self._counted:
+            self._room.give(self._tenant, self._counted)
+            self._counted = 0
+
+    @property
+    def _tenant(self) -> str | None:
+        return principal_of(self._scope).tenant
 
 
 def _require_length(scope: Scope, most: int) -> None:

@@ -12,6 +12,7 @@ from preble.metrics import ApiMetrics
 from preble.prefix_order import by_prefix
 from preble_api.admission import Admission
 from preble_api.errors import HttpError
+from preble_api.limits import let_go
 from preble_api.rate_headers import tell_allowance
 
 JSON: Final = "application/json"
@@ -54,9 +55,12 @@ async def admit_request(
 ) -> None:
     """Admit the jobs of a request, whose answer will say what the tenant may still submit.
 
+    Its body is dropped then.
+
     Raises: as `Admission.admit`.
     """
     allowance = await admit_counted(admission, metrics, submissions)
+    let_go(request)
     if allowance is not None:
         tell_allowance(request.scope, allowance)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from preble.messages import ExecutionId, JobResult, TokenDelta
 
-_Output = TypeVar("_Output", str, tuple[int, ...])
+_Output = TypeVar("_Output", str, list[int])
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -37,7 +37,8 @@ class Transcript:
 
     def __init__(self) -> None:
         self.text = ""
-        self.output_ids: tuple[int, ...] = ()
+        self.output_ids: list[int] = []
+        """Grown in place: thousands of deltas make one."""
         self.cuts: list[Place] = []
         """Where it was taken back to, each time."""
         self._executions: list[ExecutionId] = []
@@ -50,20 +51,25 @@ class Transcript:
             return
         if execution not in self._executions:
             self._executions.append(execution)
-        text, chars = _joined(self.text, delta.char_at, delta.text)
-        ids, tokens = _joined(self.output_ids, delta.token_at, delta.output_ids)
-        self._become(text, ids, Place(chars, tokens))
+        ids = list(delta.output_ids)
+        chars = _kept(self.text, delta.char_at, delta.text)
+        self._cut(Place(chars, _kept(self.output_ids, delta.token_at, ids)))
+        self.text += _beyond(self.text, delta.char_at, delta.text)
+        self.output_ids += _beyond(self.output_ids, delta.token_at, ids)
 
     def complete(self, result: JobResult) -> None:
         """The job has ended with this."""
-        agreed = Place(_agreed(self.text, result.text), _agreed(self.output_ids, result.output_ids))
-        self._become(result.text, result.output_ids, agreed)
+        ids = list(result.output_ids)
+        self._cut(Place(_agreed(self.text, result.text), _agreed(self.output_ids, ids)))
+        self.text, self.output_ids = result.text, ids
         self._is_complete = True
 
-    def _become(self, text: str, output_ids: tuple[int, ...], agreed: Place) -> None:
+    def _cut(self, agreed: Place) -> None:
+        """Take it back to a place, if it goes beyond."""
         if agreed.chars < len(self.text) or agreed.tokens < len(self.output_ids):
             self.cuts.append(agreed)
-        self.text, self.output_ids = text, output_ids
+            self.text = self.text[: agreed.chars]
+            del self.output_ids[agreed.tokens :]
 
 
 class Reader:
@@ -91,21 +97,24 @@ class Reader:
     def take(self) -> Piece | None:
         """All that is new; None if there is nothing."""
         known = self._transcript
-        piece = Piece(known.text[self.place.chars :], known.output_ids[self.place.tokens :])
+        ids = tuple(known.output_ids[self.place.tokens :])
+        piece = Piece(known.text[self.place.chars :], ids)
         if not (piece.text or piece.output_ids):
             return None
         self.place = Place(len(known.text), len(known.output_ids))
         return piece
 
 
-def _joined(known: _Output, at: int, new: _Output) -> tuple[_Output, int]:
-    """What is known with what is new, which begins at a place; and up to where they agree."""
-    if at > len(known):
-        return known, len(known)
-    agreed = at + _agreed(known[at:], new)
-    if agreed < min(len(known), at + len(new)):
-        return known[:agreed] + new[agreed - at :], agreed
-    return known + new[len(known) - at :], len(known)
+def _kept(known: Sequence[object], at: int, new: Sequence[object]) -> int:
+    """Up to where what is known stays, given something new that begins at a place."""
+    end = at + len(new)
+    agreed = at + _agreed(known[at:end], new)
+    return agreed if agreed < min(len(known), end) else len(known)
+
+
+def _beyond(known: Sequence[object], at: int, new: _Output) -> _Output:
+    """What is new and goes on from what is known; nothing after a gap."""
+    return new[len(known) - at :] if at <= len(known) else new[:0]
 
 
 def _agreed(one: Sequence[object], other: Sequence[object]) -> int:

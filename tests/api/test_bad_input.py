@@ -202,7 +202,11 @@ async def test_text_that_cannot_fit_is_refused_before_it_is_tokenized(
     client: httpx2.AsyncClient, memory_broker: MemoryBroker
 ) -> None:
     messages = [{"role": "user", "content": "a" * 4097}] * 2
-    for job in ({"prompt": "a" * 8193}, {"messages": messages}):
+    empty = [{"role": "user", "content": ""}] * 400
+    parts = [{"role": "user", "content": [{"type": "text", "text": ""}] * 400}]
+    for job in (
+        {"prompt": "a" * 8193}, {"messages": messages}, {"messages": empty}, {"messages": parts},
+    ):  # fmt: skip
         error = (await refused(client, memory_broker, job)).json()["error"]
         assert error["code"] == "context_length_exceeded"
         assert "characters are more than a context of 256 tokens can hold" in error["message"]

@@ -1,6 +1,8 @@
 """Text into tokens, with a tokenizer that puts a token of its own in front."""
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
 import tokenizers
@@ -11,7 +13,7 @@ from tokenizers import models, pre_tokenizers, processors
 from preble.errors import InvalidJob
 from preble.messages import pack_tokens
 from preble.metrics import ApiMetrics
-from preble.tokenizer import ChatTemplate, TextCache, Tokenizer
+from preble.tokenizer import ChatTemplate, Message, TextCache, Tokenizer
 from preble_api.intake import SHORT_CHARS, Intake
 from preble_api.principal import ANYONE
 from preble_api.schemas import ChatMessage, JobRequest
@@ -52,3 +54,36 @@ async def test_chat_without_tokens_is_refused(intake: Intake) -> None:
     with pytest.raises(InvalidJob, match="no tokens") as caught:
         await intake.many([JobRequest(prompt="word"), blank], ANYONE)
     assert caught.value.field == "jobs[1].messages"
+
+
+async def test_chats_that_take_long_are_not_rendered_on_the_event_loop(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one imports a library, whatever its length; a long one may have no text."""
+    render = Tokenizer.render_chat
+    was_on_the_loop: list[bool] = []
+
+    def rendering(self: Tokenizer, messages: Sequence[Message]) -> str:
+        was_on_the_loop.append(threading.current_thread() is threading.main_thread())
+        return render(self, messages)
+
+    monkeypatch.setattr(Tokenizer, "render_chat", rendering)
+    short = [ChatMessage("user", "word")]
+    for chat in (short, short, short + [ChatMessage("user", "")] * 50):
+        await intake.one(JobRequest(messages=chat), ANYONE)
+    assert was_on_the_loop == [False, True, False]
+
+
+async def test_a_list_of_short_texts_lets_others_run(intake: Intake) -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(other())
+    await intake.many([JobRequest(prompt="word " * (SHORT_CHARS // 5))] * 120, ANYONE)
+    running.cancel()
+    assert turns > 30

@@ -5,13 +5,18 @@ import asyncio
 import msgspec
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from preble_api.bounded_http import (
     MOST_HEAD_BYTES,
     MOST_HEADERS,
+    MOST_LATE_BYTES,
+    MOST_PIPELINED,
     MOST_URL_BYTES,
+    SPARE_CONNECTIONS,
     BoundedHttp,
     Limits,
 )
@@ -28,7 +33,8 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
         self.written = b""
-        self.is_closed = False
+        self.unread_bytes = 0
+        self.is_closed = self.is_aborted = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.is_closed:
@@ -40,6 +46,12 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.is_closed = True
+
+    def abort(self) -> None:
+        self.is_closed = self.is_aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread_bytes
 
     def pause_reading(self) -> None:
         pass
@@ -55,14 +67,26 @@ async def ok(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-@pytest.fixture
-async def connection() -> tuple[BoundedHttp, Wire]:
-    config = uvicorn.Config(ok, http=BoundedHttp, log_config=None)
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that answers with the body."""
+    request = Request(scope, receive)
+    await Response(await request.body())(scope, receive, send)
+
+
+def connected(
+    app: ASGIApp, state: ServerState | None = None, limits: Limits | None = None
+) -> tuple[BoundedHttp, Wire]:
+    config = uvicorn.Config(app, http=BoundedHttp, log_config=None)
     config.load()
-    protocol = BoundedHttp(config, ServerState(), {})
+    protocol = BoundedHttp(config, state or ServerState(), {}, limits=limits)
     wire = Wire()
     protocol.connection_made(wire)
     return protocol, wire
+
+
+@pytest.fixture
+async def connection() -> tuple[BoundedHttp, Wire]:
+    return connected(ok)
 
 
 async def test_head_may_come_in_pieces(connection: tuple[BoundedHttp, Wire]) -> None:
@@ -199,3 +223,78 @@ async def test_body_that_stops_after_its_answer_gets_no_second_one(
     protocol.check_body()
     assert wire.is_closed
     assert wire.written.count(b"HTTP/1.1 ") == 1
+
+
+async def test_requests_that_wait_on_one_connection_are_bounded(
+    connection: tuple[BoundedHttp, Wire],
+) -> None:
+    protocol, wire = connection
+    tiny = b"GET / HTTP/1.1\r\n\r\n"
+    protocol.data_received(tiny * (1 + MOST_PIPELINED))
+    assert not wire.is_closed
+    protocol.data_received(tiny * 1_000)
+    assert wire.is_closed
+    assert len(protocol.pipeline) == MOST_PIPELINED
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+    assert b"wait for an answer" in wire.written
+
+
+async def test_clients_far_beyond_the_limit_take_no_file() -> None:
+    state, limits = ServerState(), Limits(connections=1)
+    wires = [connected(ok, state, limits)[1] for _ in range(1 + SPARE_CONNECTIONS + 2)]
+    assert [wire.is_aborted for wire in wires[-3:]] == [False, True, True]
+    assert not any(wire.is_aborted for wire in wires[:-2])
+
+
+async def test_client_that_reads_slowly_is_awaited_and_one_that_stops_is_not(
+    connection: tuple[BoundedHttp, Wire],
+) -> None:
+    protocol, wire = connection
+    wire.unread_bytes = 1_000
+    protocol.pause_writing()
+    for wire.unread_bytes in (999, 500):
+        protocol.check_reader()
+        assert not wire.is_aborted
+    protocol.check_reader()
+    assert wire.is_aborted
+
+
+async def test_body_may_go_on_after_its_answer_but_not_for_ever(
+    connection: tuple[BoundedHttp, Wire],
+) -> None:
+    protocol, wire = connection
+    chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+    protocol.data_received(HEAD)
+    await asyncio.gather(*protocol.tasks)
+    for _ in range(MOST_LATE_BYTES // 0x10000):
+        protocol.data_received(chunk)
+    assert not wire.is_closed
+    protocol.data_received(chunk)
+    assert wire.is_closed
+    assert wire.written.count(b"HTTP/1.1 ") == 1
+
+
+UPGRADE = (
+    b"POST / HTTP/1.1\r\nhost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\ncontent-length: 5\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("cut", [10, len(UPGRADE), len(UPGRADE) + 2])
+async def test_upgrade_is_ignored_and_the_body_kept(cut: int) -> None:
+    protocol, wire = connected(echo)
+    sent = (UPGRADE + b"hello") * 2
+    protocol.data_received(sent[:cut])
+    protocol.data_received(sent[cut:])
+    while protocol.tasks:
+        await asyncio.gather(*protocol.tasks)
+    assert wire.written.count(b"HTTP/1.1 200 ") == 2
+    assert wire.written.count(b"\r\n\r\nhello") == 2
+    assert not wire.is_closed
+
+
+async def test_tunnel_is_refused_by_its_name(connection: tuple[BoundedHttp, Wire]) -> None:
+    protocol, wire = connection
+    protocol.data_received(b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+    assert b"CONNECT is not offered" in wire.written

@@ -30,8 +30,17 @@ def transcript(*deltas: TokenDelta) -> Transcript:
 
 def test_deltas_extend_it() -> None:
     made = transcript(delta("hel"), delta("lo", 3))
-    assert (made.text, made.output_ids) == ("hello", ids_of("hello"))
+    assert (made.text, tuple(made.output_ids)) == ("hello", ids_of("hello"))
     assert made.cuts == []
+
+
+def test_a_long_output_is_not_copied_at_each_delta() -> None:
+    made = transcript(delta("hel"))
+    grown = made.output_ids
+    made.add(delta("lo", 3))
+    made.add(delta("p", 3, run=2))
+    assert made.output_ids is grown
+    assert tuple(grown) == ids_of("help")
 
 
 @pytest.mark.parametrize("again", [delta("hel"), delta("lo", 3), delta("el", 1), delta("lo wo", 3)])

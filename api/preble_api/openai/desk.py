@@ -1,5 +1,6 @@
 """What all of OpenAI's routes do with a request: read it, make its jobs, admit and count them."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -28,6 +29,7 @@ class Taken(NamedTuple):
     """A request whose jobs are in the queue."""
 
     asked: Asked
+    """Without its jobs."""
     submissions: Sequence[Submission]
     cancel_if_gone: bool
     """Whether they are to end if the client leaves."""
@@ -72,7 +74,8 @@ class Desk:
         except PrebleError as error:
             self._metrics.jobs_rejected.labels(refusal(error).code).inc()
             raise
-        return Taken(asked, followed, cancel_if_gone)
+        # The prompts would be held for as long as a client waits, which may be a day.
+        return Taken(dataclasses.replace(asked, jobs=()), followed, cancel_if_gone)
 
     async def _submissions(
         self, request: Request, endpoint: Endpoint, asked: Asked, principal: Principal

@@ -120,10 +120,12 @@ class GenerateRoutes:
         """Complete prompts. Raises: HttpError, JobRejected, BrokerUnavailable."""
         try:
             require_json(request, "prompt")
-            asked = parse_generate(await request.body())
             cancel_if_gone = cancels_if_gone(request)
+            asked = parse_generate(await request.body())
             generation = generation_of(asked, queue_of(request.headers))
             submissions = await self._submit(request, generation)
+            del asked  # it holds the prompts, and may wait for a day
+            generation = generation._replace(jobs=())
         except PrebleError as error:
             self._metrics.jobs_rejected.labels(refusal(error).code).inc()
             raise
