@@ -80,6 +80,11 @@ REFUSALS: Final = (
         (HTTPStatus.UNSUPPORTED_MEDIA_TYPE,),
     ),
     ErrorCode(
+        "range_not_satisfiable",
+        "A file ends before the bytes that `Range` asks for.",
+        (HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,),
+    ),
+    ErrorCode(
         "idempotency_key_reused",
         "The `Idempotency-Key` was used before, for another request.",
         (HTTPStatus.UNPROCESSABLE_ENTITY,),

@@ -14,6 +14,7 @@ from preble.broker.memory import MemoryBroker
 from preble.config import Settings
 from preble.messages import JobFailure
 from preble_api.batches.schemas import MAX_ERRORS, MAX_LINES
+from preble_api.openai.fields import UNSUPPORTED
 
 pytestmark = pytest.mark.anyio
 
@@ -146,9 +147,12 @@ WRONG = {
     "url": (jsonl([{**GOOD, "url": "/v1/responses"}]), "invalid_value", "url"),
     "model": (jsonl([line(9, model="gpt-4")]), "invalid_value", "model"),
     "stream": (jsonl([line(9, stream=True)]), "invalid_value", "stream"),
+    "priority": (jsonl([line(9, priority="normal")]), "invalid_value", "priority"),
+    "tenant": (jsonl([line(9, tenant="carol")]), "invalid_value", "tenant"),
+    "no number": (jsonl([line(9, seed=0)]).replace(b":0}", b":1e999}"), UNSUPPORTED, "seed"),
     "field": (jsonl([line(9, colour="red")]), "invalid_value", "colour"),
     "range": (jsonl([line(9, temperature=9)]), "invalid_value", "temperature"),
-    "not offered": (jsonl([line(9, logprobs=5)]), None, "logprobs"),
+    "not offered": (jsonl([line(9, logprobs=5)]), UNSUPPORTED, "logprobs"),
     "duplicate": (jsonl([GOOD]), "duplicate_custom_id", "custom_id"),
     "too long": (jsonl([line(9, prompt="x" * 200_000)]), "line_too_long", None),
 }
@@ -165,10 +169,7 @@ async def test_a_wrong_line_fails_the_batch_and_is_named(
     assert ended["failed_at"] >= ended["created_at"]
     (error,) = ended["errors"]["data"]
     assert error["line"] == 4
-    if code is not None:
-        assert (error["code"], error["param"]) == (code, param)
-    else:
-        assert error["param"] == param
+    assert (error["code"], error["param"]) == (code, param)
     assert error["message"]
     assert await memory_broker.peek(10) == []
 

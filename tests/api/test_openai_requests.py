@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from api_support import OneWorker
 
@@ -336,6 +337,16 @@ async def test_what_is_no_request_is_a_400(
 ) -> None:
     headers = {"content-type": "application/json"}
     assert (await client.post(path, content=body, headers=headers)).status_code == 400
+
+
+@pytest.mark.parametrize("path", MINIMAL)
+@pytest.mark.parametrize("value", [b"1e999", b'"\xff"', b'"\\ud800"'])
+async def test_what_is_not_offered_need_not_be_readable(
+    client: httpx2.AsyncClient, path: str, value: bytes
+) -> None:
+    body = msgspec.json.encode(MINIMAL[path]).removesuffix(b"}") + b',"seed":' + value + b"}"
+    reply = await client.post(path, content=body, headers={"content-type": "application/json"})
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
 @pytest.mark.parametrize("path", MINIMAL)

@@ -92,3 +92,27 @@ def test_only_what_ended_long_ago_is_swept(
     monkeypatch.setattr(store_module, "unix_s", lambda: unix_s() + 40 * DAY_S)
     store.sweep()
     assert [each.id for each in store.page([TENANT], "", 10).data] == [unfinished]
+
+
+def test_of_those_that_ended_the_oldest_go(
+    layout: Layout, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MOST_ENDED", 2)
+    store = BatchStore(layout, files, model="m", max_tenant_batches=10)
+    unfinished = made(store, files)
+    ended = [made(store, files) for _ in range(4)]
+    for batch_id in ended:
+        end(store, batch_id)
+        store.close(TENANT, batch_id)
+    newest = made(store, files)
+    kept = [each.id for each in store.page([TENANT], "", 10).data]
+    assert kept == [newest, *ended[:1:-1], unfinished]
+
+
+def test_what_is_to_end_is_told_apart(store: BatchStore, files: FileStore) -> None:
+    running, cancelled, gone = (made(store, files) for _ in range(3))
+    store.folder(TENANT, cancelled).ask_to_cancel()
+    files.remove(TENANT, store.folder(TENANT, gone).path)
+    stopped = store.stopped(store.open_batches())
+    assert [each.batch_id for each in stopped] == [cancelled]
+    assert {each.batch_id for each in store.open_batches()} == {running, cancelled, gone}

@@ -11,6 +11,8 @@ tally.py        counts, usage and errors, as the part files say
 work.py         lines into jobs, and how each job ended
 window.py       the lines of a batch that are jobs now
 drive.py        a batch from its state to its end
+places.py       whose batch is driven next
+troubles.py     batches that could not be driven
 drivers.py      which batches this api drives
 store.py        batches of tenants: make, find, list
 routes.py       `/v1/batches`

@@ -15,14 +15,13 @@ from msgspec.structs import replace
 
 from preble.clock import unix_s
 from preble_api.batches.folder import BatchRecord, BatchState
-from preble_api.batches.lines import LineError
 from preble_api.batches.plan import LinePlace, Plan, save_plan
 from preble_api.batches.run import LineRun
-from preble_api.batches.schemas import RequestCounts, Status
+from preble_api.batches.schemas import BatchError, RequestCounts, Status
 from preble_api.batches.shift import Kind, Shift
 from preble_api.batches.tools import Tools
 from preble_api.batches.validation import LineRules, Validation
-from preble_api.batches.work import CANCELLED, EXPIRED, Work
+from preble_api.batches.work import CANCELLED, EXPIRED, Work, why_stopped
 from preble_api.files.layout import new_file_id
 from preble_api.files.off_loop import in_thread
 from preble_api.files.schemas import KEPT_S, FileObject
@@ -34,6 +33,11 @@ _SLICE_LINES: Final = 500
 """Put in order in one step."""
 
 _ENDS: Final[dict[str, Status]] = {EXPIRED.code: "expired", CANCELLED.code: "cancelled"}
+_GIVEN_UP: Final = BatchError(
+    "internal_error",
+    "the batch could not be run, which is a bug in Preble: trying again did not help; the log of "
+    "the api says where. What was answered until then is in its output file",
+)
 
 
 class Drive:
@@ -62,6 +66,18 @@ class Drive:
         if self._shift.state.status == "finalizing":
             await self._make_files()
 
+    async def give_up(self) -> None:
+        """End the batch as failed; what was answered is kept. Raises: as `run`.
+
+        If that cannot be kept either, the next call ends the batch without it.
+        """
+        state, errors = self._shift.state, (_GIVEN_UP,)
+        if state.status == "in_progress":
+            await self._finish("failed", total=state.request_counts.total, errors=errors)
+            return await self._make_files()
+        files = {"output_file_id": None, "error_file_id": None}
+        return await self._change("failed", errors=errors, failed_at=_now(), **files)
+
     # Validating.
 
     async def _validate(self) -> None:
@@ -69,9 +85,11 @@ class Drive:
             self._shift.folder.input, self._rules, max_line_bytes=self._tools.max_line_bytes
         )
         with contextlib.closing(validation):
-            while await in_thread(validation.step):
-                if stopped := await in_thread(self._stopped):
-                    return await self._finish(stopped, total=0)
+            has_more = True
+            while has_more:
+                if stopped := await in_thread(why_stopped, self._shift.folder, self._record):
+                    return await self._finish(_ENDS[stopped.code], total=0)
+                has_more = await in_thread(validation.step)
             if validation.errors:
                 errors = tuple(validation.errors)
                 return await self._change("failed", errors=errors, failed_at=_now())
@@ -83,27 +101,24 @@ class Drive:
         counts = RequestCounts(len(places))
         return await self._change("in_progress", request_counts=counts, in_progress_at=_now())
 
-    def _stopped(self) -> LineError | None:
-        if self._shift.folder.cancelling_at_s() is not None:
-            return CANCELLED
-        return EXPIRED if unix_s() >= self._record.expires_at_s else None
-
     # Running.
 
     async def _run_lines(self) -> None:
         plan = await in_thread(Plan.load, self._shift.folder.plan)
         stopped = await LineRun(self._tools, self._record, self._work, plan, self._shift).run()
-        await self._finish(stopped, total=len(plan))
+        await self._finish(_ENDS[stopped.code] if stopped else "completed", total=len(plan))
 
-    async def _finish(self, stopped: LineError | None, *, total: int) -> None:
+    async def _finish(
+        self, ends_as: Status, *, total: int, errors: tuple[BatchError, ...] = ()
+    ) -> None:
         """The lines have come to their ends; the files get the ids under which they will be."""
         tally = self._shift.tally
         await self._change(
             "finalizing",
-            ends_as=_ENDS[stopped.code] if stopped else "completed",
+            ends_as=ends_as,
             request_counts=tally.counts(total),
             usage=tally.usage(),
-            errors=tally.errors(),
+            errors=(*errors, *tally.errors()),
             output_file_id=new_file_id() if tally.num_completed else None,
             error_file_id=new_file_id() if tally.num_failed else None,
             finalizing_at=_now(),

@@ -1,4 +1,4 @@
-"""Which batches this api drives: those that it gets custody of, until they end.
+"""Which batches this api drives: those that it has a place for and gets custody of.
 
 Every api looks for batches that nobody drives. Custody spares work and no more: that two drive a
 batch at once, for a moment, is made harmless by their shifts.
@@ -15,9 +15,13 @@ from preble.errors import BrokerError, BrokerUnavailable
 from preble.messages import JobId, JobState, Webhook
 from preble_api.batches.drive import Drive
 from preble_api.batches.folder import BatchFolder
+from preble_api.batches.places import Places
 from preble_api.batches.shift import Replaced, Shift, open_shift
 from preble_api.batches.store import BatchStore
 from preble_api.batches.tools import Tools
+from preble_api.batches.troubles import Troubles
+from preble_api.errors import HttpError
+from preble_api.files.layout import OpenBatch
 from preble_api.files.off_loop import in_thread
 
 CUSTODY_S: Final = 15.0
@@ -25,12 +29,6 @@ CUSTODY_S: Final = 15.0
 
 LOOK_S: Final = 2.0
 """Between two looks for batches that nobody drives."""
-
-MOST_DRIVEN: Final = 16
-"""Batches that one api drives at once; the others wait for it or another."""
-
-_REST_S: Final = 10.0
-"""After an error, before the batch is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +45,8 @@ class Drivers:
         self._tools = tools
         self._store = store
         self._holder = secrets.token_hex(16)
-        self._driven: set[str] = set()
+        self._places = Places()
+        self._troubles = Troubles(tools.clock)
         self._news = asyncio.Event()
 
     def look_again(self) -> None:
@@ -59,47 +58,68 @@ class Drivers:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._news.clear()
-                for tenant, batch_id in await self._open_batches():
-                    if await self._take(batch_id):
-                        self._driven.add(batch_id)
-                        tasks.create_task(self._drive(tenant, batch_id))
+                await self._look(tasks)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):
                         await self._news.wait()
 
-    async def _open_batches(self) -> list[tuple[str, str]]:
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+        """Drive what there is a place for, and end what there is none for but is to end."""
+        waiting: list[OpenBatch] = []
+        for batch in self._places.in_turn(await self._ready()):
+            if self._places.has_for(batch.tenant):
+                await self._take(tasks, batch)
+            else:
+                waiting.append(batch)
+        for batch in await in_thread(self._store.stopped, waiting):
+            if self._places.has_to_end():
+                await self._take(tasks, batch, is_ending=True)
+
+    async def _ready(self) -> list[OpenBatch]:
+        """Batches that have not ended and do not rest, the oldest first."""
         try:
-            return await in_thread(self._store.open_batches)
+            batches = await in_thread(self._store.open_batches)
         except OSError:
             _log.exception("batches cannot be looked for; trying again")
             return []
+        self._troubles.forget_all_but({each.batch_id for each in batches})
+        return [each for each in batches if not self._troubles.rests(each.batch_id)]
 
-    async def _take(self, batch_id: str) -> bool:
-        if batch_id in self._driven or len(self._driven) >= MOST_DRIVEN:
-            return False
-        return await self._renew(batch_id)
+    async def _take(
+        self, tasks: asyncio.TaskGroup, batch: OpenBatch, *, is_ending: bool = False
+    ) -> None:
+        if await self._renew(batch.batch_id):
+            self._places.take(batch, is_ending=is_ending)
+            tasks.create_task(self._drive(batch))
 
-    async def _drive(self, tenant: str, batch_id: str) -> None:
+    async def _drive(self, batch: OpenBatch) -> None:
         """Drive a batch as long as it is in this api's custody."""
         try:
-            driving = asyncio.ensure_future(self._to_its_end(tenant, batch_id))
-            keeping = asyncio.ensure_future(self._keep(batch_id))
-            try:
-                await asyncio.wait({driving, keeping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await _end(driving, keeping)
+            await self._in_custody(batch)
         except* (Replaced, FileNotFoundError) as errors:
-            _log.warning("batch %s is another api's now: %s", batch_id, errors.exceptions[0])
-        except* Exception:  # noqa: BLE001  one batch must not end the others; it is tried again
-            _log.exception("batch %s could not be driven; it is tried again", batch_id)
-            await asyncio.sleep(_REST_S)
+            told = "batch %s is another api's now, or lacks a file: %s"
+            _log.warning(told, batch.batch_id, errors.exceptions[0])
+            is_missing = errors.subgroup(FileNotFoundError) is not None
+            self._troubles.note(batch.batch_id, is_bug=is_missing)
+        except* Exception as errors:  # noqa: BLE001  one batch must not end the others; it is tried again
+            _log.exception("batch %s could not be driven; it is tried again", batch.batch_id)
+            self._troubles.note(batch.batch_id, is_bug=_has_bug(errors))
         finally:
-            self._driven.discard(batch_id)
+            self._places.give_back(batch)
             with contextlib.suppress(BrokerError):
-                await self._tools.broker.custody.give_up(batch_id, self._holder)
+                await self._tools.broker.custody.give_up(batch.batch_id, self._holder)
             self.look_again()
 
-    async def _to_its_end(self, tenant: str, batch_id: str) -> None:
+    async def _in_custody(self, batch: OpenBatch) -> None:
+        driving = asyncio.ensure_future(self._to_its_end(batch))
+        keeping = asyncio.ensure_future(self._keep(batch.batch_id))
+        try:
+            await asyncio.wait({driving, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(driving, keeping)
+
+    async def _to_its_end(self, batch: OpenBatch) -> None:
+        tenant, batch_id = batch
         folder = self._store.folder(tenant, batch_id)
         with contextlib.ExitStack() as opened:
             try:
@@ -108,7 +128,8 @@ class Drivers:
                 return await in_thread(self._store.forget, tenant, batch_id)
             if shift is not None:
                 record = await in_thread(folder.record)
-                await Drive(self._tools, record, shift).run()
+                drive = Drive(self._tools, record, shift)
+                await (drive.give_up() if self._troubles.is_hopeless(batch_id) else drive.run())
         await self._owe_webhook(folder)
         return await in_thread(self._store.close, tenant, batch_id)
 
@@ -143,6 +164,11 @@ def _shift_of(folder: BatchFolder, opened: contextlib.ExitStack) -> Shift | None
         # Here, for nobody may be waiting for it any more.
         opened.callback(shift.close)
     return shift
+
+
+def _has_bug(errors: BaseExceptionGroup[Exception]) -> bool:
+    """Whether one tells neither of the disk nor of the queue, which are waited for."""
+    return errors.split((OSError, BrokerError, HttpError))[1] is not None
 
 
 async def _end(*futures: asyncio.Future[None]) -> None:

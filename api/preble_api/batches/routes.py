@@ -36,7 +36,7 @@ from preble_api.openapi import (
     response_of,
 )
 from preble_api.parsing import decode_json, parse_query, wrong_field
-from preble_api.principal import principal_of
+from preble_api.principal import Principal, principal_of
 from preble_api.submitting import JSON, require_json
 
 BATCHES_PATH: Final = "/v1/batches"
@@ -90,7 +90,7 @@ class BatchRoutes:
                     s404="No such file.",
                     s413="The body is too large.",
                     s415="The body is not declared as JSON.",
-                    s429="The tenant has too many batches that have not ended.",
+                    s429="The tenant has too many batches that have not ended, or too many files.",
                     s507="The disk is full.",
                 ),
             },
@@ -130,8 +130,7 @@ class BatchRoutes:
         asked = decode_json(_DECODER, await request.body(), _explain)
         self._intake.require_webhooks(asked.webhook)
         window_s = _window_s(asked.completion_window)
-        tenants = visible_tenants(principal, self._layout)
-        made = await in_thread(self._store.create, asked, window_s, principal, tenants)
+        made = await in_thread(self._made, asked, window_s, principal)
         self._on_news()
         return _answer(made)
 
@@ -140,9 +139,7 @@ class BatchRoutes:
         asked = parse_query(request.query_params.multi_items(), BatchListQuery)
         principal = principal_of(request.scope)
         principal.require("read")
-        after = asked.after if isinstance(asked.after, str) else ""
-        tenants = visible_tenants(principal, self._layout)
-        return _answer(await in_thread(self._store.page, tenants, after, asked.limit))
+        return _answer(await in_thread(self._page, asked, principal))
 
     async def show(self, request: Request) -> Response:
         """One batch. Raises: HttpError (403, 404)."""
@@ -153,6 +150,16 @@ class BatchRoutes:
         """Let one batch end. Raises: HttpError (403, 404, 507)."""
         principal_of(request.scope).require("submit")
         return _answer(await in_thread(self._cancelled, request))
+
+    # On threads, as they read the disk.
+
+    def _made(self, asked: BatchRequest, window_s: int, principal: Principal) -> Batch:
+        tenants = visible_tenants(principal, self._layout)
+        return self._store.create(asked, window_s, principal, tenants)
+
+    def _page(self, asked: BatchListQuery, principal: Principal) -> BatchList:
+        after = asked.after if isinstance(asked.after, str) else ""
+        return self._store.page(visible_tenants(principal, self._layout), after, asked.limit)
 
     def _shown(self, request: Request) -> Batch:
         return self._found(request).shown()

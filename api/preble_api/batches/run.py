@@ -23,7 +23,7 @@ from preble_api.batches.plan import Plan
 from preble_api.batches.shift import Shift
 from preble_api.batches.tools import Tools
 from preble_api.batches.window import Window
-from preble_api.batches.work import CANCELLED, EXPIRED, RESULT_EXPIRED, BatchLine, Ended, Work
+from preble_api.batches.work import RESULT_EXPIRED, BatchLine, Ended, Work, why_stopped
 from preble_api.batches.writer import ResultWriter
 from preble_api.errors import HttpError
 from preble_api.files.off_loop import in_thread
@@ -91,13 +91,10 @@ class LineRun:
         return stopped
 
     async def _watch(self) -> None:
-        while self._stopped is None:
-            if await in_thread(self._shift.folder.cancelling_at_s) is not None:
-                self._stopped = CANCELLED
-            elif unix_s() >= self._record.expires_at_s:
-                self._stopped = EXPIRED
-            else:
-                await asyncio.sleep(WATCH_S)
+        folder, record = self._shift.folder, self._record
+        while (stopped := await in_thread(why_stopped, folder, record)) is None:  # noqa: ASYNC110  asks the disk
+            await asyncio.sleep(WATCH_S)
+        self._stopped = stopped
         self._stop.set()
         self._window.look_again()
 

@@ -10,12 +10,16 @@ from typing import Final
 from preble.clock import unix_s
 from preble_api.batches.folder import BatchFolder, BatchRecord
 from preble_api.batches.schemas import LONGEST_WINDOW_S, Batch, BatchList, BatchRequest
+from preble_api.batches.work import why_stopped
 from preble_api.errors import HttpError
 from preble_api.files.durable import full_disk_told, make_folder, publish, sync_folder, write_new
-from preble_api.files.layout import Layout, is_batch_id, names_in, new_batch_id
+from preble_api.files.layout import Layout, OpenBatch, is_batch_id, names_in, new_batch_id
 from preble_api.files.schemas import KEPT_S
 from preble_api.files.store import FileStore
 from preble_api.principal import Principal
+
+MOST_ENDED: Final = 1_000
+"""Batches of a tenant that are still shown after their end; the oldest go first."""
 
 _YOUNG_S: Final = 60.0
 """A mark without a batch belongs to one that is being made, unless it is older."""
@@ -52,18 +56,21 @@ class BatchStore:
 
         Raises:
             HttpError: If the file does not exist (404) or is no input (400), the tenant has too
-                many batches (429), or the disk is full (507).
+                many batches or, before its results, too many files (429), or the disk is full
+                (507).
         """
         file = self._files.find(tenants, request.input_file_id)
         if file.meta.purpose != "batch":
             raise _wrong_purpose(file.meta.purpose)
         self._require_room(file.tenant)
+        self._files.require_room(file.tenant, 0, param="input_file_id")
         now_s = int(unix_s())
         record = BatchRecord(
             new_batch_id(), file.tenant, principal.tenant, self._model, now_s, now_s + window_s,
             request,
         )  # fmt: skip
         with full_disk_told():
+            self._forget_oldest(file.tenant)
             return self._made(record, file.content)
 
     def _made(self, record: BatchRecord, content: os.PathLike[str]) -> Batch:
@@ -90,6 +97,15 @@ class BatchStore:
         if num_open >= self._max_tenant_batches:
             message = f"a tenant has at most {self._max_tenant_batches} batches that have not ended"
             raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_batches", message)
+
+    def _forget_oldest(self, tenant: str) -> None:
+        """Remove what ended long ago, beyond the bound."""
+        ids = sorted(self._ids(tenant))
+        # Looked at later than the ids: what has no mark now was made, and has ended.
+        is_open = {each.batch_id for each in self._layout.open_batches()}
+        ended = [each for each in ids if each not in is_open]
+        for batch_id in ended[: max(0, len(ended) - MOST_ENDED)]:
+            self._files.remove(tenant, self.folder(tenant, batch_id).path)
 
     def folder(self, tenant: str, batch_id: str) -> BatchFolder:
         """Where a batch is, or would be."""
@@ -118,9 +134,21 @@ class BatchStore:
             with contextlib.suppress(FileNotFoundError):
                 yield self.folder(tenant, name).shown()
 
-    def open_batches(self) -> list[tuple[str, str]]:
-        """Tenant and id of the batches that have not ended, the oldest first."""
+    def open_batches(self) -> list[OpenBatch]:
+        """The batches that have not ended, the oldest first."""
         return self._layout.open_batches()
+
+    def stopped(self, batches: Iterable[OpenBatch]) -> list[OpenBatch]:
+        """Those that are to end now, as somebody cancelled them or their time is over."""
+        return [each for each in batches if self._is_stopped(each)]
+
+    def _is_stopped(self, batch: OpenBatch) -> bool:
+        folder = self.folder(*batch)
+        try:
+            return why_stopped(folder, folder.record()) is not None
+        except (OSError, ValueError):
+            # It is being made, has just ended, or cannot be read: whoever drives it finds out.
+            return False
 
     def close(self, tenant: str, batch_id: str) -> None:
         """Let a batch rest that has ended: nobody looks for it any more, and only files stay.

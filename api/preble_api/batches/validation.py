@@ -4,6 +4,7 @@ Nothing runs of a batch that has a wrong line. What only the tokenizer can tell,
 too long, is told of each line when its turn comes.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,19 @@ from preble_api.openai.endpoints import Endpoint
 SLICE_BYTES: Final = 16 * 1024
 """Of input, looked at in one step: about two milliseconds, in which nobody else computes."""
 
+MOST_BLANK_LINES: Final = MAX_LINES
+"""Besides the others, so that newlines alone keep nobody busy."""
+
 _LONGEST_MESSAGE: Final = 300
+
+_log = logging.getLogger(__name__)
+
+
+class _OfBatch(msgspec.Struct, frozen=True):
+    """Fields of a body that are the batch's, for all of its lines."""
+
+    priority: str | None = None
+    tenant: str | None = None
 
 
 class LineRules:
@@ -85,6 +98,7 @@ class Validation:
         self._keys: list[BlockKeys] = []
         self._lines_by_id: dict[str, int] = {}
         self._number = 0
+        self._has_met_bug = False
         self.errors: list[BatchError] = []
 
     def close(self) -> None:
@@ -121,20 +135,35 @@ class Validation:
         if len(self._places) > MAX_LINES:
             self._wrong("too_many_lines", f"a batch has at most {MAX_LINES} lines")
             return False
+        if self._number > MAX_LINES + MOST_BLANK_LINES:
+            self._wrong("too_many_lines", f"a file has at most {MOST_BLANK_LINES} blank lines")
+            return False
         return len(self.errors) < MAX_ERRORS
 
     def _look_at(self, line: bytes, offset: int) -> None:
         try:
             parsed, asked = self._rules.parse(line)
+            _refuse_fields_of_batch(parsed.body)
+            key = prefix_key(asked.job)
         except PrebleError as error:
             self.errors.append(line_error(self._number, refusal(error)))
+            return
+        except Exception:  # noqa: BLE001  a bug is told at its line, like all else that is wrong
+            self._not_read()
             return
         first = self._lines_by_id.setdefault(parsed.custom_id, self._number)
         if first != self._number:
             message = f"custom_id: line {first} has the same"
             self._wrong("duplicate_custom_id", message, param="custom_id")
         self._places.append(LinePlace(self._number, len(line), offset))
-        self._keys.append(prefix_key(asked.job))
+        self._keys.append(key)
+
+    def _not_read(self) -> None:
+        """A bug was met, which is logged once of a file."""
+        if not self._has_met_bug:
+            _log.exception("line %d of %s could not be read", self._number, self._file.name)
+        self._has_met_bug = True
+        self._wrong("internal_error", "reading this line failed, which is a bug in Preble")
 
     def _require_some(self) -> None:
         if not self._places and not self.errors:
@@ -143,3 +172,14 @@ class Validation:
 
     def _wrong(self, code: str, message: str, *, param: str | None = None) -> None:
         self.errors.append(BatchError(code, message, self._number, param))
+
+
+def _refuse_fields_of_batch(body: msgspec.Raw) -> None:
+    """Refuse what is said once, of all lines. The body was found right before. Raises: InvalidJob.
+
+    Here and not in `LineRules`, so that batches that older versions found valid go on.
+    """
+    given = msgspec.json.decode(body, type=_OfBatch)
+    for name in given.__struct_fields__:
+        if getattr(given, name) is not None:
+            raise InvalidJob(name, "is the batch's, for all of its lines; leave it out")

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from preble.clock import unix_s
 from preble.errors import InvalidJob, JobRejected
 from preble.messages import JobFailure, JobId, JobState, JobView, Submission
-from preble_api.batches.folder import BatchRecord
+from preble_api.batches.folder import BatchFolder, BatchRecord
 from preble_api.batches.lines import (
     LineError,
     completed_line,
@@ -45,6 +45,13 @@ RESULT_EXPIRED: Final = LineError(
 )
 _LOST: Final = JobFailure("result_lost", "the result of this request is no longer kept")
 _SOONEST_S: Final = 1.0
+
+
+def why_stopped(folder: BatchFolder, record: BatchRecord) -> LineError | None:
+    """Why a batch is to end before all of its lines were answered, if it is. Blocks."""
+    if folder.cancelling_at_s() is not None:
+        return CANCELLED
+    return EXPIRED if unix_s() >= record.expires_at_s else None
 
 
 @dataclass(frozen=True, slots=True)

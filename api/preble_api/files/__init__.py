@@ -5,6 +5,7 @@ layout.py     where everything lies below `files_dir`
 schemas.py    what clients get
 store.py      files of tenants: make, find, list, delete
 multipart.py  an upload's parts, as they arrive
+content.py    a file's bytes as an answer
 uploads.py    from a request to a file
 sweeping.py   what has expired or was abandoned goes
 routes.py     `/v1/files`

@@ -13,7 +13,7 @@ import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from preble.clock import unix_s
 
@@ -47,6 +47,14 @@ def is_batch_id(text: str) -> bool:
     return BATCH_ID.fullmatch(text) is not None
 
 
+class OpenBatch(NamedTuple):
+    """A batch that has not ended."""
+
+    tenant: str
+    batch_id: str
+    """Orders by age."""
+
+
 class Layout:
     """The folders of one pool. Makes none.
 
@@ -74,12 +82,12 @@ class Layout:
         """The mark of a batch that has not ended."""
         return self._pool / _OPEN / f"{tenant}.{batch_id}"
 
-    def open_batches(self) -> list[tuple[str, str]]:
-        """Tenant and id of the batches that have not ended, the oldest first."""
+    def open_batches(self) -> list[OpenBatch]:
+        """The batches that have not ended, the oldest first."""
         marks = [name.partition(".") for name in names_in(self._pool / _OPEN)]
         return sorted(
-            ((tenant, batch_id) for tenant, _, batch_id in marks if is_batch_id(batch_id)),
-            key=lambda each: each[1],
+            (OpenBatch(tenant, batch_id) for tenant, _, batch_id in marks if is_batch_id(batch_id)),
+            key=lambda each: each.batch_id,
         )
 
     def tenants(self) -> list[str]:

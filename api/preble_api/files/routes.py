@@ -6,8 +6,9 @@ from typing import Final
 import msgspec
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
+from preble_api.files.content import FileContent
 from preble_api.files.layout import FILE_ID, Layout
 from preble_api.files.multipart import FILE_FIELD
 from preble_api.files.off_loop import in_thread
@@ -97,7 +98,9 @@ class FileRoutes:
             openapi_extra={"parameters": [_file_id_parameter()]},
             responses={
                 200: {"description": "Its bytes.", "content": {FileContent.media_type: {}}},
+                206: {"description": "Those of `Range`.", "content": {FileContent.media_type: {}}},
                 **_not_found(),
+                **problems(s416="The file ends before the bytes of `Range`."),
             },
         )  # fmt: skip
         app.add_api_route(
@@ -116,36 +119,36 @@ class FileRoutes:
     async def list_files(self, request: Request) -> Response:
         """A page of files. Raises: InvalidJob, HttpError (403)."""
         asked = parse_query(request.query_params.multi_items(), FileListQuery)
-        tenants = self._readable(request)
-        return _answer(await in_thread(self._page, tenants, asked))
+        return _answer(await in_thread(self._page, _reader(request), asked))
 
     async def show(self, request: Request) -> Response:
         """One file. Raises: HttpError (403, 404)."""
         return _answer((await self._find(request)).meta)
 
     async def read(self, request: Request) -> Response:
-        """A file's content. Raises: HttpError (403, 404)."""
-        return FileContent((await self._find(request)).content)
+        """A file's content. Raises: HttpError (403, 404, 416)."""
+        return FileContent(await self._find(request), request.headers)
 
     async def delete(self, request: Request) -> Response:
         """Remove a file. Raises: HttpError (403, 404)."""
         principal = principal_of(request.scope)
         principal.require("submit")
-        file_id = _file_id(request)
-        await in_thread(self._store.delete, visible_tenants(principal, self._layout), file_id)
-        return _answer(FileDeleted(file_id))
+        return _answer(await in_thread(self._deleted, principal, _file_id(request)))
 
     async def _find(self, request: Request) -> StoredFile:
-        tenants = self._readable(request)
-        return await in_thread(self._store.find, tenants, _file_id(request))
+        return await in_thread(self._found, _reader(request), _file_id(request))
 
-    def _readable(self, request: Request) -> list[str]:
-        """Tenants whose files this request may read. Raises: HttpError (403)."""
-        principal = principal_of(request.scope)
-        principal.require("read")
-        return visible_tenants(principal, self._layout)
+    # On threads, as they read the disk.
 
-    def _page(self, tenants: list[str], asked: FileListQuery) -> FileList:
+    def _found(self, principal: Principal, file_id: str) -> StoredFile:
+        return self._store.find(visible_tenants(principal, self._layout), file_id)
+
+    def _deleted(self, principal: Principal, file_id: str) -> FileDeleted:
+        self._store.delete(visible_tenants(principal, self._layout), file_id)
+        return FileDeleted(file_id)
+
+    def _page(self, principal: Principal, asked: FileListQuery) -> FileList:
+        tenants = visible_tenants(principal, self._layout)
         after = asked.after if isinstance(asked.after, str) else ""
         files = self._store.listed(tenants, is_newest_first=asked.order == "desc", after=after)
         metas = (each.meta for each in files if asked.purpose in {msgspec.UNSET, each.meta.purpose})
@@ -156,20 +159,18 @@ class FileRoutes:
         return FileList(shown, len(page) > limit, *ends)
 
 
-class FileContent(FileResponse):
-    """A file's bytes as they are: no browser takes them for anything else."""
-
-    media_type = "application/octet-stream"
-
-    def __init__(self, path: object) -> None:
-        super().__init__(str(path), headers={"x-content-type-options": "nosniff"})
-
-
 def visible_tenants(principal: Principal, layout: Layout) -> list[str]:
-    """Tenants whose files and batches somebody may see; all others do not exist for him."""
+    """Tenants whose files and batches somebody may see; all others do not exist for him. Blocks."""
     if principal.tenant is not None:
         return [principal.tenant]
     return [each for each in layout.tenants() if principal.may_see(each)]
+
+
+def _reader(request: Request) -> Principal:
+    """Who asks. Raises: HttpError (403) if he may not read."""
+    principal = principal_of(request.scope)
+    principal.require("read")
+    return principal
 
 
 def _file_id(request: Request) -> str:

@@ -104,7 +104,7 @@ class FileStore:
         """As `FileDraft.commit`."""
         return draft.commit(meta, self._layout.files(tenant))
 
-    def require_room(self, tenant: str, more_bytes: int) -> None:
+    def require_room(self, tenant: str, more_bytes: int, *, param: str = "file") -> None:
         """Refuse a file that the tenant may not have beside its others. Raises: HttpError (429).
 
         Files that are written at the same time do not see each other: the bounds may be passed
@@ -113,9 +113,10 @@ class FileStore:
         bounds = self._bounds
         sizes = [each.meta.bytes for each in self._files_of(tenant, names_in(self._files(tenant)))]
         if len(sizes) >= bounds.max_tenant_files:
-            raise _too_many(f"more than {bounds.max_tenant_files} files; delete some")
+            raise _too_many(f"more than {bounds.max_tenant_files} files; delete some", param)
         if sum(sizes) + more_bytes > bounds.max_tenant_bytes:
-            raise _too_many(f"files of more than {bounds.max_tenant_bytes} bytes; delete some")
+            what = f"files of more than {bounds.max_tenant_bytes} bytes; delete some"
+            raise _too_many(what, param)
 
     def require_size(self, size_bytes: int) -> None:
         """Refuse a file that is too large. Raises: HttpError (413)."""
@@ -128,7 +129,7 @@ class FileStore:
             for tenant in tenants:
                 for found in self._files_of(tenant, [file_id]):
                     return found
-        raise HttpError(HTTPStatus.NOT_FOUND, "file_not_found", "no such file", param="file_id")
+        raise no_such_file()
 
     def delete(self, tenants: Iterable[str], file_id: str) -> None:
         """Remove a file, all of it at once. Raises: HttpError (404)."""
@@ -170,6 +171,11 @@ class FileStore:
         return self._layout.files(tenant)
 
 
+def no_such_file() -> HttpError:
+    """The answer where there is no file, or it is another's."""
+    return HttpError(HTTPStatus.NOT_FOUND, "file_not_found", "no such file", param="file_id")
+
+
 @contextlib.contextmanager
 def _swept_told() -> Generator[None]:
     try:
@@ -183,6 +189,6 @@ def _too_large(message: str) -> HttpError:
     return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "file_too_large", message, param="file")
 
 
-def _too_many(what: str) -> HttpError:
+def _too_many(what: str, param: str) -> HttpError:
     message = f"a tenant may not keep {what}"
-    return HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_files", message, param="file")
+    return HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_files", message, param=param)

@@ -1,5 +1,6 @@
 """From a request to a file: streamed to disk, checked, and there all at once."""
 
+from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,6 +20,9 @@ from preble_api.principal import Principal
 UPLOADS_AT_ONCE: Final = 16
 """Of one api: each holds a megabyte and a thread now and then."""
 
+TENANT_UPLOADS: Final = 4
+"""Of one tenant, which may be slow: the others are for others."""
+
 _WRITE_BYTES: Final = 1024 * 1024
 _RETRY_AFTER_S: Final = 5.0
 
@@ -28,7 +32,7 @@ class Uploads:
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
-        self._running = 0
+        self._running: Counter[str] = Counter()
 
     async def take(self, request: Request, principal: Principal) -> FileObject:
         """The file of a request, once it is on disk.
@@ -39,18 +43,22 @@ class Uploads:
             InvalidJob: If a field is wrong, naming it.
             ClientDisconnect: If the client left; nothing is kept.
         """
-        if self._running >= UPLOADS_AT_ONCE:
-            message = f"{UPLOADS_AT_ONCE} files are being taken already"
-            status = HTTPStatus.TOO_MANY_REQUESTS
-            raise HttpError(status, "too_many_uploads", message, retry_after_s=_RETRY_AFTER_S)
-        self._running += 1
-        try:
-            return await self._take(request, principal)
-        finally:
-            self._running -= 1
-
-    async def _take(self, request: Request, principal: Principal) -> FileObject:
         home = principal.tenant_for(None)
+        self._require_place(home)
+        self._running[home] += 1
+        try:
+            return await self._take(request, principal, home)
+        finally:
+            self._running[home] -= 1
+            self._running += Counter()  # keeps no tenant that sends nothing
+
+    def _require_place(self, home: str) -> None:
+        if self._running[home] >= TENANT_UPLOADS:
+            raise _too_many(f"tenant {home} sends {TENANT_UPLOADS} files already, its most at once")
+        if self._running.total() >= UPLOADS_AT_ONCE:
+            raise _too_many(f"this api takes {UPLOADS_AT_ONCE} files already, its most at once")
+
+    async def _take(self, request: Request, principal: Principal, home: str) -> FileObject:
         await in_thread(self._store.require_room, home, 0)
         upload = _Upload(self._store, await in_thread(self._store.draft, home))
         try:
@@ -97,6 +105,11 @@ class _Upload:
         await in_thread(self._store.require_room, tenant, size_bytes)
         await in_thread(self._store.commit, self.draft, meta, tenant)
         return meta
+
+
+def _too_many(message: str) -> HttpError:
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    return HttpError(status, "too_many_uploads", message, retry_after_s=_RETRY_AFTER_S)
 
 
 def _fields(given: Mapping[str, str]) -> UploadFields:

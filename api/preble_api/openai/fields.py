@@ -188,5 +188,9 @@ def _is_neutral(name: str, value: msgspec.Raw) -> bool:
     written = bytes(value)
     if len(written) > _MOST_NEUTRAL_BYTES:
         return False
-    compact = msgspec.json.encode(msgspec.json.decode(written))
+    try:
+        compact = msgspec.json.encode(msgspec.json.decode(written))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Raw bytes are looked at only here: such as `1e999`, which no float holds.
+        return False
     return compact == _NULL or compact in _NEUTRAL.get(name, frozenset())
