@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from webhook_support import SECRET
 
 from preble.broker.memory import MemoryBroker
+from preble.messages import DEFAULT_TENANT
 from preble.metrics import ApiMetrics
 from preble_api.webhooks.addresses import Guard
 from preble_api.webhooks.deliveries import (
@@ -41,14 +42,15 @@ class Rounds:
         return self.registry.get_sample_value("preble_webhook_deliveries_total", labels)
 
 
-async def submit(api: httpx2.AsyncClient, url: str) -> str:
-    reply = await api.post("/v1/jobs", json={"prompt": "hello", "webhook": {"url": url}})
+async def submit(api: httpx2.AsyncClient, url: str, *, tenant: str = DEFAULT_TENANT) -> str:
+    asked = {"prompt": "hello", "webhook": {"url": url}, "tenant": tenant}
+    reply = await api.post("/v1/jobs", json=asked)
     assert reply.status_code == 202, reply.text
     return str(reply.json()["id"])
 
 
-async def cancelled(api: httpx2.AsyncClient, url: str) -> str:
-    job_id = await submit(api, url)
+async def cancelled(api: httpx2.AsyncClient, url: str, *, tenant: str = DEFAULT_TENANT) -> str:
+    job_id = await submit(api, url, tenant=tenant)
     await api.post(f"/v1/jobs/{job_id}/cancel")
     return job_id
 

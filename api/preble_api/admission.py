@@ -6,6 +6,8 @@
 
 A request that finds no call under way starts one at once; those that come meanwhile share
 the next. A lone request so waits for nobody, and under load one round trip serves many.
+Batches that fill a call alone stand in a line of their own: their prompts are sent ahead, in many
+round trips, which small ones need not wait for.
 """
 
 import asyncio
@@ -32,6 +34,7 @@ class _Entry:
 
     def __init__(self, batch: Sequence[Submission]) -> None:
         self.batch = batch
+        self.bytes = sum(len(job.prompt) for job in batch)
         self.outcome: asyncio.Future[Allowance | None] = asyncio.get_running_loop().create_future()
 
     def settle(self, admitted: Exception | Allowance | None) -> None:
@@ -47,10 +50,7 @@ class Admission:
     """Admits batches, several in a call."""
 
     def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._waiting: deque[_Entry] = deque()
-        self._waiting_jobs = 0
-        self._calling: asyncio.Task[None] | None = None
+        self._small, self._large = _Line(broker), _Line(broker)
 
     async def admit(self, batch: Sequence[Submission]) -> Allowance | None:
         """Return when the whole batch is in the queue; otherwise none of it is.
@@ -62,15 +62,29 @@ class Admission:
             QueueFull: If a bound of the pool is reached, or too much waits here.
             BrokerUnavailable: If the queue did not answer.
         """
-        if self._waiting_jobs + len(batch) > WAITING_JOBS:
+        waiting_jobs = self._small.waiting_jobs + self._large.waiting_jobs
+        if waiting_jobs + len(batch) > WAITING_JOBS:
             msg = f"more than {WAITING_JOBS} jobs wait to be written to the queue"
             raise QueueFull(msg, retry_after_s=_RETRY_AFTER_S)
         entry = _Entry(batch)
+        (self._large if entry.bytes > CALL_BYTES else self._small).append(entry)
+        return await entry.outcome
+
+
+class _Line:
+    """Batches one after another, one call at a time."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.waiting_jobs = 0
+        self._broker = broker
+        self._waiting: deque[_Entry] = deque()
+        self._calling: asyncio.Task[None] | None = None
+
+    def append(self, entry: _Entry) -> None:
         self._waiting.append(entry)
-        self._waiting_jobs += len(batch)
+        self.waiting_jobs += len(entry.batch)
         if self._calling is None:
             self._calling = asyncio.create_task(self._call())
-        return await entry.outcome
 
     async def _call(self) -> None:
         """Admit until nothing waits."""
@@ -91,7 +105,7 @@ class Admission:
         room = CALL_BYTES
         while self._waiting and room > 0:
             entry = self._waiting.popleft()
-            self._waiting_jobs -= len(entry.batch)
-            room -= sum(len(job.prompt) for job in entry.batch)
+            self.waiting_jobs -= len(entry.batch)
+            room -= entry.bytes
             entries.append(entry)
         return entries

@@ -109,7 +109,7 @@ def create_app(
     app.dialects += (*OPENAI_STRUCTS, *SGLANG_STRUCTS, Explanation)
     batches = BatchService(settings, broker, intake, admission, waits, metrics, clock)
     hot = [route for route in app.routes if isinstance(route, RawRoute)]
-    HealthRoutes(broker, registry).add_to(app)
+    HealthRoutes(broker, registry, clock).add_to(app)
     ServerInfoRoutes(broker, record).add_to(app)
     WorkerRoutes(broker).add_to(app)
     AbortRoutes(broker).add_to(app)

@@ -1,21 +1,17 @@
 """The body of a `/generate` into jobs, and msgspec's errors into ours."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from preble.errors import InvalidJob
 from preble_api.generate_schemas import GenerateRequest, GenerateSampling, require_offered
-from preble_api.parsing import WRONG_QUEUE, decode_json
-from preble_api.schemas import MAX_JOBS, JobPriority, JobRequest, Tenant
+from preble_api.parsing import decode_json
+from preble_api.schemas import MAX_JOBS, JobRequest
 
 NO_BODY_LIST: Final = "send one object, whose `text` or `input_ids` may be a list"
-
-QUEUE_HEADERS: Final = {"priority": "X-Preble-Priority", "tenant": "X-Preble-Tenant"}
-"""Where a request says what SGLang's format has no field for."""
 
 _DECODER: Final = msgspec.json.Decoder(GenerateRequest)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -35,23 +31,6 @@ def parse_generate(body: bytes) -> GenerateRequest:
     return request
 
 
-class QueueChoice(msgspec.Struct, frozen=True):
-    """Which ingress queue a job waits in."""
-
-    priority: JobPriority = "normal"
-    tenant: Tenant | UnsetType = UNSET
-
-
-def queue_of(headers: Mapping[str, str]) -> QueueChoice:
-    """The queue that a request's headers choose. Raises: InvalidJob, naming the header."""
-    given = {field: headers[name] for field, name in QUEUE_HEADERS.items() if name in headers}
-    try:
-        return msgspec.convert(given, QueueChoice)
-    except msgspec.ValidationError as error:
-        field = str(error).rpartition("$.")[2].strip("`")
-        raise InvalidJob(QUEUE_HEADERS[field], WRONG_QUEUE[field]) from None
-
-
 class Generation(NamedTuple):
     """What a request asks for: several jobs, or one."""
 
@@ -63,17 +42,15 @@ class Generation(NamedTuple):
     is_streamed: bool
 
 
-def generation_of(request: GenerateRequest, queue: QueueChoice) -> Generation:
+def generation_of(request: GenerateRequest) -> Generation:
     """The jobs that a request asks for. Raises: InvalidJob if its lists do not fit."""
     prompts, is_list = _prompts(request)
     sampling = _samplings(request.sampling_params, len(prompts), is_list=is_list)
-    tenant = None if isinstance(queue.tenant, UnsetType) else queue.tenant
     jobs = [
         JobRequest(
             prompt=prompt if isinstance(prompt, str) else None,
             input_ids=None if isinstance(prompt, str) else prompt,
-            sampling_params=params, priority=queue.priority, tenant=tenant,
-            cache_salt=request.cache_salt,
+            sampling_params=params, cache_salt=request.cache_salt,
         )
         for prompt, params in zip(prompts, sampling, strict=True)
     ]  # fmt: skip

@@ -17,10 +17,15 @@ from starlette.requests import Request
 
 from preble.errors import InvalidJob
 from preble.messages import JobId, Submission
+from preble_api.deadlines import CANCEL_AFTER
 from preble_api.job_ids import keyed_job_id
+from preble_api.queue_headers import QUEUE_HEADERS
 from preble_api.schemas import NO_KEY, JobRequest
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
+_TELLING: Final = (*QUEUE_HEADERS.values(), CANCEL_AFTER)
+"""Headers that say what the jobs are, as the body does."""
 
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _OWN: Final = "own"
@@ -38,7 +43,7 @@ async def under_key(request: Request, submissions: Sequence[Submission]) -> Sequ
         return submissions
     if not _KEY.fullmatch(key):
         raise InvalidJob(IDEMPOTENCY_KEY, NO_KEY)
-    fingerprint = sha256(await request.body()).hexdigest()
+    fingerprint = await fingerprint_of(request)
     return [
         replace(each, job_id=_job_id(each.spec.tenant, key, str(place)), fingerprint=fingerprint)
         for place, each in enumerate(submissions)
@@ -81,6 +86,14 @@ def _fingerprint(request: JobRequest) -> str:
     """Alike for a job alone and in a list."""
     fields = [getattr(request, name) for name in JobRequest.__struct_fields__]
     return sha256(msgspec.json.encode(fields)).hexdigest()
+
+
+async def fingerprint_of(request: Request) -> str:
+    """What tells a request from another one of the same name: its path, headers and body."""
+    told = [request.url.path, *(request.headers.get(name, "") for name in _TELLING)]
+    digest = sha256("\0".join(told).encode() + b"\0")
+    digest.update(await request.body())
+    return digest.hexdigest()
 
 
 def _job_id(tenant: str, key: str, place: str) -> JobId:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
 
 from preble_api.deadlines import CANCEL_AFTER, DURATION
 from preble_api.errors import MEDIA_TYPE
@@ -14,6 +16,7 @@ from preble_api.generate_schemas import GenerateReply, GenerateRequest
 from preble_api.idempotency import IDEMPOTENCY_KEY
 from preble_api.list_schemas import EndedJobs, JobList
 from preble_api.prefer import PREFER
+from preble_api.queue_headers import QUEUE_HEADERS, QueueChoice
 from preble_api.schemas import (
     MAX_JOBS,
     Health,
@@ -24,6 +27,8 @@ from preble_api.schemas import (
     JobStatus,
     Problem,
 )
+
+DESCRIPTION_PATH: Final = "/openapi.json"
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
@@ -53,6 +58,18 @@ class DescribedApi(FastAPI):
 
     dialects: tuple[type[msgspec.Struct], ...] = ()
     """Structs of packages that use this module; no two may have one name."""
+    _page: bytes = b""
+
+    def setup(self) -> None:
+        """Declare the description's route before FastAPI does, which encodes it for each client."""
+        self.add_route(DESCRIPTION_PATH, self._describe, include_in_schema=False)
+        super().setup()
+
+    async def _describe(self, request: Request) -> Response:
+        """The whole description, as it was when it was first asked for: all routes are there."""
+        del request
+        self._page = self._page or msgspec.json.encode(self.openapi())
+        return Response(self._page, media_type=_JSON)
 
     def openapi(self) -> Json:
         """The whole description. Changes: only the copy that FastAPI keeps."""
@@ -175,6 +192,11 @@ def prefer_parameter() -> Json:
         "schema": {"type": "string", "examples": ["respond-async", "wait=10"]},
         "description": description,
     }  # fmt: skip
+
+
+def queue_parameters() -> list[Json]:
+    """Where the jobs of a request wait."""
+    return header_parameters(QueueChoice, QUEUE_HEADERS)
 
 
 def header_parameters(struct: type[msgspec.Struct], names: Mapping[str, str]) -> list[Json]:

@@ -30,6 +30,9 @@ LONGEST_WAIT_S: Final = 60
 JOB_HEADER: Final = "x-preble-job"
 """Names the jobs of a request."""
 
+MOST_NAMED: Final = 128
+"""Ids in that header, 5 KB; clients and proxies refuse answers with much longer ones."""
+
 _WAIT: Final = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
 _ASYNC: Final = "respond-async"
 _JSON: Final = "application/json"
@@ -133,5 +136,5 @@ def deferred(preference: Preference, job_ids: Sequence[JobId]) -> Response:
 
 
 def job_headers(job_ids: Sequence[JobId]) -> dict[str, str]:
-    """The header that names the jobs of a request, in its order."""
-    return {JOB_HEADER: ", ".join(job_ids)}
+    """The header that names the jobs of a request, in its order, unless they are too many."""
+    return {JOB_HEADER: ", ".join(job_ids)} if len(job_ids) <= MOST_NAMED else {}

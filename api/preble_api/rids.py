@@ -22,10 +22,15 @@ _UUID: Final = re.compile(
 
 
 def named_by_rids(
-    submissions: Sequence[Submission], rids: Sequence[str | None], body: bytes
+    submissions: Sequence[Submission], rids: Sequence[str | None], fingerprint: str
 ) -> list[Submission]:
-    """The jobs of a request, under the ids that their rids give them, as far as these can."""
-    fingerprint = sha256(body).hexdigest()
+    """The jobs of a request, under the ids that their rids give them, as far as these can.
+
+    Args:
+        submissions: Its jobs.
+        rids: Of each.
+        fingerprint: Of the request.
+    """
     return [
         replace(each, job_id=job_id_of_rid(each.spec.tenant, rid), fingerprint=fingerprint)
         if rid and names_a_job(rid)

@@ -35,8 +35,11 @@ from preble.messages import (
 class OwedWebhook:
     """A webhook whose job has ended; times in ms are None, or 0, while they mean nothing."""
 
+    tenant: str
     state: JobState
     ended_at_s: float
+    since_s: float
+    """Since when it is owed; again, where it was retried."""
     due_ms: int | None
     status: WebhookStatus = "pending"
     attempts: int = 0

@@ -107,7 +107,8 @@ class MemoryState:
         self.count(state, 1)
         self.tell(job.spec.inbox, job_id)
         if job.webhook:
-            job.owed = OwedWebhook(state, job.ended_at_s, due_ms=int(job.ended_at_s * 1_000))
+            now_s = job.ended_at_s
+            job.owed = OwedWebhook(job.spec.tenant, state, now_s, now_s, int(now_s * 1_000))
         if job.instance_id:
             tokens, decode_s = (result.completion_tokens, result.decode_s) if result else (0, 0.0)
             self.signal(JobEnded(job_id, job.instance_id, tokens, decode_s))

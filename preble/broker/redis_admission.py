@@ -1,6 +1,7 @@
 """ADMIT and RETRY as the api calls them: what comes into a pool, large prompts sent ahead."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -73,13 +74,12 @@ class RedisAdmission:
         return [refusal if refusal and _is_ok(reply) else reply for reply in admitted]
 
     async def _arguments(self, batch: Sequence[Submission]) -> list[Argument]:
-        is_staged = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES
-        if is_staged:
-            await self._stage(batch)
+        is_large = sum(len(job.prompt) for job in batch) > MAX_CALL_BYTES
+        stage = await self._stage(batch) if is_large else ""
         bounds = self._bounds
         arguments: list[Argument] = [
             *self._pool_bounds(), bounds.tenant_jobs_per_s, bounds.tenant_burst_jobs,
-            self._result_ttl_s,
+            self._result_ttl_s, stage,
         ]  # fmt: skip
         for job in batch:
             spec = job.spec
@@ -87,7 +87,7 @@ class RedisAdmission:
                 job.job_id, self._keys.ingress_queue(spec.priority, spec.tenant), encode(spec),
                 spec.total_tokens, _deadline_ms(spec), job.block_keys, len(job.prompt),
                 job.fingerprint, spec.inbox, encode(job.webhook) if job.webhook else b"",
-                b"" if is_staged else job.prompt,
+                b"" if stage else job.prompt,
             )  # fmt: skip
         return arguments
 
@@ -98,12 +98,22 @@ class RedisAdmission:
             bounds.max_jobs, bounds.max_prompt_bytes, bounds.max_ingresses, bounds.max_tenant_jobs,
         )  # fmt: skip
 
-    async def _stage(self, batch: Sequence[Submission]) -> None:
-        """Write prompts ahead of ADMIT, one by one; they expire if it never comes."""
+    async def _stage(self, batch: Sequence[Submission]) -> str:
+        """Write prompts ahead of ADMIT; they expire if it never comes.
+
+        Returns:
+            The stage's name, which no other call has: under one job's id another request may be
+            on its way, whose prompt this one must not run with.
+        """
+        stage = secrets.token_hex(8)
         with translated():
-            for job in batch:
-                key = self._keys("prompt", job=job.job_id)
-                await self._client.set(key, job.prompt, ex=STAGED_TTL_S, nx=True)
+            for some in _by_call(batch):
+                async with self._client.pipeline(transaction=False) as pipeline:
+                    for job in some:
+                        key = self._keys("staged", stage=stage, job=job.job_id)
+                        pipeline.execute_command("SET", key, job.prompt, "EX", STAGED_TTL_S)
+                    await pipeline.execute()
+        return stage
 
     def _outcome(self, reply: Any) -> Admitted:  # noqa: ANN401  # a Lua reply or error
         if isinstance(reply, BrokerError):
@@ -132,6 +142,20 @@ class RedisAdmission:
     def _full(self, bound: str, ended: str, now_ms: str) -> QueueFull:
         ended_per_s = self._drain.observe(int(ended), now_s=int(now_ms) / 1_000)
         return self._bounds.refusal(msgspec.convert(bound, Bound), ended_per_s=ended_per_s)
+
+
+def _by_call(batch: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    """Jobs whose prompts go in one call: until they pass its bound."""
+    some: list[Submission] = []
+    room = MAX_CALL_BYTES
+    for job in batch:
+        some.append(job)
+        room -= len(job.prompt)
+        if room <= 0:
+            yield some
+            some, room = [], MAX_CALL_BYTES
+    if some:
+        yield some
 
 
 def _is_ok(reply: Any) -> bool:  # noqa: ANN401  # a Lua reply or error

@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 
 from preble.broker.keys import PoolKeys
-from preble.broker.redis_client import Client, translated
+from preble.broker.redis_client import Argument, Client, translated
 from preble.broker.redis_scripts import ScriptRunner
-from preble.broker.webhooks import DeadStatus, DeadWebhook, DueWebhook, Verdict
+from preble.broker.webhooks import DeadStatus, DeadWebhook, DueWebhook, Room, Verdict
 from preble.messages import JobId, JobState, Webhook
 
-_TAKEN: Final = 6
+_TAKEN: Final = 8
 """Values that WEBHOOK_TAKE replies of each."""
 
 _FIELDS: Final = ("webhook", "state", "ended_ms", "status", "attempts", "error")
@@ -28,13 +28,17 @@ class RedisWebhooks:
         self._scripts = scripts
         self._keys = keys
 
-    async def owe(self, subject: JobId, webhook: Webhook, state: JobState) -> bool:
+    async def owe(self, subject: JobId, webhook: Webhook, state: JobState, *, tenant: str) -> bool:
         """Let the webhook of what is no job be due."""
-        return bool(await self._scripts.run("webhook_owe", subject, _encode(webhook), state))
+        hook = _encode(webhook)
+        return bool(await self._scripts.run("webhook_owe", subject, tenant, hook, state))
 
-    async def take(self, most: int, *, lease_s: float) -> list[DueWebhook]:
+    async def take(self, room: Room, *, lease_s: float) -> list[DueWebhook]:
         """Lease those that are due, the longest overdue first."""
-        reply = await self._scripts.run("webhook_take", most, int(lease_s * 1_000))
+        under_way: list[Argument] = [each for pair in room.under_way.items() for each in pair]
+        reply = await self._scripts.run(
+            "webhook_take", room.webhooks, int(lease_s * 1_000), room.of_tenant, *under_way
+        )
         rows = (reply[at : at + _TAKEN] for at in range(0, len(reply), _TAKEN))
         return [_due(*row) for row in rows]
 
@@ -68,11 +72,12 @@ class RedisWebhooks:
 
 
 def _due(
-    job: bytes, lease_ms: int, webhook: bytes, state: bytes, ended_ms: bytes, attempt: int
-) -> DueWebhook:
+    job: bytes, lease_ms: int, webhook: bytes, tenant: bytes, state: bytes, ended_ms: bytes,
+    owed_ms: int, attempt: int,
+) -> DueWebhook:  # fmt: skip
     return DueWebhook(
-        JobId(job.decode()), _decode(webhook), JobState(state.decode()), int(ended_ms) / 1_000,
-        attempt, lease_ms,
+        JobId(job.decode()), _decode(webhook), tenant.decode(), JobState(state.decode()),
+        int(ended_ms) / 1_000, owed_ms / 1_000, attempt, lease_ms,
     )  # fmt: skip
 
 

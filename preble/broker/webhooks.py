@@ -5,10 +5,11 @@
                     └── lease ends ───┘           retry: pending again ◀────────────┘
 
 A lease is the time at which the webhook is due again, so a process that dies with one gives it back
-by itself: each is delivered at least once, or is a dead letter (ADR 0028).
+by itself: each is delivered at least once, or is a dead letter (ADR 0028). What is due of a tenant
+beyond its room is put off, without an attempt, so that it stands in nobody's way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -18,22 +19,44 @@ from preble.messages import JobId, JobState, Webhook
 MOST_DEAD: Final = 10_000
 """Dead letters that are kept; beyond, the oldest are forgotten."""
 
+LONGEST_OWED_S: Final = 90_000.0
+"""A day, and an hour: what was owed for longer is given up, whether it was tried or not."""
+
+SHORTEST_CROWDED_S: Final = 1.0
+LONGEST_CROWDED_S: Final = 60.0
+MOST_SEEN: Final = 500
+"""Webhooks that one TAKE looks at: Redis serves nobody else meanwhile."""
+
 FORGOTTEN: Final = "it was given up, and is not kept any more"
 
 DeadStatus = Literal["failed", "refused"]
 
 
 class DueWebhook(msgspec.Struct, frozen=True):
-    """A webhook that its taker is to deliver; `ended_at_s`: Unix seconds of the Redis clock."""
+    """A webhook that its taker is to deliver; times are of the Redis clock."""
 
     job_id: JobId
     webhook: Webhook
+    tenant: str
     state: JobState
     ended_at_s: float
+    """Unix seconds."""
+    owed_s: float
+    """For how long it is owed: since the end, or since it was retried."""
     attempt: int
     """Number of this one, from 1."""
     lease_ms: int
     """When it is due again, unless it is settled."""
+
+
+class Room(msgspec.Struct, frozen=True):
+    """How much may be taken."""
+
+    webhooks: int
+    of_tenant: int
+    """Under way at once of one tenant, by this taker."""
+    under_way: Mapping[str, int] = {}
+    """How many are, by tenant."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -60,21 +83,33 @@ class DeadWebhook(msgspec.Struct, frozen=True):
     given_up_at_s: float
 
 
+def crowded_s(owed_s: float) -> float:
+    """Seconds by which what finds no room is put off: half its age, so many come ever more rarely.
+
+    WEBHOOK_TAKE has the same.
+    """
+    return min(max(owed_s / 2, SHORTEST_CROWDED_S), LONGEST_CROWDED_S)
+
+
 class Webhooks(Protocol):
     """The webhooks of one pool. Every call may raise BrokerUnavailable."""
 
-    async def owe(self, subject: JobId, webhook: Webhook, state: JobState) -> bool:
+    async def owe(self, subject: JobId, webhook: Webhook, state: JobState, *, tenant: str) -> bool:
         """Let the webhook of what is no job be due. False, and nothing changed, if it is owed.
 
         Args:
             subject: What has ended; stands for a job's id from here on.
             webhook: Where, and of what kind.
             state: How it has ended.
+            tenant: Whose it is.
         """
         ...
 
-    async def take(self, most: int, *, lease_s: float) -> list[DueWebhook]:
+    async def take(self, room: Room, *, lease_s: float) -> list[DueWebhook]:
         """Lease those that are due, the longest overdue first.
+
+        Those whose tenant has no room are put off by `crowded_s`, unless they are so old that they
+        are to be given up.
 
         Changes: their attempts, which a crash must count, too.
         """

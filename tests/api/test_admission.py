@@ -70,6 +70,21 @@ async def test_large_batches_go_in_calls_of_their_own(monkeypatch: pytest.Monkey
     assert broker.calls == [[["a"]], [["b"], ["c"]], [["d"]]]
 
 
+async def test_a_batch_that_fills_a_call_alone_holds_up_no_small_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CALL_BYTES", 100)
+    broker = GatedBroker()
+    large, small = submission("large", prompt_tokens=100), submission("small")
+    admission = Admission(broker)
+    tasks = [asyncio.create_task(admission.admit([job])) for job in (large, small)]
+    while len(broker.calls) < 2:  # noqa: ASYNC110  both before the gate opens
+        await asyncio.sleep(0)
+    broker.gate.set()
+    await asyncio.gather(*tasks)
+    assert broker.calls == [[["large"]], [["small"]]]
+
+
 async def test_waiting_jobs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING_JOBS", 2)
     broker = GatedBroker()

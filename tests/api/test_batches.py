@@ -52,6 +52,18 @@ async def begin(api: httpx2.AsyncClient, data: bytes, **fields: object) -> dict[
     return dict(reply.json())
 
 
+@pytest.mark.parametrize(
+    "header", ["Idempotency-Key", "Cancel-After", "X-Preble-Tenant", "X-Preble-Priority"]
+)
+async def test_a_header_that_would_be_forgotten_is_refused(
+    api: httpx2.AsyncClient, header: str
+) -> None:
+    asked = {"input_file_id": "file-1", "endpoint": COMPLETIONS, "completion_window": "24h"}
+    reply = await api.post("/v1/batches", json=asked, headers={header: "90"})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, header)
+    assert "not heeded" in reply.json()["error"]["message"]
+
+
 async def show(api: httpx2.AsyncClient, batch_id: str) -> dict[str, Any]:
     return dict((await api.get(f"/v1/batches/{batch_id}")).json())
 

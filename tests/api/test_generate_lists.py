@@ -11,6 +11,7 @@ from generate_support import WITHIN_S
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
 from preble.messages import JobFailure, SamplingParams, WaitingJob
+from preble_api.prefer import MOST_NAMED
 from preble_api.schemas import MAX_JOBS
 
 pytestmark = pytest.mark.anyio
@@ -207,3 +208,14 @@ async def test_other_rids_may_be_used_again_for_another_job(
     ]
     assert [reply.status_code for reply in replies] == [200, 200]
     assert replies[0].headers["x-preble-job"] != replies[1].headers["x-preble-job"]
+
+
+@pytest.mark.parametrize(("prompts", "is_named"), [(MOST_NAMED, True), (MOST_NAMED + 1, False)])
+async def test_the_header_names_no_more_jobs_than_clients_read(
+    client: httpx2.AsyncClient, prompts: int, *, is_named: bool
+) -> None:
+    asked = {"text": ["hello"] * prompts}
+    reply = await client.post("/generate", json=asked, headers={"Prefer": "respond-async"})
+    ids = [each["id"] for each in reply.json()["data"]]
+    assert len(ids) == prompts
+    assert reply.headers.get("x-preble-job") == (", ".join(ids) if is_named else None)

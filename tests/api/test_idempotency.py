@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from preble.broker.memory import MemoryBroker
+from preble.config import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +71,28 @@ async def test_another_request_under_a_used_key_is_refused(
     assert reply.json()["error"]["code"] == "idempotency_key_reused"
     assert reply.json()["error"]["param"] == "Idempotency-Key"
     assert reply.headers["x-should-retry"] == "false"
+    assert await num_waiting(memory_broker) == 1
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-Preble-Priority": "high"}, {"Cancel-After": "90"}], ids=["queue", "deadline"]
+)
+async def test_other_headers_that_make_another_job_are_another_request(
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker, headers: dict[str, str]
+) -> None:
+    await post(client, JOB)
+    reply = await client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k1", **headers})
+    assert reply.status_code == 422
+    assert await num_waiting(memory_broker) == 1
+
+
+async def test_the_same_body_at_another_route_is_another_request(
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker
+) -> None:
+    body = {"model": Settings().model, "prompt": "hello"}
+    ids(await post(client, body))
+    reply = await client.post("/v1/completions", json=body, headers={"Idempotency-Key": "k1"})
+    assert reply.status_code == 422
     assert await num_waiting(memory_broker) == 1
 
 

@@ -236,7 +236,7 @@ def test_queue_lost_is_503_and_readiness_says_so(tmp_path: Path) -> None:
         reply = httpx2.post(f"{url}/v1/jobs", json={"prompt": "hello"}, timeout=30)
         assert reply.status_code == 503
         assert int(reply.headers["retry-after"]) >= 1
-        assert httpx2.get(f"{url}/readyz").status_code == 503
+        eventually(lambda: httpx2.get(f"{url}/readyz").status_code == 503)
         assert httpx2.get(f"{url}/livez").status_code == 200
 
 

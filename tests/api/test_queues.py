@@ -176,7 +176,7 @@ async def test_fields_and_headers_are_described(client: httpx2.AsyncClient) -> N
     parameters = page["paths"]["/generate"]["post"]["parameters"]
     assert [(each["name"], each["in"], each["required"]) for each in parameters] == [
         ("X-Preble-Priority", "header", False), ("X-Preble-Tenant", "header", False),
-        ("Idempotency-Key", "header", False),
+        ("Cancel-After", "header", False), ("Idempotency-Key", "header", False),
         ("x-preble-cancel-on-disconnect", "header", False), ("Prefer", "header", False),
     ]  # fmt: skip
     assert parameters[0]["schema"]["enum"] == ["batch", "high", "normal"]

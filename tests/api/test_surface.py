@@ -13,6 +13,8 @@ from preble.config import Settings
 from preble.messages import JobId, JobView, PoolRecord, PoolStats
 from preble.metrics import POOL_TOTALS
 from preble_api.limits import BODIES_AT_ONCE
+from preble_api.openapi import DescribedApi
+from preble_api.routes import health
 from preble_api.schemas import Problem
 
 pytestmark = pytest.mark.anyio
@@ -96,8 +98,10 @@ async def test_livez_needs_no_queue(serve: Serve, settings: Settings) -> None:
 
 @pytest.mark.parametrize("path", ["/readyz", "/health"])
 async def test_ready_means_the_queue_answers(
-    serve: Serve, settings: Settings, memory_broker: MemoryBroker, path: str
-) -> None:
+    serve: Serve, settings: Settings, memory_broker: MemoryBroker, path: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(health, "READY_S", 0.0)
     async with serve(settings, memory_broker) as client:
         reply = await client.get(path)
         assert (reply.status_code, reply.json()["instances"]) == (200, 0)
@@ -107,6 +111,31 @@ async def test_ready_means_the_queue_answers(
         reply = await client.get(path)
         assert reply.status_code == 503
         assert reply.headers["content-type"] == "application/problem+json"
+
+
+async def test_probes_that_come_often_do_not_reach_the_queue(
+    serve: Serve, settings: Settings, memory_broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "READY_S", 3_600.0)
+    async with serve(settings, memory_broker) as client:
+        assert (await client.get("/readyz")).json()["instances"] == 0
+        await OneWorker(memory_broker).assign_all()
+        assert (await client.get("/readyz")).json()["instances"] == 0
+        assert "preble_pool_instances 1.0" in (await client.get("/metrics")).text
+
+
+async def test_the_description_is_written_once(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await client.get("/openapi.json")
+
+    def nothing(_: DescribedApi) -> dict[str, object]:
+        return {}
+
+    monkeypatch.setattr(DescribedApi, "openapi", nothing)
+    again = await client.get("/openapi.json")
+    assert again.json() == first.json()
+    assert again.json()["openapi"]
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs/job_1", "/metrics", "/nothing"])

@@ -1,5 +1,6 @@
 """Webhooks of jobs that ended: owed once, leased, settled, given up, sent again. Both brokers."""
 
+from functools import partial
 from typing import Final
 
 import pytest
@@ -11,7 +12,7 @@ from support import completed, record, redis_broker, submission, unique
 from preble.broker import Broker, memory_webhooks
 from preble.broker.keys import PoolKeys
 from preble.broker.scripts import load_scripts
-from preble.broker.webhooks import FORGOTTEN, MOST_DEAD, DueWebhook, Verdict
+from preble.broker.webhooks import FORGOTTEN, MOST_DEAD, DueWebhook, Room, Verdict
 from preble.messages import JobId, JobState, Outcome, Webhook, WebhookView
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +37,7 @@ async def cancelled(broker: Broker, *names: str) -> None:
 
 
 async def take(broker: Broker, *, lease_s: float = LEASE_S) -> list[DueWebhook]:
-    return await broker.webhooks.take(10, lease_s=lease_s)
+    return await broker.webhooks.take(Room(10, 10), lease_s=lease_s)
 
 
 async def view(broker: Broker) -> WebhookView | None:
@@ -83,11 +84,12 @@ async def test_each_end_is_owed_with_its_state(broker: Broker) -> None:
 
 async def test_what_is_no_job_owes_once_until_it_is_delivered(broker: Broker) -> None:
     batch, hook = JobId("batch_1"), Webhook("https://receiver.example/hook", "batch")
-    owe = broker.webhooks.owe
+    owe = partial(broker.webhooks.owe, tenant="t1")
     assert await owe(batch, hook, JobState.EXPIRED)
     assert not await owe(batch, hook, JobState.EXPIRED)
     [due] = await take(broker)
     assert (due.job_id, due.webhook, due.state) == (batch, hook, JobState.EXPIRED)
+    assert due.tenant == "t1"
     assert not await owe(batch, hook, JobState.EXPIRED)
     await broker.webhooks.settle(due, REFUSED)
     assert not await owe(batch, hook, JobState.EXPIRED)
@@ -121,7 +123,7 @@ async def test_at_most_so_many_are_taken_the_longest_overdue_first(broker: Broke
     for name in ("a", "b", "c"):
         await cancelled(broker, name)
         await drop_time(broker)
-    taken = [await broker.webhooks.take(2, lease_s=LEASE_S) for _ in range(3)]
+    taken = [await broker.webhooks.take(Room(2, 2), lease_s=LEASE_S) for _ in range(3)]
     assert [[each.job_id for each in some] for some in taken] == [["a", "b"], ["c"], []]
 
 

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from support import redis_broker, submission, unique
 
-from preble.broker.webhooks import Verdict
+from preble.broker.webhooks import Room, Verdict
 from preble.cli import run
 from preble.messages import JobId, Webhook
 
@@ -19,14 +19,14 @@ async def give_up(redis_url: str, pool: str, *names: str) -> None:
     broker = redis_broker(redis_url, pool)
     await broker.admit([[replace(submission(name), webhook=HOOK) for name in names]])
     await broker.cancel([JobId(name) for name in names])
-    for due in await broker.webhooks.take(10, lease_s=60):
+    for due in await broker.webhooks.take(Room(10, 10), lease_s=60):
         await broker.webhooks.settle(due, Verdict("failed", "answered 500"))
     await broker.close()
 
 
 async def due(redis_url: str, pool: str) -> list[str]:
     broker = redis_broker(redis_url, pool)
-    found = await broker.webhooks.take(10, lease_s=60)
+    found = await broker.webhooks.take(Room(10, 10), lease_s=60)
     await broker.close()
     return [each.job_id for each in found]
 

@@ -68,7 +68,7 @@ async def address_of(
 
     guard = Guard(allowed, look_up)
     try:
-        return await guard.address_of(target_of(url), attempt)
+        return await guard.address_of(target_of(url), attempt=attempt, tenant="t")
     finally:
         guard.close()
 
@@ -117,7 +117,7 @@ async def test_a_name_that_leads_nowhere_is_no_refusal() -> None:
 
     guard = Guard("", fail)
     with pytest.raises(TargetUnknown):
-        await guard.address_of(target_of("https://app.example.com/"), 1)
+        await guard.address_of(target_of("https://app.example.com/"), attempt=1, tenant="t")
     guard.close()
     with pytest.raises(TargetUnknown):
         await address_of([])

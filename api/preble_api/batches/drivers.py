@@ -141,7 +141,7 @@ class Drivers:
             return
         webhook, ended = Webhook(asked.url, "batch"), JobState(state.status)
         owe = self._tools.broker.webhooks.owe
-        await insist(lambda: owe(JobId(record.id), webhook, ended))
+        await insist(lambda: owe(JobId(record.id), webhook, ended, tenant=record.tenant))
 
     async def _keep(self, batch_id: str) -> None:
         """Renew custody until it is lost."""

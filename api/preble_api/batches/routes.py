@@ -21,10 +21,12 @@ from preble_api.batches.schemas import (
     BatchRequest,
 )
 from preble_api.batches.store import BatchStore
+from preble_api.deadlines import CANCEL_AFTER
 from preble_api.files.durable import full_disk_told
 from preble_api.files.layout import BATCH_ID, Layout
 from preble_api.files.off_loop import in_thread
 from preble_api.files.routes import visible_tenants
+from preble_api.idempotency import IDEMPOTENCY_KEY
 from preble_api.intake import Intake
 from preble_api.openapi import (
     Json,
@@ -37,11 +39,20 @@ from preble_api.openapi import (
 )
 from preble_api.parsing import decode_json, parse_query, wrong_field
 from preble_api.principal import Principal, principal_of
+from preble_api.queue_headers import QUEUE_HEADERS
 from preble_api.submitting import JSON, require_json
 
 BATCHES_PATH: Final = "/v1/batches"
 _BATCH_PATH: Final = f"{BATCHES_PATH}/{{batch_id}}"
 _CANCEL_PATH: Final = f"{_BATCH_PATH}/cancel"
+
+_NOT_HEEDED: Final = {
+    IDEMPOTENCY_KEY: "leave it out, and look into the list of batches before you ask again",
+    CANCEL_AFTER: "`completion_window` says how long the batch may take",
+    QUEUE_HEADERS["priority"]: "`priority` in the body names it",
+    QUEUE_HEADERS["tenant"]: "a batch is its input file's tenant's",
+}
+"""Headers that other routes know, and what to do here."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _DECODER: Final = msgspec.json.Decoder(BatchRequest)
@@ -127,6 +138,7 @@ class BatchRoutes:
         principal = principal_of(request.scope)
         principal.require("submit")
         require_json(request, "batch")
+        _require_none_ignored(request)
         asked = decode_json(_DECODER, await request.body(), _explain)
         self._intake.require_webhooks(asked.webhook)
         window_s = _window_s(asked.completion_window)
@@ -174,6 +186,13 @@ class BatchRoutes:
     def _found(self, request: Request) -> BatchFolder:
         tenants = visible_tenants(principal_of(request.scope), self._layout)
         return self._store.find(tenants, request.path_params["batch_id"])
+
+
+def _require_none_ignored(request: Request) -> None:
+    """Refuse a header that would be silently forgotten. Raises: InvalidJob, naming it."""
+    for name, instead in _NOT_HEEDED.items():
+        if name in request.headers:
+            raise InvalidJob(name, f"is not heeded for a batch: {instead}")
 
 
 def _window_s(text: str) -> int:

@@ -19,6 +19,7 @@ from preble_api.intake import Intake
 from preble_api.openai.asked import Asked
 from preble_api.openai.endpoints import Endpoint
 from preble_api.principal import Principal, principal_of
+from preble_api.queue_headers import with_queue
 from preble_api.submitting import admit_request, require_json
 from preble_api.waits import Waits
 
@@ -80,7 +81,7 @@ class Desk:
     async def _submissions(
         self, request: Request, endpoint: Endpoint, asked: Asked, principal: Principal
     ) -> Sequence[Submission]:
-        jobs = with_deadline(request, asked.jobs)
+        jobs = with_deadline(request, with_queue(request, asked.jobs))
         try:
             if len(jobs) == 1:
                 made = [await self._intake.one(jobs[0], principal)]

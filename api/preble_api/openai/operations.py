@@ -12,6 +12,7 @@ from preble_api.openapi import (
     idempotency_key_parameter,
     prefer_parameter,
     problems,
+    queue_parameters,
 )
 
 COMPLETES: Final = (
@@ -44,7 +45,10 @@ _EVENT: Final = {
 
 def described(request: type[msgspec.Struct]) -> dict[str, Any]:
     """Body and headers of a route that completes prompts."""
-    parameters = [prefer_parameter(), cancel_after_parameter(), idempotency_key_parameter()]
+    parameters = [
+        *queue_parameters(), prefer_parameter(), cancel_after_parameter(),
+        idempotency_key_parameter(),
+    ]  # fmt: skip
     return {"requestBody": body_of(request), "parameters": parameters}
 
 

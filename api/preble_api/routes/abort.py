@@ -14,11 +14,11 @@ from preble.broker.lists import JobQuery
 from preble.errors import InvalidJob
 from preble.messages import JobId, JobState
 from preble_api.errors import HttpError
-from preble_api.generate_parsing import QUEUE_HEADERS, QueueChoice, queue_of
 from preble_api.job_ids import may_be_id
 from preble_api.openapi import body_of, header_parameters, problems, response_of
 from preble_api.parsing import decode_json, wrong_field
 from preble_api.principal import Principal, principal_of
+from preble_api.queue_headers import QUEUE_HEADERS, QueueChoice, queue_of
 from preble_api.rids import job_id_of_rid, names_a_job
 from preble_api.sglang_schemas import Aborted, AbortRequest
 from preble_api.submitting import JSON, require_json

@@ -22,33 +22,35 @@ from preble.errors import InvalidJob, KeyReused, PrebleError
 from preble.messages import Submission
 from preble.metrics import ApiMetrics
 from preble_api.admission import Admission
+from preble_api.deadlines import with_deadline
 from preble_api.disconnects import cancel_on_disconnect_parameter, cancels_if_gone
 from preble_api.errors import refusal
-from preble_api.generate_parsing import (
-    QUEUE_HEADERS,
-    Generation,
-    QueueChoice,
-    generation_of,
-    in_our_names,
-    parse_generate,
-    queue_of,
-)
+from preble_api.generate_parsing import Generation, generation_of, in_our_names, parse_generate
 from preble_api.generate_replies import COMMENT, DONE, Said, answer_of, error_event
 from preble_api.generate_schemas import GenerateReply, GenerateRequest
-from preble_api.idempotency import IDEMPOTENCY_KEY, under_key
+from preble_api.idempotency import IDEMPOTENCY_KEY, fingerprint_of, under_key
 from preble_api.intake import Intake
 from preble_api.merging import merged
 from preble_api.openapi import (
     body_of,
-    header_parameters,
+    cancel_after_parameter,
     idempotency_key_parameter,
     list_of,
     prefer_parameter,
     problems,
+    queue_parameters,
     response_of,
 )
-from preble_api.prefer import JOB_HEADER, deferred, ended_within, job_headers, preference_of
+from preble_api.prefer import (
+    JOB_HEADER,
+    MOST_NAMED,
+    deferred,
+    ended_within,
+    job_headers,
+    preference_of,
+)
 from preble_api.principal import Principal, principal_of
+from preble_api.queue_headers import with_queue
 from preble_api.rids import named_by_rids
 from preble_api.schemas import JobAccepted, JobListAccepted
 from preble_api.submitting import JSON, admit_request, require_json
@@ -91,14 +93,15 @@ class GenerateRoutes:
             openapi_extra={
                 "requestBody": body_of(GenerateRequest),
                 "parameters": [
-                    *header_parameters(QueueChoice, QUEUE_HEADERS), idempotency_key_parameter(),
+                    *queue_parameters(), cancel_after_parameter(), idempotency_key_parameter(),
                     cancel_on_disconnect_parameter(), prefer_parameter(),
                 ],
             },
             responses={
                 200: response_of(
                     "The answer; of a list, a list in its order.", GenerateReply,
-                    list_of(GenerateReply), **{JOB_HEADER: "Ids of the jobs, in that order."},
+                    list_of(GenerateReply),
+                    **{JOB_HEADER: f"Ids of the jobs, in that order, if at most {MOST_NAMED}."},
                 ),
                 202: response_of("Not ended yet, as preferred.", JobAccepted, JobListAccepted),
                 **problems(
@@ -122,7 +125,7 @@ class GenerateRoutes:
             require_json(request, "prompt")
             cancel_if_gone = cancels_if_gone(request)
             asked = parse_generate(await request.body())
-            generation = generation_of(asked, queue_of(request.headers))
+            generation = _as_headers_say(request, generation_of(asked))
             submissions = await self._submit(request, generation)
             del asked  # it holds the prompts, and may wait for a day
             generation = generation._replace(jobs=())
@@ -164,7 +167,7 @@ class GenerateRoutes:
         made = await self._made(generation, principal_of(request.scope))
         if IDEMPOTENCY_KEY in request.headers:
             return await under_key(request, made)
-        return named_by_rids(made, generation.rids, await request.body())
+        return named_by_rids(made, generation.rids, await fingerprint_of(request))
 
     async def _made(self, generation: Generation, principal: Principal) -> Sequence[Submission]:
         jobs = generation.jobs
@@ -193,3 +196,8 @@ class GenerateRoutes:
             except PrebleError as error:
                 yield error_event(error)
             yield DONE
+
+
+def _as_headers_say(request: Request, generation: Generation) -> Generation:
+    """The same, in the queue and with the deadline that headers name. Raises: InvalidJob."""
+    return generation._replace(jobs=with_deadline(request, with_queue(request, generation.jobs)))

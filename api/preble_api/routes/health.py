@@ -10,23 +10,36 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from preble.broker import Broker
+from preble.clock import Clock
 from preble.errors import BrokerUnavailable
 from preble.messages import PoolStats
 from preble_api.openapi import Responses, problems, response_of
 from preble_api.pool_metrics import render
 from preble_api.principal import principal_of
+from preble_api.remembered import Remembered
 from preble_api.schemas import Health
 
 PROBE_S: Final = 2.0
 """Longer than this and the queue counts as unreachable: probes themselves give up soon."""
 
 
-class HealthRoutes:
-    """Whether this api lives and the queue answers, and what both count."""
+READY_S: Final = 1.0
+"""For so long a probe's answer stands: it needs no key, so asking often must cost Redis nothing."""
 
-    def __init__(self, broker: Broker, registry: CollectorRegistry) -> None:
+
+class HealthRoutes:
+    """Whether this api lives and the queue answers, and what both count.
+
+    Args:
+        broker: Of the queue.
+        registry: What this api counts.
+        clock: Tells how old an answer is.
+    """
+
+    def __init__(self, broker: Broker, registry: CollectorRegistry, clock: Clock) -> None:
         self._broker = broker
         self._registry = registry
+        self._ready = Remembered(self._stats, clock, for_s=READY_S)
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes."""
@@ -40,7 +53,10 @@ class HealthRoutes:
             app.add_api_route(
                 path, self.readyz, methods=["GET"], responses={**ok, **down},
                 summary="Whether the queue answers",
-                description="Jobs are taken even while no instance is registered.",
+                description=(
+                    "Jobs are taken even while no instance is registered. The queue is asked "
+                    "once a second at most."
+                ),
             )  # fmt: skip
         app.add_api_route(
             "/metrics", self.metrics, methods=["GET"], response_class=PlainTextResponse,
@@ -55,9 +71,9 @@ class HealthRoutes:
         return _json(Health())
 
     async def readyz(self, request: Request) -> Response:
-        """The queue answers. Raises: BrokerUnavailable."""
+        """The queue answers, or did a second ago. Raises: BrokerUnavailable."""
         del request
-        stats = await self._stats()
+        stats = await self._ready.get()
         return _json(Health(instances=stats.instances))
 
     async def metrics(self, request: Request) -> Response:

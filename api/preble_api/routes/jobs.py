@@ -26,11 +26,13 @@ from preble_api.openapi import (
     job_id_parameter,
     prefer_parameter,
     problems,
+    queue_parameters,
     response_of,
 )
 from preble_api.parsing import parse
 from preble_api.prefer import ended_within, preference_of
 from preble_api.principal import principal_of
+from preble_api.queue_headers import with_queue
 from preble_api.schemas import (
     JobAccepted,
     JobListAccepted,
@@ -72,7 +74,9 @@ class JobRoutes:
             ),
             openapi_extra={
                 "requestBody": body_of(JobRequest, JobListRequest, array_of=JobRequest),
-                "parameters": [cancel_after_parameter(), idempotency_key_parameter()],
+                "parameters": [
+                    *queue_parameters(), cancel_after_parameter(), idempotency_key_parameter(),
+                ],
             },
             responses={
                 202: response_of(
@@ -192,12 +196,12 @@ class JobRoutes:
         principal = principal_of(request.scope)
         parsed = parse(await request.body())
         if isinstance(parsed, JobRequest):
-            [job] = with_deadline(request, [parsed])
+            [job] = with_deadline(request, with_queue(request, [parsed]))
             made = [await self._intake.one(job, principal)]
             [submission] = under_own_keys([job], await under_key(request, made))
             await admit_request(request, self._admission, self._metrics, [submission])
             return _accepted_one(submission)
-        jobs = with_deadline(request, parsed)
+        jobs = with_deadline(request, with_queue(request, parsed))
         made = await self._intake.many(jobs, principal)
         submissions = under_own_keys(jobs, await under_key(request, made))
         await admit_request(request, self._admission, self._metrics, submissions)

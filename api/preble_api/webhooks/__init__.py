@@ -2,7 +2,9 @@
 
 schemas.py      what clients send and get
 targets.py      where an URL leads, and which are taken
-addresses.py    which addresses may be told, and how names become addresses
+addresses.py    which addresses may be told
+lookups.py      how names become addresses
+room.py         how many deliveries at once
 signing.py      secrets and signatures, as Standard Webhooks
 events.py       what is told
 posting.py      one attempt: one request to one checked address

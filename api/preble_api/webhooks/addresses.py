@@ -4,24 +4,17 @@ A name is looked up here, once for each attempt, and the connection goes to an a
 checked: a name that leads elsewhere the moment after gains nothing.
 """
 
-import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Final
 
 from preble.errors import ConfigError
+from preble_api.webhooks.lookups import Lookup, Lookups
 from preble_api.webhooks.targets import Target
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Lookup = Callable[[str, int], Sequence[str]]
-"""The addresses of a name, for a port. Blocks. Raises: OSError, UnicodeError."""
-
-_LOOKUPS: Final = 8
-"""Names looked up at once, by threads of their own: a client may name one that takes long."""
-
 _RELAYS: Final = ipaddress.IPv4Network("192.88.99.0/24")
 _GLOBAL_6: Final = ipaddress.IPv6Network("2000::/3")
 _NOT_GLOBAL_6: Final = tuple(
@@ -70,25 +63,22 @@ class Guard:
         entries = [entry.strip().lower() for entry in allowed.split(",") if entry.strip()]
         self._networks = [_network(entry) for entry in entries if "/" in entry]
         self._places = {_place(entry) for entry in entries if "/" not in entry}
-        self._lookup = lookup or _look_up
-        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="webhook-names")
+        self._lookups = Lookups(lookup or _look_up)
 
     def close(self) -> None:
         """Look up no more names."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lookups.close()
 
-    async def address_of(self, target: Target, attempt: int) -> str:
+    async def address_of(self, target: Target, *, attempt: int, tenant: str) -> str:
         """An address of a target; of several, the next one with each attempt.
 
         Raises:
             TargetRefused: If any of its addresses may not be told.
             TargetUnknown: If it has none just now.
+            LookupsCrowded: If too many names, of this tenant or at all, are being looked up.
         """
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(
-                self._threads, self._lookup, target.host, target.port
-            )
+            found = await self._lookups.addresses(target.host, target.port, tenant)
         except (OSError, UnicodeError):
             raise TargetUnknown("the name of the host cannot be looked up") from None
         if not found:

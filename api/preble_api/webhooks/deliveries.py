@@ -14,22 +14,22 @@ from typing import Final
 import msgspec
 
 from preble.broker import Broker
-from preble.broker.webhooks import DueWebhook, Verdict
+from preble.broker.webhooks import LONGEST_OWED_S, DueWebhook, Room, Verdict, crowded_s
 from preble.clock import unix_s
 from preble.errors import BrokerError
 from preble.metrics import ApiMetrics
 from preble_api.webhooks.addresses import TargetRefused
 from preble_api.webhooks.events import event_of, needs_view
+from preble_api.webhooks.lookups import LookupsCrowded
 from preble_api.webhooks.posting import Poster, PostFailed
+from preble_api.webhooks.room import AT_ONCE, AT_ONCE_OF_HOST, AT_ONCE_OF_TENANT
 from preble_api.webhooks.signing import signed
 from preble_api.webhooks.targets import Target, target_of
 
 MOST_ATTEMPTS: Final = 17
 """With the pauses below, over about a day."""
 
-AT_ONCE: Final = 64
-AT_ONCE_OF_HOST: Final = 8
-"""Deliveries at once to one host and port: one that hangs leaves room for the others."""
+TOO_OLD: Final = "not delivered within a day"
 
 LEASE_S: Final = 30.0
 """Longer than an attempt, with what Redis may take."""
@@ -37,7 +37,6 @@ LEASE_S: Final = 30.0
 _FIRST_PAUSE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 16_200.0
 _JITTER: Final = 0.2
-_CROWDED_S: Final = 1.0
 _IDLE_S: Final = 0.5
 _BUSY_S: Final = 0.05
 
@@ -62,7 +61,8 @@ class Deliveries:
         self._keys = keys
         self._counted = metrics.webhook_deliveries
         self._to_host = Counter[tuple[str, int]]()
-        self._under_way = 0
+        self._under_way = Counter[str]()
+        """By tenant."""
 
     async def run(self) -> None:
         """Deliver until cancelled; what was under way then is due again when its lease ends."""
@@ -73,14 +73,15 @@ class Deliveries:
 
     async def begin_due(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to deliver what is due, as far as there is room."""
-        room = AT_ONCE - self._under_way
-        if not room:
+        free = AT_ONCE - self._under_way.total()
+        if free <= 0:
             return
         try:
+            room = Room(free, AT_ONCE_OF_TENANT, self._under_way)
             due = await self._broker.webhooks.take(room, lease_s=LEASE_S)
         except BrokerError:
             return  # what was taken comes back
-        self._under_way += len(due)
+        self._under_way.update(each.tenant for each in due)
         for each in due:
             tasks.create_task(self._deliver(each))
 
@@ -91,16 +92,18 @@ class Deliveries:
         except BrokerError:
             _log.warning("webhook of job %s: the queue is away; it will be sent again", due.job_id)
         finally:
-            self._under_way -= 1
+            self._under_way -= Counter({due.tenant: 1})  # keeps none that is at 0
 
     async def _in_turn(self, due: DueWebhook) -> Verdict:
-        """One attempt, unless too many are made to its host now, or all ended a process."""
+        """One attempt, unless too many are made to its host now, or there were enough."""
         if due.attempt > MOST_ATTEMPTS:
             return Verdict("failed", "no attempt came to an end")
         target = target_of(due.webhook.url)
+        if due.owed_s > LONGEST_OWED_S:
+            return self._told(due, target, Verdict("failed", TOO_OLD, is_attempt=False))
         host = (target.host, target.port)
         if self._to_host[host] >= AT_ONCE_OF_HOST:
-            return Verdict("pending", delay_s=_spread(_CROWDED_S), is_attempt=False)
+            return _crowded(due)
         self._to_host[host] += 1
         try:
             return await self._attempt(due, target)
@@ -114,6 +117,8 @@ class Deliveries:
             await self._post(due, target)
         except TargetRefused as error:
             return self._told(due, target, Verdict("refused", str(error)))
+        except LookupsCrowded:
+            return _crowded(due)
         except PostFailed as error:
             return self._told(due, target, _after_failure(due.attempt, str(error)))
         except BrokerError:
@@ -130,7 +135,7 @@ class Deliveries:
         event = event_of(due, view)
         body = msgspec.json.encode(event)
         headers = signed(self._keys, event.id, int(unix_s()), body)
-        await self._poster.post(target, body, headers, attempt=due.attempt)
+        await self._poster.post(target, body, headers, attempt=due.attempt, tenant=due.tenant)
 
     def _told(self, due: DueWebhook, target: Target, verdict: Verdict) -> Verdict:
         """The same, counted and logged."""
@@ -141,6 +146,10 @@ class Deliveries:
             due.job_id, target.place, due.attempt, verdict.error,
         )  # fmt: skip
         return verdict
+
+
+def _crowded(due: DueWebhook) -> Verdict:
+    return Verdict("pending", delay_s=_spread(crowded_s(due.owed_s)), is_attempt=False)
 
 
 def _after_failure(attempt: int, error: str) -> Verdict:

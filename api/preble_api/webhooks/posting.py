@@ -47,17 +47,19 @@ class Poster:
         await self._transport.aclose()
 
     async def post(
-        self, target: Target, body: bytes, headers: Mapping[str, str], *, attempt: int
-    ) -> None:
+        self, target: Target, body: bytes, headers: Mapping[str, str], *, attempt: int,
+        tenant: str,
+    ) -> None:  # fmt: skip
         """Return once the receiver has answered with a 2xx.
 
         Raises:
             TargetRefused: If it is where none may be told.
+            LookupsCrowded: If its name could not be looked up; that is no attempt.
             PostFailed: In any other case.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                address = await self._guard.address_of(target, attempt)
+                address = await self._guard.address_of(target, attempt=attempt, tenant=tenant)
                 await self._send(_request(target, address, body, headers))
         except TimeoutError:
             msg = f"no answer within {TIMEOUT_S:.0f} s"

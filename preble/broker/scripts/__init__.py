@@ -5,7 +5,13 @@ from typing import Final
 
 from preble.broker.keys import PoolKeys
 from preble.broker.streams import INBOX_ENTRIES, MOST_LOG_BYTES
-from preble.broker.webhooks import MOST_DEAD
+from preble.broker.webhooks import (
+    LONGEST_CROWDED_S,
+    LONGEST_OWED_S,
+    MOST_DEAD,
+    MOST_SEEN,
+    SHORTEST_CROWDED_S,
+)
 from preble.config import LONGEST_LEASE_S
 from preble.messages import QUARANTINE_AFTER
 
@@ -15,7 +21,11 @@ local QUARANTINE_AFTER = {QUARANTINE_AFTER}
 local LONGEST_LEASE_MS = {LONGEST_LEASE_S * 1000:.0f}
 local INBOX_ENTRIES = {INBOX_ENTRIES}
 local MOST_LOG_BYTES = {MOST_LOG_BYTES}
-local MOST_DEAD_WEBHOOKS = {MOST_DEAD}"""
+local MOST_DEAD_WEBHOOKS = {MOST_DEAD}
+local MOST_SEEN_WEBHOOKS = {MOST_SEEN}
+local LONGEST_OWED_MS = {LONGEST_OWED_S * 1000:.0f}
+local SHORTEST_CROWDED_MS = {SHORTEST_CROWDED_S * 1000:.0f}
+local LONGEST_CROWDED_MS = {LONGEST_CROWDED_S * 1000:.0f}"""
 
 
 def load_scripts(keys: PoolKeys) -> dict[str, str]:

@@ -1,12 +1,13 @@
 #!lua
 -- ADMIT: take a list of new jobs, all or none.
 --
--- Keys:  counts, totals, tenants, rate, ingresses, queues, queue, job, prompt, block_keys,
+-- Keys:  counts, totals, tenants, rate, ingresses, queues, queue, job, staged, prompt, block_keys,
 --        deadlines, jobs, jobs_in, signals
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s, most of
---        these at once, result_ttl_s, then for each job: id, ingress queue, spec, total tokens, deadline in ms from now or '', block keys, prompt
---        bytes, fingerprint of a request that has a key or '', inbox of who is to hear of its end
---        or '', webhook or '', prompt ('' if staged before)
+--        these at once, result_ttl_s, name of the stage on which the prompts are or '', then for
+--        each job: id, ingress queue, spec, total tokens, deadline in ms from now or '', block keys,
+--        prompt bytes, fingerprint of a request that has a key or '', inbox of who is to hear of its
+--        end or '', webhook or '', prompt ('' if staged)
 -- Reply: {'ok'} | {'ok', jobs that the tenant with least left may still submit, ms until none is
 --        held back by its rate} where tenants are bound and a job is new | {'full', 'jobs' | 'prompt bytes' | 'ingress queues' | 'jobs of one tenant', how
 --        many jobs the pool has ended, now ms} | {'fast', ms to wait} | {'unstaged', job}
@@ -15,14 +16,22 @@
 -- Refused under OOM (no allow-oom): a full Redis takes no new work.
 
 local tenant_jobs_per_s, tenant_burst, result_ttl_s = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local stage = ARGV[8]
 local now = now_ms()
+
+-- A reply that takes nothing: what was staged goes.
+local function without_stage(reply)
+  for i = 9, stage == '' and 0 or #ARGV, 11 do redis.call('UNLINK', k.staged(stage, ARGV[i])) end
+  return reply
+end
+
 local new, bytes, tenants = {}, 0, {}
 local ingresses, opened = {}, 0
-for i = 8, #ARGV, 11 do
+for i = 9, #ARGV, 11 do
   local job, ingress = ARGV[i], ARGV[i + 1]
   if redis.call('EXISTS', k.job(job)) == 0 then
-    if ARGV[i + 10] == '' and redis.call('EXISTS', k.prompt(job)) == 0 then
-      return {'unstaged', job}
+    if stage ~= '' and redis.call('EXISTS', k.staged(stage, job)) == 0 then
+      return without_stage({'unstaged', job})
     end
     new[#new + 1] = i
     bytes = bytes + tonumber(ARGV[i + 6])
@@ -32,22 +41,13 @@ for i = 8, #ARGV, 11 do
       opened = opened + 1 - redis.call('SISMEMBER', k.ingresses(), ingress)
     end
   elseif (redis.call('HGET', k.job(job), 'preble_fingerprint') or '') ~= ARGV[i + 7] then
-    return {'reused', job}
+    return without_stage({'reused', job})
   end
 end
-if #new == 0 then return {'ok'} end
-
-local function drop_staged()
-  for _, i in ipairs(new) do
-    if ARGV[i + 10] == '' then redis.call('UNLINK', k.prompt(ARGV[i])) end
-  end
-end
+if #new == 0 then return without_stage({'ok'}) end
 
 local refusal = passed_bound(#new, bytes, tenants, opened, now)
-if refusal then
-  drop_staged()
-  return refusal
-end
+if refusal then return without_stage(refusal) end
 
 -- A token bucket for each tenant: jobs left, and when that was so.
 local function left_of(tenant)
@@ -63,8 +63,7 @@ if tenant_jobs_per_s > 0 then
     lacking = math.max(lacking, math.min(number, tenant_burst) - left_of(tenant))
   end
   if lacking > 0 then
-    drop_staged()
-    return {'fast', tostring(math.ceil(lacking / tenant_jobs_per_s * 1000))}
+    return without_stage({'fast', tostring(math.ceil(lacking / tenant_jobs_per_s * 1000))})
   end
   for tenant, number in pairs(tenants) do
     local left = left_of(tenant) - number
@@ -96,10 +95,11 @@ for index, i in ipairs(new) do
   if ARGV[i + 8] ~= '' then redis.call('HSET', k.job(job), 'preble_inbox', ARGV[i + 8]) end
   if ARGV[i + 9] ~= '' then redis.call('HSET', k.job(job), 'preble_webhook', ARGV[i + 9]) end
   redis.call('SET', k.block_keys(job), ARGV[i + 5])
-  if ARGV[i + 10] == '' then
-    redis.call('PERSIST', k.prompt(job))
-  else
+  if stage == '' then
     redis.call('SET', k.prompt(job), ARGV[i + 10])
+  else
+    redis.call('RENAME', k.staged(stage, job), k.prompt(job))
+    redis.call('PERSIST', k.prompt(job))
   end
   redis.call('RPUSH', k.queue(ingress), job)
   local tenant = tenant_of(ingress)

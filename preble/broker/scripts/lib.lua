@@ -174,10 +174,10 @@ local function keep_dead_letter(job, order, bytes, result_ttl_s)
 end
 
 -- A webhook is to be told that its job has ended; what was told under this id before is forgotten.
-local function owe_webhook(job, webhook, state, now)
+local function owe_webhook(job, tenant, webhook, state, now)
   redis.call('DEL', k.webhook(job))
-  redis.call('HSET', k.webhook(job), 'webhook', webhook, 'state', state, 'ended_ms', now,
-    'status', 'pending', 'attempts', 0, 'error', '')
+  redis.call('HSET', k.webhook(job), 'webhook', webhook, 'tenant', tenant, 'state', state,
+    'ended_ms', now, 'since_ms', now, 'status', 'pending', 'attempts', 0, 'error', '')
   redis.call('ZREM', k.dead_webhooks(), job)
   redis.call('ZADD', k.webhooks(), now, job)
 end
@@ -198,7 +198,7 @@ local function conclude(job, instance, execution, outcome, result_ttl_s, now)
   local tenant, order = tenant_of(own[2]), own[3]
   if own[4] then tell(own[4], 'e', job) end
   if own[5] then redis.call('EXPIRE', k.log(job), result_ttl_s) end
-  if own[6] then owe_webhook(job, own[6], outcome.state, now) end
+  if own[6] then owe_webhook(job, tenant, own[6], outcome.state, now) end
   if outcome.state == 'failed' then
     keep_dead_letter(job, order, own[1], result_ttl_s)
   else

@@ -10,7 +10,7 @@ local now, reply = now_ms(), {}
 for i, job in ipairs(ARGV) do
   reply[i] = redis.call('ZREM', k.dead_webhooks(), job)
   if reply[i] == 1 then
-    redis.call('HSET', k.webhook(job), 'status', 'pending', 'attempts', 0)
+    redis.call('HSET', k.webhook(job), 'status', 'pending', 'attempts', 0, 'since_ms', now)
     redis.call('ZADD', k.webhooks(), now, job)
   end
 end

@@ -27,10 +27,10 @@ local function keep_dead()
   end
 end
 
-if ARGV[6] == '1' then
+local was_tried = ARGV[6] == '1'
+if not was_tried then redis.call('HINCRBY', k.webhook(job), 'attempts', -1) end
+if was_tried or status ~= 'pending' then
   redis.call('HSET', k.webhook(job), 'status', status, 'error', ARGV[4])
-else
-  redis.call('HINCRBY', k.webhook(job), 'attempts', -1)
 end
 if status == 'pending' then
   redis.call('ZADD', k.webhooks(), now + tonumber(ARGV[5]), job)

@@ -9,17 +9,15 @@ from webhook_api_support import Rounds, cancelled, delivered, webhook_of
 from webhook_support import Receiver, receiver
 
 from preble.broker.memory import MemoryBroker
-from preble.broker.webhooks import DueWebhook
+from preble.broker.webhooks import LONGEST_OWED_S, DueWebhook, Room
 from preble.clock import ManualClock
 from preble.errors import BrokerUnavailable
 from preble.messages import JobId, JobView
-from preble_api.webhooks.deliveries import (
-    AT_ONCE_OF_HOST,
-    LEASE_S,
-    MOST_ATTEMPTS,
-    pause_s,
-)
+from preble_api.webhooks.deliveries import LEASE_S, MOST_ATTEMPTS, TOO_OLD, pause_s
 from preble_api.webhooks.events import Event, event_of
+from preble_api.webhooks.lookups import LookupsCrowded
+from preble_api.webhooks.posting import Poster
+from preble_api.webhooks.room import AT_ONCE_OF_HOST, AT_ONCE_OF_TENANT
 
 pytestmark = pytest.mark.anyio
 
@@ -54,13 +52,14 @@ def test_attempts_take_about_a_day() -> None:
 
 async def test_what_nobody_takes_is_a_dead_letter_that_can_be_sent_again(
     api: httpx2.AsyncClient, memory_broker: MemoryBroker, hook: Receiver, rounds: Rounds,
-    clock: ManualClock,
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    monkeypatch.setattr("preble_api.webhooks.deliveries._JITTER", 0.0)
     hook.answers = [503] * MOST_ATTEMPTS
     job_id = await cancelled(api, hook.url)
-    for _ in range(MOST_ATTEMPTS + 3):
+    for attempt in range(1, MOST_ATTEMPTS + 3):
         await rounds()
-        clock.advance(DAY_S)
+        clock.advance(pause_s(attempt))
     assert len(hook.got) == MOST_ATTEMPTS
     [letter] = await memory_broker.webhooks.dead(10)
     assert (letter.job_id, letter.status, letter.attempts) == (job_id, "failed", MOST_ATTEMPTS)
@@ -76,7 +75,7 @@ async def test_attempts_that_ended_their_processes_end_too(
 ) -> None:  # fmt: skip
     await cancelled(api, hook.url)
     for _ in range(MOST_ATTEMPTS):
-        await memory_broker.webhooks.take(1, lease_s=LEASE_S)
+        await memory_broker.webhooks.take(Room(1, 1), lease_s=LEASE_S)
         clock.advance(LEASE_S)
     await rounds()
     [letter] = await memory_broker.webhooks.dead(10)
@@ -132,6 +131,59 @@ async def test_one_host_that_hangs_leaves_room_for_others(
     assert len(hook.got) == AT_ONCE_OF_HOST
     postponed = [await webhook_of(api, job_id) for job_id in hanging]
     assert sorted(each["attempts"] for each in postponed) == [0] * 3 + [1] * AT_ONCE_OF_HOST
+
+
+async def test_one_tenant_whose_receivers_hang_leaves_room_for_others(
+    api: httpx2.AsyncClient, hook: Receiver, rounds: Rounds, clock: ManualClock
+) -> None:
+    with receiver() as second, receiver() as third:
+        hook.hold.clear()
+        second.hold.clear()
+        for url in [hook.url, second.url] * (AT_ONCE_OF_TENANT // 2):
+            await cancelled(api, url)
+        clock.advance(0.1)  # what is due at the same time goes in any order
+        beyond = await cancelled(api, third.url)
+        of_another = await cancelled(api, third.url, tenant="bob")
+        async with asyncio.TaskGroup() as tasks:
+            await rounds.deliveries.begin_due(tasks)
+            await delivered(api, of_another)
+            await rounds.deliveries.begin_due(tasks)
+            hook.hold.set()
+            second.hold.set()
+    assert (await webhook_of(api, beyond))["attempts"] == 0
+
+
+async def test_a_name_for_which_no_thread_is_left_is_no_attempt(
+    api: httpx2.AsyncClient, rounds: Rounds, hook: Receiver, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    async def crowded(*_: object, **__: object) -> None:
+        raise LookupsCrowded
+
+    job_id = await cancelled(api, hook.url)
+    with monkeypatch.context() as patch:
+        patch.setattr(Poster, "post", crowded)
+        await rounds()
+    state = await webhook_of(api, job_id)
+    assert state == {"status": "pending", "attempts": 0, "last_error": ""}
+    clock.advance(2)
+    await rounds()
+    assert (await webhook_of(api, job_id))["status"] == "delivered"
+
+
+async def test_what_is_owed_for_more_than_a_day_is_given_up_though_it_was_never_tried(
+    api: httpx2.AsyncClient, memory_broker: MemoryBroker, hook: Receiver, rounds: Rounds,
+    clock: ManualClock,
+) -> None:  # fmt: skip
+    job_id = await cancelled(api, hook.url)
+    clock.advance(LONGEST_OWED_S + 1)
+    await rounds()
+    [letter] = await memory_broker.webhooks.dead(10)
+    assert (letter.job_id, letter.attempts, letter.last_error) == (job_id, 0, TOO_OLD)
+    assert rounds.counted("given_up") == 1
+    await memory_broker.webhooks.retry([JobId(job_id)])
+    await rounds()
+    assert len(hook.got) == 1
 
 
 async def test_one_that_meets_a_bug_does_not_end_the_others(

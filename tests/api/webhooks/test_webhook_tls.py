@@ -57,7 +57,9 @@ def loopback(host: str, port: int) -> Sequence[str]:
 async def post(hook: Receiver, name: str) -> None:
     poster = Poster(Guard("127.0.0.0/8", loopback))
     try:
-        await poster.post(target_of(f"https://{name}:{hook.port}/"), b"{}", {}, attempt=1)
+        await poster.post(
+            target_of(f"https://{name}:{hook.port}/"), b"{}", {}, attempt=1, tenant="t"
+        )
     finally:
         await poster.close()
 
