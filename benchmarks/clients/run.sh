@@ -44,7 +44,7 @@ report sglang-shared-prefix "${sglang[@]}" --backend sglang --cache-report --req
     --dataset-name generated-shared-prefix --gsp-num-groups 4 --gsp-prompts-per-group 8 \
     --gsp-system-prompt-len 512 --gsp-question-len 32 --gsp-output-len 16
 
-first='NVIDIA AIPerf | LLM Metrics' last='^└'
+first='NVIDIA AIPerf | LLM Metrics *$' last='^└'
 report aiperf "$AIPERF" profile --model preble-emulated --url "$url" --endpoint-type chat \
     --streaming --tokenizer "$CACHED_TOKENIZER" --concurrency 4 --request-count 16 --isl 128 \
     --osl 16 --ui none
