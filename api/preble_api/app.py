@@ -117,9 +117,7 @@ def create_app(
     app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
     # The last one added is the outermost.
     app.add_middleware(DirectRoutes, routes=hot)
-    _bound(app, settings, Keyring(api_keys, clock), openness)
-    app.add_middleware(Edge, metrics=metrics, clock=clock)
-    allow_origins(app, origins_of(settings.cors_origins))
+    _guard(app, settings, Keyring(api_keys, clock), openness, metrics, clock)
     return app
 
 
@@ -140,17 +138,22 @@ def _described(lifespan: Lifespan[FastAPI]) -> DescribedApi:
     return app
 
 
-def _bound(app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness) -> None:
-    """Let in what may come, and no more of it than may."""
+def _guard(
+    app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness, metrics: ApiMetrics,
+    clock: SystemClock,
+) -> None:  # fmt: skip
+    """Let in what may come, and no more of it than may; count it."""
+    origins = origins_of(settings.cors_origins)
     app.add_middleware(
         BodyLimit,
         max_body_bytes=settings.max_body_bytes,
         streamed={FILES_PATH: settings.max_file_bytes + FORM_BYTES},
     )
     app.add_middleware(
-        Gate, admin_key=settings.api_key, keyring=keyring, openness=openness,
-        origins=origins_of(settings.cors_origins),
-    )  # fmt: skip
+        Gate, admin_key=settings.api_key, keyring=keyring, openness=openness, origins=origins
+    )
+    app.add_middleware(Edge, metrics=metrics, clock=clock)
+    allow_origins(app, origins)
 
 
 def _leave_to_edge(_: Request, error: Exception) -> NoReturn:

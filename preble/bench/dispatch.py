@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from preble.bench.load import Reply, Target, get, send_all
-from preble.bench.throughput import CONCURRENCY, Say, Throughput, ThroughputRow
+from preble.bench.throughput import CONCURRENCY, Say, Throughput, ThroughputRow, without_engine
 from preble.config import Settings
 from preble.quantiles import quantile
 from preble.serve.private import PrivateStack, private_stack
@@ -68,10 +68,7 @@ def run(settings: Settings, *, jobs: int, beside: str | None, say: Say) -> Dispa
     Raises:
         LoadFailed: If a server does not accept a request.
     """
-    settings = msgspec.structs.replace(
-        settings, engine="noop", slots=256, log_level="warning", api_key=""
-    )
-    with private_stack(settings) as stack:
+    with private_stack(without_engine(settings)) as stack:
         return asyncio.run(_Bench(stack, say).run(jobs, beside))
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from preble.bench.throughput import Say, Throughput, ThroughputRow
+from preble.bench.throughput import Say, Throughput, ThroughputRow, without_engine
 from preble.config import Settings
 from preble.serve.private import private_stack
 from preble.tokenizer import Tokenizer, load_tokenizer
@@ -58,11 +58,8 @@ def run(settings: Settings, *, jobs: int, say: Say) -> TextFigures:
     Raises:
         LoadFailed: If a request is not accepted.
     """
-    settings = msgspec.structs.replace(
-        settings, engine="noop", slots=256, log_level="warning", api_key=""
-    )
     tokenizer = load_tokenizer(settings.tokenizer)
-    with private_stack(settings) as stack:
+    with private_stack(without_engine(settings)) as stack:
         return asyncio.run(_Bench(Throughput(stack, say), tokenizer).run(jobs))
 
 

@@ -10,12 +10,20 @@ import msgspec
 from preble.bench.cpu import cpu_us_by_kind
 from preble.bench.load import Target, get, send_all
 from preble.bench.pool_totals import totals_of
+from preble.config import Settings
 from preble.serve.private import PrivateStack
 
 CONCURRENCY: Final = 64
 POLL_S: Final = 0.02
 
 Say = Callable[[str], None]
+
+
+def without_engine(settings: Settings) -> Settings:
+    """For a stack whose engines do nothing, so that all that is measured is Preble's."""
+    return msgspec.structs.replace(
+        settings, engine="noop", slots=256, log_level="warning", api_key=""
+    )
 
 
 class ThroughputRow(msgspec.Struct, frozen=True):
