@@ -163,7 +163,14 @@ class Planner:
         return bool((self._asks(credit_s) & (relief != before)).any())
 
     def _has_credit(self, row: int, credit_s: float) -> bool:
-        return bool(self._credit(credit_s)[row])
+        """As `_credit`; of one row, which it is asked for after each job, in plain numbers."""
+        fleet = self._fleet
+        outstanding, slots = int(fleet.outstanding[row]), int(fleet.slots[row])
+        return (
+            fleet.backlog_s[row] < credit_s
+            and outstanding < slots + int(slots * AHEAD_SLOTS)
+            and (outstanding == 0 or bool(fleet.free_kv_tokens[row] > 0))
+        )
 
     # The plan.
 

@@ -16,6 +16,8 @@ import sys
 from typing import Final
 from uuid import uuid4
 
+import uvloop
+
 from preble.broker import Broker
 from preble.broker.redis import RedisBroker
 from preble.clock import Clock, SystemClock
@@ -124,7 +126,7 @@ def main() -> int:
         return 2
     configure_logging(settings.log_level, "scheduler")
     try:
-        asyncio.run(serve(settings))
+        uvloop.run(serve(settings))
     except PrebleError as error:
         _log.error("%s", error)
         return 2 if isinstance(error, ConfigError) else 1

@@ -44,9 +44,10 @@ class Target:
         )
         return head.encode() + body
 
-    def get(self) -> bytes:
+    def get(self, *headers: str) -> bytes:
         """A whole GET request, as bytes."""
-        return f"GET {self.path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n\r\n".encode()
+        lines = (f"GET {self.path} HTTP/1.1", f"Host: {self.host}:{self.port}", *headers)
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 class Connection(asyncio.Protocol):

@@ -25,6 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from preble.broker.redis_pool import TrustingPool
 from preble.broker.redis_sentinel import blocking_primary, primary
 from preble.broker.redis_url import is_sentinel_url, parse_sentinel_url
 from preble.errors import BrokerError, BrokerUnavailable, ConfigError
@@ -101,6 +102,8 @@ class Client(Protocol):
 def connect(redis_url: str, *, max_connections: int = 16) -> Client:
     """A client whose calls wait for a free connection instead of failing.
 
+    A connection that broke while nobody used it is found so by its next call, which is sent again.
+
     One that is told a server became a replica forgets its connection: the next may lead to
     another server, under the same name or by the Sentinels' word.
 
@@ -118,7 +121,7 @@ def connect(redis_url: str, *, max_connections: int = 16) -> Client:
             url = parse_sentinel_url(redis_url)
             return cast("Client", primary(url, options, _TIMEOUTS))
         # redis-py leaves the keywords of `from_url` without types.
-        pool = aioredis.BlockingConnectionPool.from_url(redis_url, **options)  # pyright: ignore[reportUnknownMemberType]
+        pool = TrustingPool.from_url(redis_url, **options)  # pyright: ignore[reportUnknownMemberType]
     return cast("Client", aioredis.Redis.from_pool(pool))
 
 

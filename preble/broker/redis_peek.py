@@ -9,12 +9,16 @@ from typing import Final
 
 from preble.broker import PEEKED_JOBS
 from preble.broker.keys import PoolKeys
-from preble.broker.redis_replies import DescribedJob, described_jobs, peeked_ids
+from preble.broker.redis_client import Argument
+from preble.broker.redis_replies import DescribedJob, Peeked, described_jobs, peeked
 from preble.broker.redis_scripts import ScriptRunner
 from preble.messages import JobId, WaitingJob
 
 DESCRIBED_TOGETHER: Final = 256
 """Jobs described in one call, so that no call blocks Redis long."""
+
+DESCRIBED_AT_ONCE: Final = 16
+"""Jobs that are described as they are peeked: where few come, each waits for one call less."""
 
 
 class RedisPeek:
@@ -28,16 +32,15 @@ class RedisPeek:
 
     async def __call__(self, window_jobs: int, batch_window_jobs: int) -> list[WaitingJob]:
         """The first jobs of each queue. Cost: one call, and one for each 256 jobs first seen."""
-        reply = await self._scripts.run(
-            "peek", window_jobs, self._batch_queues, batch_window_jobs, PEEKED_JOBS
+        # Beside jobs that wait since the last look, those that are known would be described again.
+        described = 0 if self._known else DESCRIBED_AT_ONCE
+        now_ms, jobs, self._known = await self._look(
+            window_jobs, self._batch_queues, batch_window_jobs, PEEKED_JOBS, described
         )
-        now_ms, peeked = peeked_ids(reply)
-        known = await self._describe(peeked)
-        self._known = known
         return [
-            self._waiting(job_id, ingress, known[job_id], now_ms)
-            for ingress, job_id in peeked
-            if job_id in known
+            self._waiting(job_id, ingress, self._known[job_id], now_ms)
+            for ingress, job_id in jobs
+            if job_id in self._known
         ]
 
     def forget(self, job_ids: Iterable[JobId]) -> None:
@@ -45,11 +48,15 @@ class RedisPeek:
         for job_id in job_ids:
             self._known.pop(job_id, None)
 
-    async def _describe(self, peeked: Sequence[tuple[str, JobId]]) -> dict[JobId, DescribedJob]:
-        """All that were peeked, but for those that left meanwhile."""
+    async def _look(self, *arguments: Argument) -> Peeked:
+        """All that are peeked, described, but for those that left meanwhile."""
+        seen = peeked(await self._scripts.run("peek", *arguments))
+        return seen if seen.described else seen._replace(described=await self._describe(seen.jobs))
+
+    async def _describe(self, jobs: Sequence[tuple[str, JobId]]) -> dict[JobId, DescribedJob]:
         earlier = self._known
-        known = {job_id: earlier[job_id] for _, job_id in peeked if job_id in earlier}
-        new = [each for each in peeked if each[1] not in earlier]
+        known = {job_id: earlier[job_id] for _, job_id in jobs if job_id in earlier}
+        new = [each for each in jobs if each[1] not in earlier]
         for start in range(0, len(new), DESCRIBED_TOGETHER):
             part = new[start : start + DESCRIBED_TOGETHER]
             arguments = (argument for each in part for argument in each)

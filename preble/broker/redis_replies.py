@@ -66,11 +66,22 @@ def unfenced(reply: Any, instance_id: InstanceId) -> Any:  # noqa: ANN401  # a L
     return reply
 
 
-def peeked_ids(reply: Sequence[Any]) -> tuple[int, list[tuple[str, JobId]]]:
-    """PEEK's reply: now in ms, and (ingress queue, job) in order, queues by name."""
-    now_ms, *queues = reply
+class Peeked(NamedTuple):
+    """What waits first."""
+
+    now_ms: int
+    jobs: list[tuple[str, JobId]]
+    """(ingress queue, job), in order, queues by name."""
+    described: dict[JobId, DescribedJob]
+    """All of them that are still known, or none."""
+
+
+def peeked(reply: Sequence[Any]) -> Peeked:
+    """PEEK's reply."""
+    now_ms, described, *queues = reply
     named = sorted((ingress.decode(), jobs) for ingress, jobs in _rows(queues, 2))
-    return now_ms, [(ingress, JobId(job.decode())) for ingress, jobs in named for job in jobs]
+    jobs = [(ingress, JobId(job.decode())) for ingress, jobs in named for job in jobs]
+    return Peeked(now_ms, jobs, described_jobs(described))
 
 
 def described_jobs(reply: Sequence[Any]) -> dict[JobId, DescribedJob]:

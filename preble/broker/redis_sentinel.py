@@ -15,11 +15,12 @@ import redis.sentinel
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from preble.broker.redis_pool import TrustingPool
 from preble.broker.redis_url import SentinelUrl
 
 
-class _Pool(SentinelConnectionPool, aioredis.BlockingConnectionPool):
-    """Waits for a free connection instead of failing."""
+class _Pool(SentinelConnectionPool, TrustingPool):
+    """Of connections to the primary."""
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -9,6 +9,7 @@ from rq import Queue
 from support import assignment, record, redis_broker, submission
 
 from preble.broker.redis import RedisBroker
+from preble.broker.redis_peek import DESCRIBED_AT_ONCE
 from preble.messages import WaitingJob
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +102,30 @@ def times_described(redis: Redis) -> int:
     stats = redis.info("commandstats")
     assert isinstance(stats, dict)
     return int(stats.get("cmdstat_hmget", {}).get("calls", 0))
+
+
+def calls(redis: Redis) -> int:
+    """Scripts that were called."""
+    stats = redis.info("commandstats")
+    assert isinstance(stats, dict)
+    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+async def test_few_jobs_that_are_new_are_seen_with_one_call(
+    broker: RedisBroker, redis: Redis
+) -> None:
+    """Each of them waits for it; that many are told in parts, so that no call blocks long."""
+    await broker.peek(100)  # loads the script
+    await broker.admit([[submission(f"j{number}") for number in range(DESCRIBED_AT_ONCE)]])
+    before = calls(redis)
+    seen = await broker.peek(100)
+    assert calls(redis) == before + 1
+    assert [job.job_id for job in seen] == [f"j{number}" for number in range(DESCRIBED_AT_ONCE)]
+    await route(broker, seen)
+    await broker.admit([[submission(f"k{number}") for number in range(DESCRIBED_AT_ONCE + 1)]])
+    before = calls(redis)
+    assert len(await broker.peek(100)) == DESCRIBED_AT_ONCE + 1
+    assert calls(redis) >= before + 2
 
 
 async def test_what_never_changes_is_asked_once(broker: RedisBroker, redis: Redis) -> None:

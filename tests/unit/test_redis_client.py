@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 import uvloop
+from redis import Redis
 from redis._parsers.base import BaseParser
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -139,3 +140,33 @@ async def calls_of_a_reset_connection() -> set[type[Exception]]:
 def test_a_connection_that_is_reset_in_the_moment_of_a_write_makes_redis_unavailable() -> None:
     """uvloop, on which the api and the workers run, tells that in its own way."""
     assert uvloop.run(calls_of_a_reset_connection()) == {BrokerUnavailable}
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_broke_while_nobody_used_it_fails_no_call(
+    redis: Redis, redis_url: str
+) -> None:
+    client = connect(redis_url, max_connections=1)
+    assert await client.execute_command("ECHO", "before") == b"before"
+    assert redis.client_kill_filter(_type="normal", skipme=True) >= 1
+    assert await client.execute_command("ECHO", "after") == b"after"
+    await client.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("turns", range(6))
+async def test_the_reply_of_a_cancelled_call_is_nobody_elses(
+    redis: Redis, redis_url: str, turns: int
+) -> None:
+    """Wherever it is cancelled: the connection is lent again without a trial read."""
+    del redis  # emptied first
+    client = connect(redis_url, max_connections=1)
+    await client.execute_command("PING")
+    call = asyncio.ensure_future(client.execute_command("ECHO", "cancelled"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    for number in range(3):
+        assert await client.execute_command("ECHO", f"own {number}") == f"own {number}".encode()
+    await client.aclose()

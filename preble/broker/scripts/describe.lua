@@ -7,18 +7,5 @@
 -- Twice: reads only, but for ids whose job was deleted behind our back: those leave the queue.
 
 local reply = {}
-for i = 1, #ARGV, 2 do
-  local ingress, job = ARGV[i], ARGV[i + 1]
-  local known = redis.call('HMGET', k.job(job), 'preble_spec', 'preble_submitted_ms',
-    'preble_retried_ms')
-  local block_keys = redis.call('GET', k.block_keys(job))
-  if known[1] and block_keys then
-    reply[#reply + 1] = job
-    reply[#reply + 1] = known[1]
-    reply[#reply + 1] = block_keys
-    reply[#reply + 1] = tonumber(known[3] or known[2])
-  elseif leave_ingress(ingress, job) then
-    bury(job)
-  end
-end
+for i = 1, #ARGV, 2 do describe(ARGV[i], ARGV[i + 1], reply) end
 return reply

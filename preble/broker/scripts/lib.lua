@@ -84,6 +84,22 @@ local function bury(job)
   redis.call('ZREM', k.jobs_in('*', 'unfinished'), job)
 end
 
+-- Adds to a flat reply what a scheduler needs to know of a waiting job. One that was deleted behind
+-- our back leaves its queue.
+local function describe(ingress, job, reply)
+  local known = redis.call('HMGET', k.job(job), 'preble_spec', 'preble_submitted_ms',
+    'preble_retried_ms')
+  local block_keys = redis.call('GET', k.block_keys(job))
+  if known[1] and block_keys then
+    reply[#reply + 1] = job
+    reply[#reply + 1] = known[1]
+    reply[#reply + 1] = block_keys
+    reply[#reply + 1] = tonumber(known[3] or known[2])
+  elseif leave_ingress(ingress, job) then
+    bury(job)
+  end
+end
+
 -- Whether a job, which does not run, may only run alone: it was in too many deaths.
 local function is_quarantined(job)
   return tonumber(redis.call('HGET', k.job(job), 'preble_attempt')) >= QUARANTINE_AFTER
