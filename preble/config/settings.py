@@ -184,11 +184,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # The command line: `preble serve` and the client.
     workers: Positive = 2
-    """Workers that `preble serve` starts; with engine `http` one for each URL instead, with
-    `devices` one for each group of GPUs."""
+    """Workers that `preble serve` starts; with engine `http` one for each URL instead, on GPUs one
+    for each group of `devices`."""
     devices: str = ""
-    """The GPUs of each worker that `preble serve` starts, such as `0;1` or `0,1;2,3`; `auto` finds
-    them, in groups of `tp_size`."""
+    """The GPUs of each worker that `preble serve` starts, such as `0;1` or `0,1;2,3`; `auto`, and
+    empty for engine `sglang` on GPUs, finds them, in groups of `tp_size`."""
     data_dir: str = ""
     """Folder of the embedded Valkey; empty for the user's data folder (`data_folder`)."""
     torch_index: str = ""

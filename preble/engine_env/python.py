@@ -33,14 +33,17 @@ def find_engine_python(device: Device, environ: Mapping[str, str]) -> tuple[SGLa
     raise EngineNotInstalled(msg)
 
 
-def require_engine(settings: Settings, environ: Mapping[str, str]) -> None:
+def require_engine(settings: Settings, environ: Mapping[str, str]) -> SGLangKind:
     """Check that engine `sglang` can be started as it is set.
+
+    Returns:
+        Where it will compute.
 
     Raises:
         EngineNotInstalled: If its environment, or the embedded model that it is to serve, is
             not there.
     """
-    find_engine_python(settings.device, environ)
+    kind, _ = find_engine_python(settings.device, environ)
     embedded = embedded_model_folder(environ)
     if Path(settings.model_path) == embedded and not embedded.is_dir():
         msg = (
@@ -48,6 +51,7 @@ def require_engine(settings: Settings, environ: Mapping[str, str]) -> None:
             "with PREBLE_MODEL_PATH"
         )
         raise EngineNotInstalled(msg)
+    return kind
 
 
 def _kind_for(device: Device, environ: Mapping[str, str]) -> SGLangKind:

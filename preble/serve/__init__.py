@@ -63,11 +63,10 @@ def serve(settings: Settings, *, embedded: bool) -> None:
             configuration.
         StackFailed: If something does not become ready.
     """
-    settings = with_devices(settings, os.environ)
     # Refuse what no worker could run, before anything starts.
+    on_gpus = settings.engine == "sglang" and require_engine(settings, os.environ) == "gpu"
+    settings = with_devices(settings, os.environ, on_gpus=on_gpus)
     worker_settings(settings)
-    if settings.engine == "sglang":
-        require_engine(settings, os.environ)
     settings = msgspec.structs.replace(settings, port=claim_port(settings.host, settings.port))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(hold_folder(_folder(settings))) if embedded else None

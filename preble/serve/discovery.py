@@ -15,17 +15,20 @@ _TIMEOUT_S: Final = 20.0
 """The first call after a boot wakes the driver, which takes seconds for each GPU."""
 
 
-def with_devices(settings: Settings, environ: Mapping[str, str]) -> Settings:
+def with_devices(settings: Settings, environ: Mapping[str, str], *, on_gpus: bool) -> Settings:
     """The settings, with the GPUs of each worker named where that was left to us.
 
     Args:
-        settings: Whose `devices` may be `auto`.
+        settings: Whose `devices` may be `auto`, or empty.
         environ: For CUDA_VISIBLE_DEVICES, which bounds what is taken.
+        on_gpus: Whether engines of ours will compute there: two on one GPU would not fit, so an
+            empty `devices` is `auto` then.
 
     Raises:
         ConfigError: If no GPUs can be found, or they make no groups of `tp_size`.
     """
-    if settings.devices.strip() != AUTO:
+    named = settings.devices.strip() or (AUTO if on_gpus else "")
+    if named != AUTO:
         return settings
     gpus = visible(read_listing(_nvidia_smi("-L")), environ.get("CUDA_VISIBLE_DEVICES"))
     links: Links = _links() if settings.tp_size > 1 else {}

@@ -148,7 +148,7 @@ def test_auto_asks_nvidia_smi_and_gives_each_worker_its_group(tools: Path) -> No
         " || echo matrix)",
     )
     settings = Settings(devices="auto", tp_size=2)
-    found = with_devices(settings, {"CUDA_VISIBLE_DEVICES": "1,3,2,4"})
+    found = with_devices(settings, {"CUDA_VISIBLE_DEVICES": "1,3,2,4"}, on_gpus=True)
     assert [worker.gpu for worker in worker_settings(found)] == ["1,2", "3,4"]
 
 
@@ -156,21 +156,34 @@ def test_where_links_cannot_be_told_numbers_decide(tools: Path) -> None:
     put_nvidia_smi(
         tools, '[ $1 = -L ] || exit 9\necho "GPU 0: X (UUID: GPU-0)\nGPU 1: X (UUID: GPU-1)"'
     )
-    assert with_devices(Settings(devices="auto", tp_size=2), {}).devices == "0,1"
+    assert with_devices(Settings(devices="auto", tp_size=2), {}, on_gpus=True).devices == "0,1"
 
 
 def test_without_nvidia_smi_it_says_what_to_name(tools: Path) -> None:
     assert tools
     with pytest.raises(ConfigError, match="nvidia-smi, which is not installed; name the GPUs"):
-        with_devices(Settings(devices="auto"), {})
+        with_devices(Settings(devices="auto"), {}, on_gpus=True)
 
 
 def test_why_nvidia_smi_failed_is_told(tools: Path) -> None:
     put_nvidia_smi(tools, "echo 'NVIDIA-SMI has failed: no driver'; exit 9")
     with pytest.raises(ConfigError, match="nvidia-smi failed: NVIDIA-SMI has failed: no driver"):
-        with_devices(Settings(devices="auto"), {})
+        with_devices(Settings(devices="auto"), {}, on_gpus=True)
 
 
 def test_named_devices_are_taken_as_they_are() -> None:
     settings = Settings(devices="0,1;2,3", tp_size=2)
-    assert with_devices(settings, {"CUDA_VISIBLE_DEVICES": "7"}) is settings
+    assert with_devices(settings, {"CUDA_VISIBLE_DEVICES": "7"}, on_gpus=True) is settings
+
+
+def test_engines_on_gpus_get_one_each_where_none_is_named(tools: Path) -> None:
+    put_nvidia_smi(tools, 'echo "GPU 0: X (UUID: GPU-0)\nGPU 1: X (UUID: GPU-1)"')
+    found = with_devices(Settings(workers=4), {}, on_gpus=True)
+    assert [worker.gpu for worker in worker_settings(found)] == ["0", "1"]
+
+
+def test_others_need_no_gpu(tools: Path) -> None:
+    assert tools  # no nvidia-smi
+    settings = Settings(engine="emulated", workers=3)
+    assert with_devices(settings, {}, on_gpus=False) is settings
+    assert len(worker_settings(settings)) == 3
