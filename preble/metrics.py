@@ -63,6 +63,9 @@ POOL_PROMPT_BYTES: Final = Metric("pool_prompt_bytes", "Bytes of prompts now in 
 POOL_DEAD_LETTER_BYTES: Final = Metric(
     "pool_dead_letter_bytes", "Bytes of prompts that failed jobs keep, to be run again."
 )
+POOL_ENDED_BYTES: Final = Metric(
+    "pool_ended_bytes", "Bytes of jobs that have ended, with their results."
+)
 POOL_INSTANCES: Final = Metric("pool_instances", "Instances now registered.")
 
 # Counters of the pool, by their names in `PoolStats.totals`.

@@ -38,7 +38,8 @@ INSTANCE: Final = InstanceFacts(
 
 JOBS: Final = JobFacts(
     ingresses=(IngressFacts("normal", "acme", 5, 1.0),), stranded=(), leases=3, released=0,
-    overdue=0, overdue_sample=(), late=0, counted=10, prompt_bytes=1000, is_whole=True,
+    overdue=0, overdue_sample=(), late=0, counted=10, prompt_bytes=1000,
+    ended_bytes=500, recounted_ended_bytes=500, is_whole=True,
     sampled=10, damaged=(), longest_run_s=4.0, totals={"completed": 7},
 )  # fmt: skip
 
@@ -46,7 +47,10 @@ EMPTY: Final = replace(JOBS, ingresses=(), leases=0, counted=0, longest_run_s=No
 
 WELL: Final = PoolFacts(record=POOL, leader_lease_s=2.5, terms=1, instances=(INSTANCE,), jobs=JOBS)
 
-SETTINGS: Final = Settings(max_jobs=100, max_prompt_bytes=10_000, max_ingresses=10, max_run_s=60)
+SETTINGS: Final = Settings(
+    max_jobs=100, max_prompt_bytes=10_000, max_ingresses=10, max_run_s=60,
+    max_ended_bytes=10_000,
+)  # fmt: skip
 
 
 def findings(facts: ServerFacts | PoolFacts) -> list[Finding]:

@@ -36,7 +36,7 @@ class JobAccess:
         job_id = job_id_of(request)
         view = await self._broker.view(job_id)
         if view is None or not principal_of(request.scope).may_see(view.spec.tenant):
-            raise self._unknown(job_id)
+            raise await self._unknown(job_id)
         return view
 
     async def require(self, request: Request) -> JobId:
@@ -49,10 +49,11 @@ class JobAccess:
             return job_id_of(request)
         return (await self.job(request)).job_id
 
-    def _unknown(self, job_id: JobId) -> HttpError:
-        if not has_expired(job_id, kept_s=self._result_ttl_s):
+    async def _unknown(self, job_id: JobId) -> HttpError:
+        kept_s = min(self._result_ttl_s, await self._broker.kept_s())
+        if not has_expired(job_id, kept_s=kept_s):
             return _unknown_job()
-        message = f"the job has ended, and its result, kept for {self._result_ttl_s:g} s, is gone"
+        message = f"the job has ended, and its result, kept for {kept_s:.0f} s, is gone"
         return HttpError(HTTPStatus.GONE, "job_expired", message)
 
 

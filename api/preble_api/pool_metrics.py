@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from preble.messages import JobState, PoolStats
 from preble.metrics import (
     POOL_DEAD_LETTER_BYTES,
+    POOL_ENDED_BYTES,
     POOL_INSTANCES,
     POOL_JOBS,
     POOL_PROMPT_BYTES,
@@ -52,6 +53,7 @@ def _gauges(stats: PoolStats) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         POOL_DEAD_LETTER_BYTES.full_name, POOL_DEAD_LETTER_BYTES.help, stats.dead_letter_bytes
     )
+    yield GaugeMetricFamily(POOL_ENDED_BYTES.full_name, POOL_ENDED_BYTES.help, stats.ended_bytes)
     yield GaugeMetricFamily(POOL_INSTANCES.full_name, POOL_INSTANCES.help, stats.instances)
 
 

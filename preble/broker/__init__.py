@@ -136,6 +136,13 @@ class Broker(Protocol):
         """Counts of the pool. Cost: O(instances + ingress queues)."""
         ...
 
+    async def kept_s(self) -> float:
+        """For how long jobs that ended are known, as far as `max_ended_bytes` says.
+
+        What ended longer ago may have been dropped. Infinity if nothing was.
+        """
+        ...
+
     async def loads(self) -> list[InstanceLoad]:
         """The registered instances, by id. Cost: O(instances)."""
         ...

@@ -46,6 +46,8 @@ class Allowance(msgspec.Struct, frozen=True):
 class Bounds(msgspec.Struct, frozen=True):
     """Most jobs that have not ended, bytes of their prompts, and ingress queues with jobs.
 
+    And what is kept of those that have ended.
+
     Args:
         max_jobs: Of the pool.
         max_prompt_bytes: Likewise.
@@ -53,6 +55,7 @@ class Bounds(msgspec.Struct, frozen=True):
         max_tenant_jobs: Of each tenant; 0 for any number.
         tenant_jobs_per_s: That each tenant may submit; 0 for any number.
         max_dead_letter_bytes: Of prompts that failed jobs keep, beside those of the others.
+        max_ended_bytes: Of jobs that have ended, with their results.
     """
 
     max_jobs: int
@@ -61,6 +64,7 @@ class Bounds(msgspec.Struct, frozen=True):
     max_tenant_jobs: int = 0
     tenant_jobs_per_s: float = 0.0
     max_dead_letter_bytes: int = 1 << 28
+    max_ended_bytes: int = 1 << 30
 
     @property
     def tenant_burst_jobs(self) -> float:

@@ -151,6 +151,10 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     counted: int
     """Jobs that count towards `max_jobs`."""
     prompt_bytes: int
+    ended_bytes: int
+    """Of jobs that have ended, as counted."""
+    recounted_ended_bytes: int | None
+    """The same, added up; None where so many have ended that this would take long."""
     is_whole: bool
     """Whether `counted` and the lengths of all queues are of one moment."""
     sampled: int

@@ -9,6 +9,10 @@ primary: not on a Redis Cluster. `preble doctor` reads most of them and writes n
 
 Prompt and block keys go with a job's end; if it failed, with its result, while `dead` counts them.
 
+A job's record, result, decision and log go `result_ttl_s` after its end, or sooner: `ended` names
+what has ended, in that order, with its bytes, which `counts` adds up; beyond `max_ended_bytes` the
+first are dropped.
+
 A `webhook` is there once its job, or batch, has ended; delivered, as long as the job, and given up,
 as long as `dead_webhooks` names it. `webhooks` is scored by when each is due.
 
@@ -59,7 +63,9 @@ KEYS: Final = (
     ),
     Key("jobs", "preble:{pool}:jobs:{scope}", "zset", "ADMIT, RETRY", "LIST", "REAP"),
     Key("jobs_in", "preble:{pool}:jobs:{scope}:{group}", "zset", "ADMIT, DONE", "LIST", "REAP"),
-    Key("ended", "preble:{pool}:ended", "zset", "DONE, REAP, CANCEL", "REAP", "REAP, by score"),
+    Key(
+        "ended", "preble:{pool}:ended", "zset", "DONE, REAP, CANCEL", "REAP", "expired, or dropped"
+    ),
     Key("dead", "preble:{pool}:dead", "zset", "DONE, REAP", "RETRY", "RETRY, REAP"),
     Key("webhooks", "preble:{pool}:webhooks", "zset", "DONE, REAP, api", "api", "delivered"),
     Key("webhook", "preble:{pool}:webhook:{job}", "hash", "DONE, api", "VIEW, api", "see notes"),

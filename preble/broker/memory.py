@@ -4,7 +4,8 @@ The same calls, the same outcomes as `RedisBroker` (the conformance suite runs o
 plain Python: read it to learn what the scripts do. Nothing survives the process.
 
     memory.py            the protocol's calls, and those scripts that are a few lines here
-    memory_state.py      what they share, as `lib.lua`
+    memory_state.py      what they share, as `lib.lua` and `endings.lua`
+    memory_ended.py      what is kept of jobs that have ended
     memory_admission.py  ADMIT, RETRY
     memory_leader.py     LEAD, RESIGN
     memory_custody.py    CUSTODY
@@ -72,21 +73,21 @@ class MemoryBroker:
         self, *, clock: Clock | None = None, max_jobs: int = 100_000,
         max_prompt_bytes: int = 1 << 30, max_ingresses: int = 1_000, max_tenant_jobs: int = 0,
         tenant_jobs_per_s: float = 0.0, max_dead_letter_bytes: int = 1 << 28,
-        max_attempts: int = 5,
+        max_ended_bytes: int = 1 << 30, max_attempts: int = 5,
     ) -> None:  # fmt: skip
         self._clock = clock or SystemClock()
         bounds = Bounds(
             max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s,
-            max_dead_letter_bytes,
+            max_dead_letter_bytes, max_ended_bytes,
         )  # fmt: skip
         self._state = MemoryState(self._clock, bounds)
         self._admission = MemoryAdmission(self._state, bounds)
         self._leader = MemoryLeader(self._clock)
         self.custody = MemoryCustody(self._clock)
         self.roster = MemoryRoster(self._state)
-        self.notes = MemoryNotes(self._state.jobs)
+        self.notes = MemoryNotes(self._state)
         self.streams = MemoryStreams(self._state)
-        self.webhooks = MemoryWebhooks(self._state.jobs, self._clock)
+        self.webhooks = MemoryWebhooks(self._state)
         self._max_attempts = max_attempts
         self._pool: PoolRecord | None = None
         self._weights = ""
@@ -142,7 +143,12 @@ class MemoryBroker:
             instances=len(state.instances),
             totals=dict(state.totals),
             dead_letter_bytes=state.dead_letters.num_bytes,
+            ended_bytes=state.ended.num_bytes,
         )
+
+    async def kept_s(self) -> float:
+        """For how long jobs that ended are known."""
+        return self._clock.now_s() - self._state.ended.dropped_until_s
 
     async def loads(self) -> list[InstanceLoad]:
         """The registered instances."""

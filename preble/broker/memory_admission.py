@@ -45,6 +45,7 @@ class MemoryAdmission:
         if refusal := state.dead_letters.dropped(job) or self._full([submission]):
             return refusal
         state.dead_letters.forget(job)
+        state.ended.forget(job_id)
         job.begin_anew(state.clock.now_s())
         state.ingresses.append(job_id, job)
         state.count("retried", 1)
@@ -55,8 +56,9 @@ class MemoryAdmission:
         state, now_s = self._state, self._state.clock.now_s()
         self._rates.take(_by_tenant(new), now_s=now_s)
         for each in new:
+            state.num_admitted += 1
             job = Job(
-                each.spec, each.prompt, each.block_keys, now_s, order=len(state.jobs) + 1,
+                each.spec, each.prompt, each.block_keys, now_s, order=state.num_admitted,
                 fingerprint=each.fingerprint, webhook=each.webhook,
             )  # fmt: skip
             state.jobs[each.job_id] = job

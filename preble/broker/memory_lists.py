@@ -66,5 +66,5 @@ class DeadLetters:
         return None if job.order in self._jobs else PromptDropped(PROMPT_DROPPED)
 
     def forget(self, job: Job) -> None:
-        """It is to run again, and keeps its prompt."""
-        del self._jobs[job.order]
+        """It is none any more; harmless if it was none."""
+        self._jobs.pop(job.order, None)

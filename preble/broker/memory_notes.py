@@ -1,22 +1,22 @@
 """Notes in memory; see `notes.py`."""
 
-from collections.abc import Mapping
-
-from preble.broker.memory_records import Job
+from preble.broker.memory_state import MemoryState
 from preble.messages import JobId
 
 
 class MemoryNotes:
     """The notes of jobs. Implements `Notes`."""
 
-    def __init__(self, jobs: Mapping[JobId, Job]) -> None:
-        self._jobs = jobs
+    def __init__(self, state: MemoryState) -> None:
+        self._jobs = state.jobs
+        self._ended = state.ended
 
     async def keep(self, job_id: JobId, note: bytes) -> bytes | None:
         """Keep a note with a job that was admitted, unless it has one."""
         job = self._jobs.get(job_id)
         if job is not None and job.note is None:
             job.note = note
+            self._ended.add(job_id, note)
         return job.note if job else None
 
     async def read(self, job_id: JobId) -> bytes | None:

@@ -23,6 +23,7 @@ def reap(state: MemoryState, *, limit: int, max_attempts: int) -> Reaped:
     left = limit - len(expired) - len(requeued) - len(failed)
     recalled, gone = _empty_queues(state, left)
     taken_back = JobsReaped(tuple(requeued + recalled), tuple(gone))
+    state.drop_oldest_ended(limit)
     if taken_back.requeued or taken_back.gone:
         state.signal(taken_back)
     return Reaped(taken_back.requeued, tuple(failed), tuple(expired), taken_back.gone)

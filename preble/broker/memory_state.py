@@ -1,4 +1,4 @@
-"""What the calls of the memory broker share: the pool, and the steps of `lib.lua`.
+"""What the calls of the memory broker share: the pool, and the steps of the Lua library.
 
 A call reads and changes the state at will, as a script does what is in Redis; steps that more than
 one of them takes are methods here, under the names that they have in Lua.
@@ -8,7 +8,9 @@ import asyncio
 from typing import Final
 
 from preble.broker.bounds import Bounds
+from preble.broker.ended import DROPS_AT_AN_END
 from preble.broker.keys import PoolKeys
+from preble.broker.memory_ended import EndedJobs
 from preble.broker.memory_ingresses import Ingresses
 from preble.broker.memory_lists import DeadLetters
 from preble.broker.memory_records import Instance, Job, OwedWebhook
@@ -24,6 +26,7 @@ from preble.messages import (
     Ring,
     Signal,
     TokenDelta,
+    Webhook,
 )
 
 POOL: Final = "memory"
@@ -34,12 +37,13 @@ class MemoryState:
 
     Args:
         clock: Tells when things happen.
-        bounds: How many bytes of prompts failed jobs keep.
+        bounds: How many bytes of prompts failed jobs keep, and jobs that have ended at all.
     """
 
     def __init__(self, clock: Clock, bounds: Bounds) -> None:
         self.clock = clock
         self.jobs: dict[JobId, Job] = {}
+        self.num_admitted = 0
         self.ingresses = Ingresses(PoolKeys(POOL))
         self.instances: dict[InstanceId, Instance] = {}
         self.drained_at_s: dict[InstanceId, float] = {}
@@ -47,6 +51,9 @@ class MemoryState:
         self.leases: dict[Lease, float] = {}
         """When each expires; 0 for those that were given up."""
         self.dead_letters = DeadLetters(bounds)
+        self.ended = EndedJobs(bounds)
+        self.jobless_webhooks: dict[JobId, tuple[Webhook, OwedWebhook]] = {}
+        """Those of what is no job, or was dropped."""
         self.totals: dict[str, int] = {}
         self.signals: list[Signal] = []
         self.inboxes: dict[str, list[TokenDelta | JobId]] = {}
@@ -101,6 +108,7 @@ class MemoryState:
         failure: JobFailure | None = None,
     ) -> None:  # fmt: skip
         """Give a job its end."""
+        ran = job.state is JobState.RUNNING
         job.state, job.result, job.failure = state, result, failure
         job.ended_at_s = self.clock.now_s()
         self.dead_letters.keep(job)
@@ -109,9 +117,22 @@ class MemoryState:
         if job.webhook:
             now_s = job.ended_at_s
             job.owed = OwedWebhook(job.spec.tenant, state, now_s, now_s, int(now_s * 1_000))
+            self.jobless_webhooks.pop(job_id, None)
+        self.ended.keep(job_id, job, ran=ran)
+        self.drop_oldest_ended(DROPS_AT_AN_END)
         if job.instance_id:
             tokens, decode_s = (result.completion_tokens, result.decode_s) if result else (0, 0.0)
             self.signal(JobEnded(job_id, job.instance_id, tokens, decode_s))
+
+    def drop_oldest_ended(self, most: int) -> None:
+        """Forget the first jobs that ended, at most so many, while too much is kept."""
+        for job_id in self.ended.beyond(most):
+            job = self.jobs.pop(job_id)
+            self.ended.forget(job_id)
+            self.dead_letters.forget(job)
+            self.ended.dropped_until_s = job.ended_at_s or 0.0
+            if job.webhook and job.owed and job.owed.status != "delivered":
+                self.jobless_webhooks[job_id] = job.webhook, job.owed
 
     def count(self, name: str, amount: int) -> None:
         """Add to a total of the pool."""

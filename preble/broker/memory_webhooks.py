@@ -1,11 +1,12 @@
 """Webhooks in memory; see `webhooks.py`."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Final, cast
 
-from preble.broker.memory_records import Job, OwedWebhook
+from preble.broker.memory_records import OwedWebhook
+from preble.broker.memory_state import MemoryState
 from preble.broker.webhooks import (
     LONGEST_OWED_S,
     MOST_DEAD,
@@ -17,7 +18,6 @@ from preble.broker.webhooks import (
     Verdict,
     crowded_s,
 )
-from preble.clock import Clock
 from preble.messages import JobId, JobState, Webhook
 
 _DEAD: Final = frozenset({"failed", "refused"})
@@ -26,10 +26,10 @@ _DEAD: Final = frozenset({"failed", "refused"})
 class MemoryWebhooks:
     """The webhooks of a pool. Implements `Webhooks`. Cost: O(jobs) of each call."""
 
-    def __init__(self, jobs: Mapping[JobId, Job], clock: Clock) -> None:
-        self._jobs = jobs
-        self._others: dict[JobId, tuple[Webhook, OwedWebhook]] = {}
-        self._clock = clock
+    def __init__(self, state: MemoryState) -> None:
+        self._jobs = state.jobs
+        self._others = state.jobless_webhooks
+        self._clock = state.clock
 
     async def owe(self, subject: JobId, webhook: Webhook, state: JobState, *, tenant: str) -> bool:
         """Let the webhook of what is no job be due."""

@@ -31,7 +31,7 @@ from preble.broker.redis_replies import claimed_jobs, job_view, leases_from, led
 from preble.broker.redis_rings import RedisRings
 from preble.broker.redis_roster import RedisRoster
 from preble.broker.redis_scripts import ScriptRunner
-from preble.broker.redis_stats import instance_loads, pool_stats
+from preble.broker.redis_stats import instance_loads, kept_s, pool_stats
 from preble.broker.redis_streams import RedisStreams
 from preble.broker.redis_webhooks import RedisWebhooks
 from preble.broker.rq_records import RqRecords
@@ -99,6 +99,7 @@ class RedisBroker:
         self._rq_records = RqRecords(redis_url, self._keys)
         self._max_attempts = max_attempts
         self._max_dead_letter_bytes = bounds.max_dead_letter_bytes
+        self._max_ended_bytes = bounds.max_ended_bytes
         self._result_ttl_s = result_ttl_s
 
     @classmethod
@@ -107,6 +108,7 @@ class RedisBroker:
         bounds = Bounds(
             settings.max_jobs, settings.max_prompt_bytes, settings.max_ingresses,
             settings.max_tenant_jobs, settings.tenant_jobs_per_s, settings.max_dead_letter_bytes,
+            settings.max_ended_bytes,
         )  # fmt: skip
         return cls(
             settings.redis_url, settings.pool, bounds=bounds,
@@ -146,8 +148,9 @@ class RedisBroker:
     async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
         """End jobs, wherever they stand."""
         reply = await self._scripts.run(
-            "cancel", self._result_ttl_s, *failure_arguments(CANCELLED), *job_ids
-        )
+            "cancel", self._result_ttl_s, self._max_ended_bytes, *failure_arguments(CANCELLED),
+            *job_ids,
+        )  # fmt: skip
         return [JobState(state.decode()) if state else None for state in reply]
 
     async def list_jobs(self, query: JobQuery) -> JobPage:
@@ -161,6 +164,10 @@ class RedisBroker:
     async def stats(self) -> PoolStats:
         """Counts of the pool."""
         return await pool_stats(self._client, self._keys)
+
+    async def kept_s(self) -> float:
+        """For how long jobs that ended are known."""
+        return await kept_s(self._client, self._keys)
 
     async def loads(self) -> list[InstanceLoad]:
         """The registered instances."""
@@ -213,7 +220,7 @@ class RedisBroker:
         reply = await self._scripts.run(
             "reap", token, limit, self._max_attempts, self._result_ttl_s,
             *failure_arguments(ATTEMPTS_USED_UP), *failure_arguments(DEADLINE_PASSED),
-            self._max_dead_letter_bytes,
+            self._max_dead_letter_bytes, self._max_ended_bytes,
         )  # fmt: skip
         return reaped(led(reply))
 
@@ -241,6 +248,7 @@ class RedisBroker:
         reply = await self._scripts.run(
             "claim", record.instance_id, record.epoch, number, jobs, tokens, num_held,
             _ms(lease_s), self._result_ttl_s, msgspec.json.encode(DEADLINE_PASSED),
+            self._max_ended_bytes,
         )  # fmt: skip
         return claimed_jobs(unfenced(reply, record.instance_id))
 
@@ -264,6 +272,7 @@ class RedisBroker:
         """Record how executions ended; the fence refuses lost leases."""
         arguments: list[Argument] = [
             record.instance_id, self._result_ttl_s, self._max_dead_letter_bytes,
+            self._max_ended_bytes,
         ]  # fmt: skip
         for outcome in outcomes:
             arguments += done_arguments(outcome)

@@ -16,7 +16,7 @@ from preble.broker.facts import (
 )
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_events import EVENTS_KEPT
-from preble.broker.redis_questions import Names, Replies, names_from, texts
+from preble.broker.redis_questions import RECOUNTED_JOBS, Names, Replies, names_from, texts
 from preble.broker.redis_replies import decode_record
 from preble.messages import EventBatch, InstanceId, InstanceRecord, JobId, Snapshot
 
@@ -79,6 +79,13 @@ class Census(NamedTuple):
             job = jobs.get(job_of(lease))
             overdue_s = (self.names.now_ms - float(expired_ms)) / 1000
             yield OverdueLease(JobId(job_of(lease)), job and job.instance_id, overdue_s)
+
+    def ended_bytes(self) -> int | None:
+        """Of jobs that have ended, added up; None where there are too many."""
+        entries = self.replies["ended", ""]
+        if len(entries) > RECOUNTED_JOBS:
+            return None
+        return sum(_bytes_of_ended(entry) for entry in entries)
 
     def ingresses(self, jobs: Mapping[str, SampledJob]) -> Iterator[IngressFacts]:
         """The ingress queues that have jobs."""
@@ -168,3 +175,9 @@ def pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
 def job_of(lease: bytes) -> str:
     """The job of a lease, `job:execution`."""
     return lease.decode().partition(":")[0]
+
+
+def _bytes_of_ended(entry: bytes) -> int:
+    """Those that ended under a version that did not count have none."""
+    _, *counted, _, _, _ = entry.split(b":")
+    return sum(map(int, counted))

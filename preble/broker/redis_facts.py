@@ -127,6 +127,8 @@ def _jobs(census: Census, sample: Mapping[str, SampledJob]) -> JobFacts:
         late=replies["late", ""],
         counted=counts.get("jobs", 0),
         prompt_bytes=counts.get("prompt_bytes", 0),
+        ended_bytes=counts.get("ended_bytes", 0),
+        recounted_ended_bytes=census.ended_bytes(),
         is_whole=census.is_whole,
         sampled=len(sample),
         damaged=tuple(sorted(damaged, key=lambda job: job.job_id)),

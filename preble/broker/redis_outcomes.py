@@ -1,11 +1,10 @@
 """How executions ended, as DONE takes it and as RQ keeps it."""
 
-import base64
-import zlib
 from collections.abc import Sequence
 
 import msgspec
 
+from preble.broker.ended import failure_text, result_text
 from preble.broker.redis_client import Argument
 from preble.errors import InvariantError
 from preble.messages import JobFailure, JobState, Outcome
@@ -19,15 +18,14 @@ def done_arguments(outcome: Outcome) -> Sequence[Argument]:
     """
     lease = outcome.lease
     if result := outcome.result:
-        text = base64.b64encode(msgspec.json.encode(result))
         return (
-            lease.job_id, lease.execution_id, JobState.COMPLETED, text, b"",
+            lease.job_id, lease.execution_id, JobState.COMPLETED, result_text(result), b"",
             result.prompt_tokens, result.completion_tokens,
             result.prediction.hit_tokens, result.cached_tokens, result.decode_s,
         )  # fmt: skip
     if failure := outcome.failure:
         return (
-            lease.job_id, lease.execution_id, JobState.FAILED, rq_failure_text(failure),
+            lease.job_id, lease.execution_id, JobState.FAILED, failure_text(failure),
             msgspec.json.encode(failure), 0, 0, 0, 0, 0,
         )  # fmt: skip
     msg = f"outcome of {lease.job_id} is neither a result nor a failure"
@@ -36,9 +34,4 @@ def done_arguments(outcome: Outcome) -> Sequence[Argument]:
 
 def failure_arguments(failure: JobFailure) -> tuple[Argument, Argument]:
     """How jobs end by a script's own doing, as it takes it: for us, and as RQ's result text."""
-    return msgspec.json.encode(failure), rq_failure_text(failure)
-
-
-def rq_failure_text(failure: JobFailure) -> bytes:
-    """A failure as RQ keeps exceptions."""
-    return base64.b64encode(zlib.compress(f"{failure.code}: {failure.message}".encode()))
+    return msgspec.json.encode(failure), failure_text(failure)

@@ -16,6 +16,9 @@ SAMPLED_JOBS: Final = 512
 """Queued jobs that are looked at one by one: the first of each queue, shared evenly."""
 
 SAMPLED_OF_QUEUE: Final = 16
+RECOUNTED_JOBS: Final = 10_000
+"""Jobs that have ended, up to which their bytes are added up."""
+
 SAMPLED_LEASES: Final = 64
 
 _SNAPSHOT_HEAD_BYTES: Final = 512
@@ -93,6 +96,7 @@ def _questions_of_pool(keys: PoolKeys, now_ms: int) -> Questions:
             "ZRANGEBYSCORE", leases, "(0", late, "WITHSCORES", "LIMIT", 0, SAMPLED_LEASES,
         ),
         ("late", ""): ("ZCOUNT", keys("deadlines"), "-inf", late),
+        ("ended", ""): ("ZRANGE", keys("ended"), 0, RECOUNTED_JOBS),
         ("oldest leases", ""): ("ZRANGE", leases, 0, SAMPLED_LEASES - 1),
     }  # fmt: skip
 

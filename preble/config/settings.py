@@ -103,6 +103,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_dead_letter_bytes: NotNegative = 256 * 1024 * 1024
     """Most bytes of prompts of failed jobs, kept so that `preble jobs retry` can run them again;
     beyond, those submitted first lose theirs. 0 keeps none."""
+    max_ended_bytes: Positive = 1024 * 1024 * 1024
+    """Most bytes of jobs that have ended, with their results, kept for `result_ttl_s`; beyond,
+    those that ended first are forgotten."""
     max_ingresses: Positive = 1_000
     """Most ingress queues at once, one for each priority and tenant with jobs waiting: each
     decision looks at all of them."""
@@ -114,7 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     durability: Durability = "local"
     """When a job counts as accepted: once Redis has it, or once a replica has it on disk, too."""
     result_ttl_s: Positive = 24 * 3600
-    """Seconds for which a job is known after its end."""
+    """Seconds for which a job is known after its end, within `max_ended_bytes`."""
     max_attempts: Positive = 5
     """Executions of a job that end with the death of its worker, after which it fails: two beside
     other jobs, then alone."""

@@ -19,6 +19,7 @@ def examine(pool: PoolFacts, settings: Settings) -> Iterator[Finding]:
     """Findings about the jobs of a pool."""
     yield from _counts(pool)
     yield from _bounds(pool.jobs, settings)
+    yield from _ended(pool.jobs, settings)
     yield from _overdue(pool)
     yield from _released(pool.jobs)
     yield from _late(pool.jobs)
@@ -61,6 +62,26 @@ def _bound(seen: str, share: float, setting: str) -> Iterator[Finding]:
         yield Finding("broken", "jobs", seen, "Submits get 429 until jobs have ended.", remedy)
     elif share > NEARLY_FULL:
         yield Finding("warning", "jobs", seen, "At the bound, submits get 429.", remedy)
+
+
+def _ended(jobs: JobFacts, settings: Settings) -> Iterator[Finding]:
+    if jobs.ended_bytes > NEARLY_FULL * settings.max_ended_bytes:
+        most = size(settings.max_ended_bytes)
+        yield Finding(
+            "note", "jobs",
+            f"{size(jobs.ended_bytes)} of jobs that have ended, of at most {most}",
+            "Beyond, those that ended first are forgotten before their results expire.",
+            "raise PREBLE_MAX_ENDED_BYTES of all processes, or lower PREBLE_RESULT_TTL_S",
+        )  # fmt: skip
+    recounted = jobs.recounted_ended_bytes
+    if recounted is not None and recounted != jobs.ended_bytes:
+        counts = PoolKeys(settings.pool)("counts")
+        yield Finding(
+            "warning", "jobs",
+            f"{jobs.ended_bytes:,} bytes of jobs that have ended counted, {recounted:,} there",
+            "Keys were deleted behind Preble's back, or another version ran: the bound is wrong.",
+            f"redis-cli HINCRBY {counts} ended_bytes {recounted - jobs.ended_bytes}",
+        )  # fmt: skip
 
 
 def _overdue(pool: PoolFacts) -> Iterator[Finding]:

@@ -109,7 +109,7 @@ def _memory(server: ServerFacts) -> Iterator[Finding]:
     seen = f"{size(used)} used" + (f" of {size(bound)}, {named}" if bound else "; maxmemory is 0")
     remedy = (
         "raise maxmemory, or lower PREBLE_MAX_PROMPT_BYTES, PREBLE_MAX_JOBS or "
-        "PREBLE_RESULT_TTL_S of the apis"
+        "PREBLE_MAX_ENDED_BYTES"
     )
     if most and used >= most:
         why = "The server is full: submits get 503 until jobs have ended."

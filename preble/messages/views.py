@@ -81,3 +81,5 @@ class PoolStats(msgspec.Struct, frozen=True):
     totals: dict[str, int]
     dead_letter_bytes: int = 0
     """Of the prompts that failed jobs keep."""
+    ended_bytes: int = 0
+    """Of the jobs that have ended, with their results."""

@@ -26,8 +26,8 @@ NUMBER = 12
 class Moody(MemoryBroker):
     """A queue that holds five jobs, and can be away or forgetful."""
 
-    def __init__(self) -> None:
-        super().__init__(max_jobs=5)
+    def __init__(self, max_ended_bytes: int = 1 << 30) -> None:
+        super().__init__(max_jobs=5, max_ended_bytes=max_ended_bytes)
         self.is_away = False
         self.is_forgetful = False
         self.admitted: list[JobId] = []
@@ -48,8 +48,8 @@ class Moody(MemoryBroker):
 
 
 @pytest.fixture
-def broker() -> Moody:
-    return Moody()
+def broker(request: pytest.FixtureRequest) -> Moody:
+    return Moody(**getattr(request, "param", {}))
 
 
 @pytest.fixture
@@ -156,5 +156,34 @@ async def test_a_job_that_may_have_expired_is_not_run_again(
     batch = await show(api, batch_id)
     assert batch["status"] == "completed"
     assert batch["request_counts"] == {"total": 3, "completed": 0, "failed": 3}
+    assert [each["code"] for each in batch["errors"]["data"]] == ["result_expired"]
+    assert len(broker.admitted) == 3
+
+
+@pytest.mark.parametrize("broker", [{"max_ended_bytes": 1}], indirect=True)
+async def test_a_result_that_was_dropped_before_it_was_taken_is_not_made_again(
+    api: httpx2.AsyncClient, broker: Moody
+) -> None:
+    """To make room for others: only what ended last is kept here."""
+    batch_id = await begin(api, 3)
+
+    async def is_handed_over() -> bool:
+        return len(broker.admitted) == 3
+
+    await until(is_handed_over)
+    broker.is_away = True
+    worker = OneWorker(broker)
+    await worker.assign_all()
+    await worker.run_all()
+    await worker.complete_all()
+    broker.is_away = False
+
+    async def has_ended() -> bool:
+        return (await show(api, batch_id))["status"] in ENDED
+
+    await until(has_ended)
+    batch = await show(api, batch_id)
+    assert batch["status"] == "completed"
+    assert batch["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
     assert [each["code"] for each in batch["errors"]["data"]] == ["result_expired"]
     assert len(broker.admitted) == 3

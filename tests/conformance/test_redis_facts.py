@@ -48,6 +48,7 @@ async def test_a_sound_pool(broker: RedisBroker, redis_url: str) -> None:
     assert (jobs.counted, jobs.sampled, jobs.damaged, jobs.stranded) == (3, 3, (), ())
     assert (jobs.is_whole, pool.unaccounted) == (True, 0)
     assert jobs.prompt_bytes == 3 * 40
+    assert jobs.recounted_ended_bytes == jobs.ended_bytes > 0
     assert jobs.longest_run_s is not None
     assert jobs.longest_run_s < 30
     assert jobs.totals["completed"] == 1

@@ -132,6 +132,18 @@ async def test_a_job_that_was_deleted_still_counts(
     assert (await look_at_pool(redis_url)).unaccounted == 1
 
 
+async def test_an_ended_job_whose_entry_was_deleted_still_counts(
+    broker: RedisBroker, redis: Redis, redis_url: str
+) -> None:
+    await fill(broker)
+    redis.delete(f"preble:{POOL}:ended")
+
+    jobs = (await look_at_pool(redis_url)).jobs
+
+    assert jobs.ended_bytes > 0
+    assert jobs.recounted_ended_bytes == 0
+
+
 async def test_jobs_of_an_instance_that_is_gone_are_stranded(
     broker: RedisBroker, redis: Redis, redis_url: str
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from reader_support import ROOT
 
 from preble.broker.keys import KEYS
+from preble.broker.scripts import LIBRARY
 from preble.config import Settings
 from preble_api.error_codes import FAILURES, REFUSALS
 from preble_api.openapi import Json
@@ -47,7 +48,9 @@ def test_every_setting_key_and_script_stands_on_its_page() -> None:
     keys = (FOLDER / "keys.md").read_text()
     assert [key.template for key in KEYS if f"`{key.template}`" not in keys] == []
     scripts = [path.stem for path in (ROOT / "preble/broker/scripts").glob("*.lua")]
-    assert [n for n in scripts if n != "lib" and f"| `{n.upper()}` |" not in keys] == []
+    assert [
+        n for n in scripts if f"{n}.lua" not in LIBRARY and f"| `{n.upper()}` |" not in keys
+    ] == []
 
 
 def test_metrics_that_are_asked_for_are_there() -> None:

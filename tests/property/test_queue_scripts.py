@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import cycle, product
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -63,6 +63,9 @@ DEADLINES_S = st.sampled_from([None, None, 60.0, 0.0])
 PROMPT_BYTES = 40
 """Of each job here."""
 
+ENDED_BYTES = 20_000
+"""Of some jobs that have ended, so that the first of them are dropped."""
+
 QUERIES = [
     JobQuery(state, tenant, limit=limit, is_newest_first=is_newest_first)
     for tenant, limit, is_newest_first, state in product(
@@ -85,7 +88,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.client = Redis.from_url(self.redis_url)
         self.client.flushall()
         self.runner = asyncio.Runner()
-        bounds = replace(SMALL_BOUNDS, max_tenant_jobs=7, max_dead_letter_bytes=2 * PROMPT_BYTES)
+        bounds = replace(
+            SMALL_BOUNDS, max_tenant_jobs=7, max_dead_letter_bytes=2 * PROMPT_BYTES,
+            max_ended_bytes=ENDED_BYTES,
+        )  # fmt: skip
         self.redis = redis_broker(self.redis_url, POOL, bounds)
         self.memory = MemoryBroker(**asdict(bounds), max_attempts=3)
         self.tokens: list[LeaderToken] = [LeaderToken("0-nobody")]
@@ -93,6 +99,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.leases: list[tuple[InstanceRecord, Lease]] = []
         self.waiting: list[WaitingJob] = []
         self.results: dict[JobId, JobResult | None] = {}
+        self.ended: set[JobId] = set()
         self.claims = 0
         self.queries = cycle(QUERIES[first_query:] + QUERIES[:first_query])
         self.lead("one", 60.0)
@@ -309,7 +316,8 @@ class QueueMachine(RuleBasedStateMachine):
     def every_job_is_in_one_place_and_keeps_its_result(self) -> None:
         if not hasattr(self, "runner"):
             return
-        views = [self.check_job(job_id) for job_id in self.results]
+        found = [self.check_job(job_id) for job_id in list(self.results)]
+        views = [view for view in found if view]
         self.check_ingresses(views)
         self.check_lists(views)
         states = [view.state for view in views]
@@ -321,6 +329,15 @@ class QueueMachine(RuleBasedStateMachine):
         unfinished = [state for state in states if not state.is_terminal]
         assert stats.prompt_bytes == PROMPT_BYTES * len(unfinished)
         assert stats.dead_letter_bytes <= 2 * PROMPT_BYTES
+        self.check_ended(stats.ended_bytes)
+
+    def check_ended(self, counted_bytes: int) -> None:
+        """What ended is there, and no more; each counts what is remembered with it."""
+        listed: Any = self.client.zrange(PoolKeys(POOL)("ended"), 0, -1)
+        entries = [entry.decode().split(":") for entry in listed]
+        assert {JobId(job) for _, _, job, _, _ in entries} == self.ended
+        assert sum(int(counted) for _, counted, _, _, _ in entries) == counted_bytes
+        assert counted_bytes <= ENDED_BYTES
 
     def check_ingresses(self, views: list[JobView]) -> None:
         """Ours and RQ's are those in which a job waits, no more and no fewer."""
@@ -358,9 +375,15 @@ class QueueMachine(RuleBasedStateMachine):
         ]
         assert listed == wanted
 
-    def check_job(self, job_id: JobId) -> JobView:
+    def check_job(self, job_id: JobId) -> JobView | None:
+        """None if it had ended and was dropped."""
         view = self.both(lambda broker: _timeless(broker, job_id))
-        assert view, f"{job_id} was accepted and is lost"
+        if view is None:
+            assert job_id in self.ended, f"{job_id} was accepted and is lost"
+            self.ended.remove(job_id)
+            del self.results[job_id]
+            return None
+        (self.ended.add if view.state.is_terminal else self.ended.discard)(job_id)
         known = self.results[job_id]
         assert known is None or view.result == known, f"{job_id} got a second result"
         self.results[job_id] = view.result

@@ -184,3 +184,20 @@ def test_a_run_of_twice_the_longest_is_stuck() -> None:
     assert (finding.level, finding.subject) == ("warning", "jobs")
     assert "claimed 2 min ago" in finding.seen
     assert "PREBLE_MAX_RUN_S" in finding.why
+
+
+@pytest.mark.parametrize(("ended_bytes", "is_told"), [(8_000, False), (8_001, True)])
+def test_what_has_ended_is_told_once_it_comes_near_its_bound(
+    ended_bytes: int, *, is_told: bool
+) -> None:
+    pool = with_jobs(ended_bytes=ended_bytes, recounted_ended_bytes=ended_bytes)
+    seen = [note for note in notes(pool) if "that have ended, of at most" in note]
+    assert bool(seen) is is_told
+    assert problems(pool) == []
+
+
+def test_ended_jobs_that_are_counted_wrong_are_told() -> None:
+    found = only(with_jobs(ended_bytes=700, recounted_ended_bytes=500))
+    assert found.seen == "700 bytes of jobs that have ended counted, 500 there"
+    assert found.remedy == "redis-cli HINCRBY preble:default:counts ended_bytes -200"
+    assert problems(with_jobs(ended_bytes=700, recounted_ended_bytes=None)) == []

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from preble.broker import keys
 from preble.broker.keys import KEYS, Key
+from preble.broker.scripts import LIBRARY
 from tools.reference.markdown import code, document, paragraph, sentence, table
 
 _INTRODUCTION: Final = """\
@@ -46,7 +47,7 @@ def scripts() -> Iterator[Script]:
     """All scripts, by name."""
     folder = files("preble.broker.scripts")
     for each in sorted(folder.iterdir(), key=lambda file: file.name):
-        if each.name.endswith(".lua") and each.name != "lib.lua":
+        if each.name.endswith(".lua") and each.name not in LIBRARY:
             yield _script(each.read_text())
 
 

@@ -69,6 +69,7 @@ class LineRun:
         self._writer = ResultWriter(shift, len(plan), tools.clock, self._written)
         self._stopped: LineError | None = None
         self._stop = asyncio.Event()
+        self._kept_s = tools.result_ttl_s
 
     async def run(self) -> LineError | None:
         """Bring all lines to their ends, those that were not before.
@@ -112,6 +113,7 @@ class LineRun:
             await self._hand_over(tasks, lines)
 
     async def _hand_over(self, tasks: asyncio.TaskGroup, lines: Sequence[BatchLine]) -> None:
+        await self._learn_how_long_results_are_kept()
         jobs: list[tuple[BatchLine, Submission]] = []
         for at in range(0, len(lines), _AT_ONCE):
             some = lines[at : at + _AT_ONCE]
@@ -176,14 +178,18 @@ class LineRun:
                 return self._writer.put(self._work.ended(line, view, self._stopped))
 
     async def _lost(self, tasks: asyncio.TaskGroup, line: BatchLine, job: Submission) -> None:
+        await self._learn_how_long_results_are_kept()
         if self._may_have_expired(line):
             self._writer.put(self._work.unanswered(line, RESULT_EXPIRED))
         else:
             await self._admit(tasks, [(line, self._tools.waits.followed(job))])
 
+    async def _learn_how_long_results_are_kept(self) -> None:
+        self._kept_s = min(self._tools.result_ttl_s, await insist(self._tools.broker.kept_s))
+
     def _may_have_expired(self, line: BatchLine) -> bool:
         """Whether a job that nobody knows may have ended, and been forgotten, since."""
-        return unix_s() - self._shift.handed_at_s(line.position) > self._tools.result_ttl_s
+        return unix_s() - self._shift.handed_at_s(line.position) > self._kept_s
 
     async def _drained(self, *, even_if_stopped: bool = False) -> None:
         """Return when nothing is under way, or the batch is to stop."""

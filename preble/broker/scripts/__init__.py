@@ -3,6 +3,12 @@
 from importlib import resources
 from typing import Final
 
+from preble.broker.ended import (
+    DROPS_AT_AN_END,
+    ENDED_JOB_BYTES,
+    STREAM_BYTES,
+    STREAM_PAGE_BYTES,
+)
 from preble.broker.keys import PoolKeys
 from preble.broker.streams import INBOX_ENTRIES, MOST_LOG_BYTES
 from preble.broker.webhooks import (
@@ -15,12 +21,18 @@ from preble.broker.webhooks import (
 from preble.config import LONGEST_LEASE_S
 from preble.messages import QUARANTINE_AFTER
 
-_LIBRARY: Final = "lib.lua"
+LIBRARY: Final = ("lib.lua", "endings.lua")
+"""What all scripts share, in this order."""
+
 _CONSTANTS: Final = f"""\
 local QUARANTINE_AFTER = {QUARANTINE_AFTER}
 local LONGEST_LEASE_MS = {LONGEST_LEASE_S * 1000:.0f}
 local INBOX_ENTRIES = {INBOX_ENTRIES}
 local MOST_LOG_BYTES = {MOST_LOG_BYTES}
+local ENDED_JOB_BYTES = {ENDED_JOB_BYTES}
+local STREAM_BYTES = {STREAM_BYTES}
+local STREAM_PAGE_BYTES = {STREAM_PAGE_BYTES}
+local DROPS_AT_AN_END = {DROPS_AT_AN_END}
 local MOST_DEAD_WEBHOOKS = {MOST_DEAD}
 local MOST_SEEN_WEBHOOKS = {MOST_SEEN}
 local LONGEST_OWED_MS = {LONGEST_OWED_S * 1000:.0f}
@@ -32,8 +44,8 @@ def load_scripts(keys: PoolKeys) -> dict[str, str]:
     """Source of every script for one pool, by name."""
     files = {file.name: file.read_text() for file in resources.files(__name__).iterdir()
              if file.name.endswith(".lua")}  # fmt: skip
-    library = files.pop(_LIBRARY)
-    prelude = f"{keys.lua_functions()}\n{_CONSTANTS}\n{library}"
+    library = [files.pop(name) for name in LIBRARY]
+    prelude = "\n".join([keys.lua_functions(), _CONSTANTS, *library])
     return {name.removesuffix(".lua"): _assemble(text, prelude) for name, text in files.items()}
 
 

@@ -2,9 +2,10 @@
 -- CLAIM: lease jobs from the head of an instance's queue to its worker.
 --
 -- Keys:  instance, queue, job, prompt, leases, started, execution, executions, worker,
---        worker_executions; of jobs whose deadline has passed those of CANCEL, too, and failed
+--        worker_executions; of jobs whose deadline has passed those of CANCEL, too
 -- Args:  instance, epoch, number of this claim, most jobs, most tokens, jobs that the worker
---        holds, lease ms, result_ttl_s, JobFailure of a job whose deadline has passed
+--        holds, lease ms, result_ttl_s, JobFailure of a job whose deadline has passed,
+--        max_ended_bytes
 -- Reply: false if the epoch is not the instance's; else flat: job, execution, attempt, spec,
 --        prompt, for each job
 -- Twice: claims of a life are numbered upwards. The last one again returns the same jobs, as far
@@ -17,6 +18,7 @@ local instance, epoch, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local most_jobs, tokens_left, num_held = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_ms, result_ttl_s = tonumber(ARGV[7]), tonumber(ARGV[8])
 local late = {state = 'expired', failure = ARGV[9]}
+max_ended_bytes = tonumber(ARGV[10])
 local known = redis.call('HMGET', k.instance(instance), 'epoch', 'claim', 'claimed')
 if known[1] ~= epoch then return false end
 

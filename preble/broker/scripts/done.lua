@@ -2,19 +2,19 @@
 -- DONE: record how executions ended; the fence that makes each result single.
 --
 -- Keys:  leases, started, execution, executions, worker, worker_executions, job, results,
---        finished, failed, prompt, block_keys, decision, deadlines, jobs_in, ended, dead, counts,
---        tenants, totals, inbox, log, webhooks, webhook, dead_webhooks,
+--        finished, failed, canceled, prompt, block_keys, decision, deadlines, jobs, jobs_in,
+--        ended, dead, counts, tenants, totals, inbox, log, webhooks, webhook, dead_webhooks,
 --        signals
--- Args:  instance, result_ttl_s, max_dead_letter_bytes, then for each outcome: job, execution,
---        state, RQ result text, JobFailure or '', prompt tokens, completion tokens, hit tokens
---        predicted at the start, hit tokens delivered, seconds of decode
+-- Args:  instance, result_ttl_s, max_dead_letter_bytes, max_ended_bytes, then for each
+--        outcome: job, execution, state, RQ result text, JobFailure or '', prompt tokens, completion
+--        tokens, hit tokens predicted at the start, hit tokens delivered, seconds of decode
 -- Reply: 1 or 0 for each: accepted or refused
 -- Of a job that was deleted behind our back nothing is recorded.
 -- Twice: only the holder of the lease is accepted; the execution that already ended the job
 --        hears 1 again and nothing changes.
 
 local instance, result_ttl_s = ARGV[1], tonumber(ARGV[2])
-max_dead_letter_bytes = tonumber(ARGV[3])
+max_dead_letter_bytes, max_ended_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queue = instance_queue(instance)
 local now, reply = now_ms(), {}
 
@@ -49,5 +49,5 @@ local function finish(job, execution, state, text, failure, prompt_tokens, compl
   return 1
 end
 
-for i = 4, #ARGV, 10 do reply[#reply + 1] = finish(unpack(ARGV, i, i + 9)) end
+for i = 5, #ARGV, 10 do reply[#reply + 1] = finish(unpack(ARGV, i, i + 9)) end
 return reply

@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
--- REAP: take back what the dead hold and what waits for the drained, and end what comes too late.
+-- REAP: take back what the dead hold and what waits for the drained, end what comes too late, and
+-- forget what has expired or passes the bound.
 --
--- Keys:  leader, leases, instances, instance, drained, ingresses, queue, queues, job, prompt, block_keys,
---        results, started, finished, failed, canceled, deadlines, execution, executions, events, snapshot, doorbell,
---        recalls, jobs, jobs_in, ended, dead, counts, totals, inbox, log, webhooks, webhook, dead_webhooks,
---        signals
+-- Keys:  leader, leases, instances, instance, drained, ingresses, queue, queues, job, prompt,
+--        block_keys, decision, results, started, finished, failed, canceled, deadlines, execution,
+--        executions, events, snapshot, doorbell, recalls, jobs, jobs_in, ended, dead, counts,
+--        tenants, totals, inbox, log, webhooks, webhook, dead_webhooks, signals
 -- Args:  leader token, most jobs, max_attempts, result_ttl_s, then JobFailure and RQ result text
---        of a job whose attempts are used up, and of one whose deadline has passed; the last:
---        max_dead_letter_bytes
+--        of a job whose attempts are used up, and of one whose deadline has passed; max_dead_letter_bytes,
+--        max_ended_bytes
 -- Reply: false if the token is not the leader's; else {requeued jobs, failed jobs, expired jobs,
 --        gone instances}
 -- Twice: what was taken back no longer has a lease, or is in no queue of an instance; nothing is
@@ -15,7 +16,7 @@
 
 if redis.call('GET', k.leader()) ~= ARGV[1] then return false end
 local left, max_attempts, result_ttl_s = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-max_dead_letter_bytes = tonumber(ARGV[#ARGV])
+max_dead_letter_bytes, max_ended_bytes = tonumber(ARGV[9]), tonumber(ARGV[10])
 local now = now_ms()
 local requeued, failed, late, gone = {}, {}, {}, {}
 
@@ -113,22 +114,9 @@ for _, queue in ipairs(redis.call('SMEMBERS', k.queues())) do
   redis.call('ZREMRANGEBYSCORE', k.canceled(name), '-inf', now_s)
 end
 
--- What is listed of jobs whose results have expired. By order, never by name: another job may have
--- been admitted under the name since.
-local function forget_ended(entry)
-  local order, tenant, state = string.match(entry, '^(.-):.*:(.-):(.-)$')
-  for _, scope in ipairs({'*', tenant}) do
-    redis.call('ZREMRANGEBYSCORE', k.jobs(scope), order, order)
-    if state ~= 'completed' then
-      redis.call('ZREMRANGEBYSCORE', k.jobs_in(scope, state), order, order)
-    end
-  end
-  if state == 'failed' then forget_dead_letter(order) end
-end
-
-local ended = redis.call('ZRANGEBYSCORE', k.ended(), '-inf', now, 'LIMIT', 0, ARGV[2])
-for _, entry in ipairs(ended) do forget_ended(entry) end
-if #ended > 0 then redis.call('ZREMRANGEBYRANK', k.ended(), 0, #ended - 1) end
+local expired_jobs = redis.call('ZRANGEBYSCORE', k.ended(), '-inf', now, 'LIMIT', 0, ARGV[2])
+for _, entry in ipairs(expired_jobs) do forget_ended(entry) end
+drop_oldest_ended(tonumber(redis.call('HGET', k.counts(), 'ended_bytes') or 0), tonumber(ARGV[2]))
 
 -- The reply may be lost, and that of the call after it is empty.
 if #requeued + #gone > 0 then signal(cmsgpack.pack({'reaped', requeued, gone})) end

@@ -2,7 +2,7 @@
 -- RETRY: let failed jobs run again, each for itself.
 --
 -- Keys:  counts, totals, tenants, ingresses, queues, queue, job, prompt, block_keys, decision,
---        deadlines, failed, jobs_in, ended, dead, log, webhooks, webhook, dead_webhooks, signals
+--        deadlines, results, failed, jobs_in, ended, dead, log, webhooks, webhook, dead_webhooks, signals
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, then jobs
 -- Reply: for each: {its state now} | {'dropped', job} if its prompt is no longer kept | {'full', …},
 --        as ADMIT says it; false if it is unknown
@@ -16,8 +16,8 @@ local now_iso, retried = iso(now), 0
 local function forget_last_run(job)
   redis.call('HDEL', k.job(job), 'preble_execution', 'preble_instance', 'preble_available',
     'preble_started_ms', 'preble_ended_ms', 'preble_failure', 'started_at', 'ended_at',
-    'worker_name', 'preble_log_bytes')
-  redis.call('DEL', k.decision(job), k.log(job), k.webhook(job))
+    'worker_name', 'preble_log_bytes', 'preble_ended_bytes')
+  redis.call('DEL', k.decision(job), k.log(job), k.results(job), k.webhook(job))
   redis.call('ZREM', k.webhooks(), job)
   redis.call('ZREM', k.dead_webhooks(), job)
 end
@@ -35,11 +35,12 @@ local function begin_deadline_anew(job, deadline_ms, since_ms)
   redis.call('ZADD', k.deadlines(), deadline, job)
 end
 
-local function list_again(job, tenant, order)
+local function list_again(job, tenant, order, ended_bytes)
   for _, scope in ipairs({'*', tenant}) do
     redis.call('ZREM', k.jobs_in(scope, 'failed'), job)
   end
-  redis.call('ZREM', k.ended(), ended_entry(job, tenant, order, 'failed'))
+  redis.call('ZREM', k.ended(), ended_entry(job, tenant, order, 'failed', ended_bytes))
+  redis.call('HINCRBY', k.counts(), 'ended_bytes', -(ended_bytes or 0))
   list_as_unfinished(job, tenant, order)
 end
 
@@ -58,10 +59,10 @@ local function wait_again(job, ingress)
 end
 
 local function retry(job)
-  local state, ingress, bytes, order, instance, deadline_ms, submitted_ms, retried_ms = unpack(
-    redis.call('HMGET', k.job(job), 'preble_state', 'preble_ingress', 'preble_bytes',
-      'preble_order', 'preble_instance', 'preble_deadline_ms', 'preble_submitted_ms',
-      'preble_retried_ms'))
+  local state, ingress, bytes, order, instance, deadline_ms, submitted_ms, retried_ms,
+    ended_bytes = unpack(redis.call('HMGET', k.job(job), 'preble_state', 'preble_ingress',
+      'preble_bytes', 'preble_order', 'preble_instance', 'preble_deadline_ms',
+      'preble_submitted_ms', 'preble_retried_ms', 'preble_ended_bytes'))
   if state ~= 'failed' then return state and {state} end
   local is_kept = redis.call('ZCOUNT', k.dead(), order, order) == 1
   if not is_kept or redis.call('EXISTS', k.prompt(job), k.block_keys(job)) < 2 then
@@ -76,7 +77,7 @@ local function retry(job)
   forget_last_run(job)
   keep_for_good(job)
   begin_deadline_anew(job, deadline_ms, retried_ms or submitted_ms)
-  list_again(job, tenant, order)
+  list_again(job, tenant, order, ended_bytes)
   count_again(tenant, bytes)
   wait_again(job, ingress)
   retried = retried + 1
