@@ -14,6 +14,9 @@ from types import TracebackType
 from typing import Self
 
 Json = dict[str, object]
+
+CHOSEN_LOGPROB = -9.0
+"""Of each output token; the ids after it are likelier."""
 Page = Mapping[str, object] | str | None
 """A reply: JSON, text as it is, or a 404."""
 
@@ -166,6 +169,11 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[str, Json]:
     fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     body = await reader.readexactly(int(fields.get("content-length", "0")))
     return request_line.split()[1], json.loads(body) if body else {}
+
+
+def likely_tokens(token_id: int, number: int) -> list[tuple[int, float]]:
+    """Ids and logprobs of the likeliest tokens in the place of another, likeliest first."""
+    return [(token_id + rank, -float(rank)) for rank in range(1, number + 1)]
 
 
 def common_prefix(one: list[int], other: list[int]) -> int:

@@ -5,7 +5,7 @@ with cumulative events, `/abort_request`, `/model_info` and `/server_info`.
 from collections.abc import Mapping
 from typing import cast
 
-from server_stub import Json, ServerStub
+from server_stub import CHOSEN_LOGPROB, Json, ServerStub, likely_tokens
 
 
 class SGLangStub(ServerStub):
@@ -41,13 +41,16 @@ class SGLangStub(ServerStub):
         output, cached = self.complete(prompt, num_output)
         ends = range(1, num_output + 1)
         finish = [None] * (num_output - 1) + [{"type": "length"}]
+        num_top = cast("int", body["top_logprobs_num"]) if body.get("return_logprob") else None
         return [
-            reply(output[:end], cached_tokens=cached, finish_reason=reason)
+            reply(output[:end], cached_tokens=cached, finish_reason=reason, num_top=num_top)
             for end, reason in zip(ends, finish, strict=True)
         ]
 
 
-def reply(output: list[int], *, cached_tokens: int, finish_reason: object) -> Json:
+def reply(
+    output: list[int], *, cached_tokens: int, finish_reason: object, num_top: int | None = None
+) -> Json:
     """One event, or the whole answer."""
     meta_info = {
         "id": "some-rid",
@@ -59,5 +62,16 @@ def reply(output: list[int], *, cached_tokens: int, finish_reason: object) -> Js
     return {
         "text": " ".join(map(str, output)),
         "output_ids": output,
-        "meta_info": meta_info,
+        "meta_info": meta_info | logprobs(output, num_top),
     }
+
+
+def logprobs(output: list[int], num_top: int | None) -> Json:
+    """What `meta_info` has of them; of likely tokens nothing, if none were asked for."""
+    if num_top is None:
+        return {}
+    chosen: Json = {"output_token_logprobs": [[CHOSEN_LOGPROB, each, None] for each in output]}
+    if not num_top:
+        return chosen
+    tops = [[[value, i, None] for i, value in likely_tokens(each, num_top)] for each in output]
+    return chosen | {"output_top_logprobs": tops}

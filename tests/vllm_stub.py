@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Final, cast
 
-from server_stub import Json, Page, ServerStub, response
+from server_stub import CHOSEN_LOGPROB, Json, Page, ServerStub, likely_tokens, response
 
 RECORDED: Final[dict[str, object]] = json.loads(
     (Path(__file__).parent / "recorded" / "vllm-0.32.0.json").read_text()
@@ -54,8 +54,9 @@ class VLLMStub(ServerStub):
         prompt = cast("list[int]", body["prompt"])
         output, cached = self.complete(prompt, cast("int", body["max_tokens"]))
         reasons = [None] * (len(output) - 1) + ["length"]
+        num_top = cast("int | None", body.get("logprobs"))
         steps = [
-            step([token_id], finish_reason=reason)
+            step([token_id], finish_reason=reason, num_top=num_top)
             for token_id, reason in zip(output, reasons, strict=True)
         ]
         return [*steps, usage(cached)]
@@ -68,11 +69,31 @@ def trial_answer(*, token_ids: bool = True, cached_tokens: bool = True) -> bytes
     return response(200, json.dumps(answer if cached_tokens else answer | {"usage": {}}).encode())
 
 
-def step(token_ids: list[int] | None, *, finish_reason: str | None) -> Json:
+def step(
+    token_ids: list[int] | None, *, finish_reason: str | None, num_top: int | None = None
+) -> Json:
     """An event with new tokens."""
     text = "".join(f"{token_id} " for token_id in token_ids or ())
-    choice = {"index": 0, "text": text, "token_ids": token_ids, "finish_reason": finish_reason}
+    choice = {
+        "index": 0, "text": text, "token_ids": token_ids, "finish_reason": finish_reason,
+        "logprobs": None if num_top is None else logprobs(token_ids or [], num_top),
+    }  # fmt: skip
     return {"object": "text_completion", "choices": [choice]}
+
+
+def logprobs(token_ids: list[int], num_top: int) -> Json:
+    """As for `return_tokens_as_token_ids`; the chosen token always stands beside the likeliest."""
+    return {
+        "tokens": [f"token_id:{each}" for each in token_ids],
+        "token_logprobs": [CHOSEN_LOGPROB] * len(token_ids),
+        "top_logprobs": [
+            {
+                f"token_id:{token_id}": value
+                for token_id, value in [(each, CHOSEN_LOGPROB), *likely_tokens(each, num_top)]
+            }
+            for each in token_ids
+        ],
+    }
 
 
 def usage(cached_tokens: int) -> Json:

@@ -55,7 +55,7 @@ class ScriptedEngine:
         self.most_running = max(self.most_running, self.running)
         try:
             completion = await self.answer(request)
-            on_tokens(completion.output_ids, completion.text)
+            on_tokens(completion.output_ids, completion.text, completion.logprobs)
             await asyncio.sleep(0)  # as an engine, which ends a request after its last step
             return completion
         finally:

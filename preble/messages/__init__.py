@@ -47,6 +47,7 @@ from preble.messages.runs import (
     Lease,
     Outcome,
     Ring,
+    TokenLogprob,
 )
 from preble.messages.signals import (
     InstanceDrained,
@@ -110,6 +111,7 @@ __all__ = [
     "Snapshot",
     "Submission",
     "TokenDelta",
+    "TokenLogprob",
     "Tokens",
     "WaitingJob",
     "Webhook",

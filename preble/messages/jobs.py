@@ -47,6 +47,11 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    seed: int | None = None
+    """Makes the sampling repeatable, where the engine can; None leaves it to chance."""
+    logprobs: int | None = None
+    """Likeliest tokens to tell beside each output token; 0 for its own logprob alone, None for no
+    logprobs at all."""
 
 
 class JobSpec(msgspec.Struct, frozen=True, array_like=True):

@@ -65,6 +65,14 @@ class HitPrediction(msgspec.Struct, frozen=True, array_like=True):
         return self.resident_tokens + self.expected_tokens
 
 
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How likely one output token was, as the engine tells it, in nats; always finite."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+    """Ids and logprobs of the likeliest tokens in its place, likeliest first, as many as asked."""
+
+
 class JobResult(msgspec.Struct, frozen=True):
     """What a completed job delivered; times are seconds on the worker's clock."""
 
@@ -78,6 +86,8 @@ class JobResult(msgspec.Struct, frozen=True):
     engine_s: float
     prediction: HitPrediction = HitPrediction()
     """What `cached_tokens` was predicted to be."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each of `output_ids`, if they were asked for."""
 
     @property
     def decode_s(self) -> float:

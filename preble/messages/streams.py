@@ -3,7 +3,7 @@
 import msgspec
 
 from preble.messages.jobs import JobId
-from preble.messages.runs import ExecutionId
+from preble.messages.runs import ExecutionId, TokenLogprob
 
 
 class TokenDelta(msgspec.Struct, frozen=True, array_like=True):
@@ -21,3 +21,5 @@ class TokenDelta(msgspec.Struct, frozen=True, array_like=True):
     """Characters of the output before this text."""
     output_ids: tuple[int, ...]
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each of these tokens, if they were asked for."""

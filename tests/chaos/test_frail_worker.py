@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from chaos.frail_worker import FrailEngine
-from engines import ignore
+from engines import complete
 
 from preble.clock import SystemClock
 from preble.cost_model import load_cost_model
@@ -36,7 +36,7 @@ async def test_a_crash_loses_what_runs_and_a_new_start_brings_it_back() -> None:
     engines = iter([emulated(1e-5), emulated(1e4)])
     engine = FrailEngine(lambda: next(engines))
     await engine.start()
-    running = asyncio.create_task(engine.generate(request(), ignore))
+    running = asyncio.create_task(complete(engine, request()))
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGUSR1)
     async with asyncio.timeout(10):
@@ -44,7 +44,7 @@ async def test_a_crash_loses_what_runs_and_a_new_start_brings_it_back() -> None:
         with pytest.raises(EngineUnavailable):
             await running
         await engine.start()
-        completion = await engine.generate(request(), ignore)
+        completion = await complete(engine, request())
     assert len(completion.output_ids) == 2
     assert completion.cached_tokens == 0
     await engine.close()

@@ -1,12 +1,13 @@
 """What every engine promises, whatever computes its tokens."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Literal
 
 import pytest
-from engines import complete, ignore
+from engines import Told, complete
 from msgspec.structs import replace
 from server_stub import STREAM_HEAD, ServerStub, response
 from sglang_stub import SGLangStub
@@ -61,7 +62,9 @@ def make_stub(kind: Kind, *, is_busy: bool) -> ServerStub:
         stub: ServerStub = VLLMStub(page_size=INFO.page_size)
         stub.pages["/reset_prefix_cache"] = {"success": not is_busy}
         return stub
-    stub = SGLangStub(page_size=INFO.page_size)
+    stub = SGLangStub(
+        server_info={"enable_deterministic_inference": True}, page_size=INFO.page_size
+    )
     stub.pages["/flush_cache"] = {}
     if is_busy:
         stub.scripted["/flush_cache"] = [response(400, b"busy")]
@@ -84,8 +87,11 @@ def make_engine(kind: Kind, url: str, *, speed: float) -> Engine:
             return NoopEngine(INFO)
 
 
-def make_request(ids: Iterable[int], *, salt: str = "", max_new_tokens: int = 4) -> EngineRequest:
-    sampling = SamplingParams(max_new_tokens=max_new_tokens)
+def make_request(
+    ids: Iterable[int], *, salt: str = "", max_new_tokens: int = 4, seed: int | None = None,
+    logprobs: int | None = None,
+) -> EngineRequest:  # fmt: skip
+    sampling = SamplingParams(max_new_tokens=max_new_tokens, seed=seed, logprobs=logprobs)
     return EngineRequest(JobId("j"), pack_tokens([*ids]), sampling, salt)
 
 
@@ -203,7 +209,7 @@ async def test_the_first_token_is_told_once_and_before_the_end(
     has_ended = False
     async with running(kind) as engine:
         request = make_request(range(40), max_new_tokens=max_new_tokens)
-        await engine.generate(request, lambda ids, text: told.append(has_ended))  # noqa: ARG005  # when is asked, not what
+        await engine.generate(request, lambda ids, text, logprobs: told.append(has_ended))  # noqa: ARG005  # when is asked, not what
         has_ended = True
         await complete(engine, make_request(range(40)))
     assert told == [False]
@@ -211,41 +217,68 @@ async def test_the_first_token_is_told_once_and_before_the_end(
 
 @every_engine
 async def test_the_tokens_of_a_streamed_request_make_its_output(kind: Kind) -> None:
-    ids: list[int] = []
-    texts: list[str | None] = []
-
-    def on_tokens(new: Sequence[int], text: str | None) -> None:
-        ids.extend(new)
-        texts.append(text)
-
+    told = Told()
     async with running(kind) as engine:
         request = replace(make_request(range(40), max_new_tokens=8), is_streamed=True)
-        completion = await engine.generate(request, on_tokens)
-    assert tuple(ids) == completion.output_ids
-    assert len(texts) == (1 if kind == "noop" else 8), "one call for each step"
+        completion = await engine.generate(request, told)
+    assert tuple(told.ids) == completion.output_ids
+    assert len(told.texts) == (1 if kind == "noop" else 8), "one call for each step"
     if completion.text is None:
-        assert set(texts) == {None}
+        assert set(told.texts) == {None}
     else:
-        assert "".join(text or "" for text in texts) == completion.text
+        assert "".join(text or "" for text in told.texts) == completion.text
+
+
+@every_engine
+@pytest.mark.parametrize("num_top", [0, 3])
+async def test_each_token_has_its_logprobs_streamed_or_not(kind: Kind, num_top: int) -> None:
+    told = Told()
+    async with running(kind) as engine:
+        request = make_request(range(40), max_new_tokens=8, logprobs=num_top)
+        whole = await complete(engine, request)
+        streamed = await engine.generate(replace(request, is_streamed=True), told)
+    assert len(whole.logprobs) == len(whole.output_ids) == 8
+    assert whole.logprobs == streamed.logprobs == tuple(told.logprobs)
+    for each in whole.logprobs:
+        found = [logprob for _, logprob in each.top]
+        assert len(found) == (num_top if kind in {"sglang", "vllm"} else min(num_top, 1))
+        assert found == sorted(found, reverse=True), "likeliest first"
+        assert all(math.isfinite(logprob) for logprob in [each.logprob, *found])
+
+
+@every_engine
+async def test_logprobs_that_nobody_asked_for_are_not_told(kind: Kind) -> None:
+    told = Told()
+    async with running(kind) as engine:
+        completion = await engine.generate(replace(make_request(range(40)), is_streamed=True), told)
+    assert (completion.logprobs, told.logprobs) == ((), [])
+
+
+@every_engine
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+async def test_a_seed_makes_an_answer_repeatable(kind: Kind, seed: int) -> None:
+    async with running(kind) as engine:
+        request = make_request(range(40), seed=seed)
+        first, again = await complete(engine, request), await complete(engine, request)
+    assert first.output_ids == again.output_ids
 
 
 @engines_that_take_time
 async def test_a_request_without_a_first_token_tells_none(kind: Kind) -> None:
-    told: list[None] = []
+    told = Told()
     async with running(kind, hangs=True) as engine:
-        engine_calls = engine.generate(make_request(range(40)), lambda ids, text: told.append(None))  # noqa: ARG005  # as above
-        task = asyncio.create_task(engine_calls)
+        task = asyncio.create_task(engine.generate(make_request(range(40)), told))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})
-        assert told == []
+        assert told.texts == []
 
 
 @engines_that_cache
 async def test_after_a_flush_the_first_event_is_that_all_is_gone(kind: Kind) -> None:
     async with running(kind) as engine:
         reader = engine.page_events()
-        await engine.generate(make_request(range(40)), ignore)
+        await complete(engine, make_request(range(40)))
         assert isinstance((await next_events(reader))[0], PagesStored)
         await engine.flush()
         assert (await next_events(reader))[0] == AllPagesCleared()

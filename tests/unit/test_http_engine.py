@@ -4,16 +4,17 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
-from engines import complete
+from engines import complete, make_http_engine
 from kv_events_stub import CLEARED, KvEventsStub, removed, stored
 from msgspec.structs import replace
 from server_stub import Json, response, stream
 from sglang_stub import SGLangStub, reply
 
-from preble.clock import ManualClock, SystemClock
+from preble.clock import ManualClock
 from preble.errors import ConfigError, EngineRefused, EngineUnavailable
 from preble.messages import JobId, SamplingParams, pack_tokens
 from preble_workers.engine import (
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.anyio
 
 ASSUMED = EngineInfo(slots=4, kv_capacity_tokens=320, page_size=16, context_length=512)
 STOPPED = {"type": "stop", "matched": 2}
+make_engine = partial(make_http_engine, assumed=ASSUMED)
 
 
 @pytest.fixture
@@ -43,17 +45,6 @@ async def engine(stub: SGLangStub) -> AsyncIterator[HttpEngine]:
     await engine.start()
     yield engine
     await engine.close()
-
-
-def make_engine(url: str, *, pulse_s: float = 60.0) -> HttpEngine:
-    return HttpEngine(
-        url,
-        assumed=ASSUMED,
-        block_size=64,
-        clock=SystemClock(),
-        start_timeout_s=0.0,
-        pulse_s=pulse_s,
-    )
 
 
 def make_request(
@@ -264,7 +255,7 @@ async def test_what_each_event_adds_is_told(stub: SGLangStub, engine: HttpEngine
     ]
     stub.scripted["/generate"] = [stream(*answers)]
     request = replace(make_request(), is_streamed=True)
-    completion = await engine.generate(request, lambda ids, text: told.append((ids, text)))
+    completion = await engine.generate(request, lambda ids, text, _: told.append((ids, text)))
     assert told == [((7,), "say"), ((7,), " EN"), ((7,), "")]
     assert completion.text == "say"
 
@@ -435,7 +426,7 @@ async def test_with_its_first_token_a_prompt_is_assumed_cached(
     stub.go_on.clear()
     first = asyncio.Event()
     request = make_request(61)
-    running = asyncio.create_task(engine.generate(request, lambda ids, text: first.set()))  # noqa: ARG005  # when is asked, not what
+    running = asyncio.create_task(engine.generate(request, lambda ids, text, logprobs: first.set()))  # noqa: ARG005  # when is asked, not what
     await first.wait()
     assert await stored_ids(engine) == [*range(48)]
     stub.go_on.set()

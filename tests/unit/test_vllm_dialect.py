@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytest
-from engines import complete
+from engines import Told, complete, make_http_engine
 from kv_events_stub import KvEventsStub, stored
 from msgspec.structs import replace
 from server_stub import STREAM_HEAD, Json, response, stream
 from vllm_stub import RECORDED, VLLMStub, metrics, step, trial_answer, usage
 
-from preble.clock import SystemClock
 from preble.errors import ConfigError, EngineRefused, EngineUnavailable
 from preble.messages import JobId, SamplingParams, pack_tokens
 from preble_workers.engine import AllPagesCleared, EngineInfo, EngineRequest, PagesStored
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 
 ASSUMED = EngineInfo(slots=4, kv_capacity_tokens=99, page_size=64, context_length=100)
 TOLD = EngineInfo(slots=4, kv_capacity_tokens=640, page_size=16, context_length=512)
+make_engine = partial(make_http_engine, assumed=ASSUMED)
 
 
 @pytest.fixture
@@ -37,13 +38,6 @@ async def engine(stub: VLLMStub) -> AsyncIterator[HttpEngine]:
     await engine.start()
     yield engine
     await engine.close()
-
-
-def make_engine(url: str, *, pulse_s: float = 60.0) -> HttpEngine:
-    return HttpEngine(
-        url, assumed=ASSUMED, block_size=64, clock=SystemClock(), start_timeout_s=0.0,
-        pulse_s=pulse_s,
-    )  # fmt: skip
 
 
 def make_request(sampling: SamplingParams | None = None, *, salt: str = "") -> EngineRequest:
@@ -157,13 +151,13 @@ def recorded(name: str) -> bytes:
 
 async def test_a_real_stream_is_read(stub: VLLMStub, engine: HttpEngine) -> None:
     stub.scripted["/v1/completions"] = [recorded("stream")]
-    told: list[tuple[list[int], str | None]] = []
-    request = replace(make_request(), is_streamed=True)
-    completion = await engine.generate(request, lambda ids, text: told.append(([*ids], text)))
+    told = Told()
+    completion = await engine.generate(replace(make_request(), is_streamed=True), told)
     assert completion.text == " Vienna. The capital of the"
     assert completion.finish_reason == "length"
-    assert len(completion.output_ids) == len(told) == 6
-    assert "".join(text or "" for _, text in told) == completion.text
+    assert len(told.texts) == 6
+    assert tuple(told.ids) == completion.output_ids
+    assert "".join(text or "" for text in told.texts) == completion.text
 
 
 async def test_a_real_stop_string_is_not_in_the_text(stub: VLLMStub, engine: HttpEngine) -> None:

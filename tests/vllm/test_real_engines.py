@@ -24,7 +24,7 @@ from engine_servers import (
     sglang_server,
     vllm_server,
 )
-from engines import complete
+from engines import Told, complete
 from msgspec.structs import replace
 
 from preble.clock import SystemClock
@@ -44,6 +44,7 @@ from preble_workers.engine import (
     PagesStored,
 )
 from preble_workers.http_engine import HttpEngine
+from preble_workers.logprobs import LEAST_LOGPROB
 from preble_workers.sglang_engine import SGLangEngine
 
 Kind = Literal["http_sglang", "http_vllm"]
@@ -100,33 +101,30 @@ async def speaking(server: EngineServer) -> AsyncGenerator[HttpEngine]:
 
 
 def asking(
-    ids: Sequence[int], *, stop: tuple[str, ...] = (), max_new_tokens: int = 8, salt: str = ""
-) -> EngineRequest:
+    ids: Sequence[int], *, stop: tuple[str, ...] = (), max_new_tokens: int = 8, salt: str = "",
+    logprobs: int | None = None,
+) -> EngineRequest:  # fmt: skip
     sampling = SamplingParams(
-        max_new_tokens=max_new_tokens, temperature=0.0, stop=stop, ignore_eos=True
-    )
+        max_new_tokens=max_new_tokens, temperature=0.0, stop=stop, ignore_eos=True,
+        logprobs=logprobs,
+    )  # fmt: skip
     return EngineRequest(JobId("j"), pack_tokens([*ids]), sampling, salt)
 
 
 async def streamed(engine: Engine, request: EngineRequest) -> tuple[Completion, list[str]]:
-    """A completion, and the texts it was told in; their ids must make its ids."""
-    ids: list[int] = []
-    texts: list[str] = []
-
-    def on_tokens(new: Sequence[int], text: str | None) -> None:
-        ids.extend(new)
-        texts.append(text or "")
-
+    """A completion, and the texts it was told in; what was told must make all of it."""
+    told = Told()
     async with asyncio.timeout(WITHIN_S):
-        completion = await engine.generate(replace(request, is_streamed=True), on_tokens)
-    assert tuple(ids) == completion.output_ids
-    return completion, texts
+        completion = await engine.generate(replace(request, is_streamed=True), told)
+    assert tuple(told.ids) == completion.output_ids
+    assert tuple(told.logprobs) == completion.logprobs
+    return completion, [text or "" for text in told.texts]
 
 
 async def begun(engine: Engine, request: EngineRequest) -> asyncio.Task[Completion]:
     """A call whose first token has come."""
     first = asyncio.Event()
-    call = asyncio.create_task(engine.generate(request, lambda ids, text: first.set()))  # noqa: ARG005  # when is asked, not what
+    call = asyncio.create_task(engine.generate(request, lambda ids, text, logprobs: first.set()))  # noqa: ARG005  # when is asked, not what
     async with asyncio.timeout(WITHIN_S):
         await first.wait()
     return call
@@ -146,6 +144,50 @@ async def check_stop(engine: Engine, tokenizer: Tokenizer) -> None:
     assert completion.finish_reason == "stop"
     assert "Paris" not in (completion.text or "")
     assert "Paris" not in "".join(texts)
+
+
+async def check_logprobs(engine: Engine, tokenizer: Tokenizer, *, first: int) -> None:
+    """Greedy output is the likeliest; and what is cached stays of use."""
+    ids = tokenizer.encode([PARIS])[0]
+    for stop in ((), ("Paris",)):
+        assert (await streamed(engine, asking(ids, stop=stop)))[0].logprobs == ()
+        for num_top in (0, 3):
+            request = asking(ids, stop=stop, logprobs=num_top)
+            whole = await complete(engine, request)
+            check_likeliest(whole, num_top)
+            check_likeliest((await streamed(engine, request))[0], num_top)
+    prompt = range(first, first + 2 * PAGE_SIZE)
+    found = [(await complete(engine, asking(prompt, logprobs=3))).cached_tokens for _ in range(2)]
+    assert found == [0, PAGE_SIZE]
+
+
+def check_likeliest(completion: Completion, num_top: int) -> None:
+    """Each token of a greedy completion is the first of the likeliest in its place."""
+    assert len(completion.logprobs) == len(completion.output_ids) > 0
+    for token_id, told in zip(completion.output_ids, completion.logprobs, strict=True):
+        assert LEAST_LOGPROB < told.logprob <= 0
+        assert len(told.top) == num_top
+        assert [*told.top] == sorted(told.top, key=lambda each: -each[1])
+        assert not told.top or told.top[0] == (token_id, told.logprob)
+
+
+def seeded(tokenizer: Tokenizer, seed: int) -> EngineRequest:
+    """One whose tokens are drawn."""
+    request = asking(tokenizer.encode([PARIS])[0], max_new_tokens=16)
+    return replace(request, sampling=replace(request.sampling, temperature=1.0, seed=seed))
+
+
+async def check_seeds(engine: Engine, tokenizer: Tokenizer) -> None:
+    """One seed draws one answer, beside whatever runs; several draw several."""
+    requests = [seeded(tokenizer, seed) for seed in (1, 1, 2, 3)]
+    first, again, *others = await asyncio.gather(*(complete(engine, each) for each in requests))
+    assert first.output_ids == again.output_ids
+    assert {each.output_ids for each in others} != {first.output_ids}
+
+
+async def check_seed_refusal(engine: Engine, tokenizer: Tokenizer) -> None:
+    with pytest.raises(EngineRefused, match="--enable-deterministic-inference"):
+        await complete(engine, seeded(tokenizer, 1))
 
 
 async def check_cached_tokens(engine: Engine, *, first: int) -> None:
@@ -209,6 +251,27 @@ async def test_streams(kind: Kind, servers: dict[Kind, EngineServer], tokenizer:
 async def test_stop(kind: Kind, servers: dict[Kind, EngineServer], tokenizer: Tokenizer) -> None:
     async with speaking(servers[kind]) as engine:
         await check_stop(engine, tokenizer)
+
+
+@both_servers
+async def test_logprobs(
+    kind: Kind, servers: dict[Kind, EngineServer], tokenizer: Tokenizer
+) -> None:
+    async with speaking(servers[kind]) as engine:
+        await check_logprobs(engine, tokenizer, first=6000)
+
+
+async def test_seeds_of_vllm(servers: dict[Kind, EngineServer], tokenizer: Tokenizer) -> None:
+    async with speaking(servers["http_vllm"]) as engine:
+        await check_seeds(engine, tokenizer)
+
+
+async def test_seeds_of_an_sglang_that_ignores_them(
+    servers: dict[Kind, EngineServer], tokenizer: Tokenizer
+) -> None:
+    """It cannot do otherwise on a CPU."""
+    async with speaking(servers["http_sglang"]) as engine:
+        await check_seed_refusal(engine, tokenizer)
 
 
 @both_servers
@@ -298,6 +361,8 @@ async def test_the_supervised_engine(tokenizer: Tokenizer) -> None:
         await engine.start()
         await check_streams(engine, tokenizer)
         await check_stop(engine, tokenizer)
+        await check_logprobs(engine, tokenizer, first=6000)
+        await check_seed_refusal(engine, tokenizer)
         await check_cached_tokens(engine, first=1000)
         await check_abort(engine)
         await check_refusal(engine)

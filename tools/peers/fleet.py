@@ -21,7 +21,7 @@ from starlette.routing import Route
 from preble.block_keys import block_keys
 from preble.clock import SystemClock
 from preble.cost_model import load_cost_model
-from preble.messages import JobId, SamplingParams, Tokens, unpack_keys
+from preble.messages import JobId, SamplingParams, TokenLogprob, Tokens, unpack_keys
 from preble.simulator.run import EngineSettings
 from preble_workers.emulated_engine import EmulatedEngine
 from preble_workers.engine import EngineInfo, EngineRequest
@@ -86,8 +86,8 @@ class Instance:
         job_id = JobId(str(next(self._numbers)))
         prompt = self._waiting[job_id] = tokens_of(body.text)
 
-        def begin(ids: Sequence[int], text: str | None) -> None:
-            del ids, text
+        def begin(ids: Sequence[int], text: str | None, logprobs: Sequence[TokenLogprob]) -> None:
+            del ids, text, logprobs
             self._running[job_id] = self._waiting.pop(job_id)
 
         request = EngineRequest(job_id, prompt, body.sampling_params, "")

@@ -80,7 +80,11 @@ class Dialect(Protocol):
         ...
 
     def body(self, request: EngineRequest, rid: str) -> bytes:
-        """The JSON that asks for a streamed answer under the name `rid`."""
+        """The JSON that asks for a streamed answer under the name `rid`.
+
+        Raises:
+            EngineRefused: If the server cannot do what is asked.
+        """
         ...
 
     def reader(

@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from preble.clock import Clock
 from preble.cost_model import CostModel, StepRequest
 from preble.errors import EngineRefused, EngineUnavailable
-from preble.messages import TOKEN_BYTES, Tokens, unpack_tokens
+from preble.messages import TOKEN_BYTES, TokenLogprob, Tokens, unpack_tokens
 from preble_workers.echo import echo_tokens
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
 from preble_workers.kv_cache import KvCache
+from preble_workers.logprobs import certain_logprobs
 from preble_workers.page_feed import PageFeed
 from preble_workers.step_planner import Run, Share, StepPlanner
 
@@ -24,8 +25,12 @@ from preble_workers.step_planner import Run, Share, StepPlanner
 class _Teller:
     """Tells of the tokens of one request, of which all are known beforehand."""
 
-    def __init__(self, output: list[int], on_tokens: OnTokens, *, is_streamed: bool) -> None:
+    def __init__(
+        self, output: list[int], logprobs: tuple[TokenLogprob, ...], on_tokens: OnTokens, *,
+        is_streamed: bool,
+    ) -> None:  # fmt: skip
         self._output = output
+        self._logprobs = logprobs
         self._on_tokens = on_tokens
         self._is_streamed = is_streamed
         self._told = 0
@@ -33,8 +38,9 @@ class _Teller:
     def tell(self, produced: int) -> None:
         """So many there are by now."""
         if produced > self._told and (self._is_streamed or not self._told):
-            new, self._told = self._output[self._told : produced], produced
-            self._on_tokens(new, None)
+            new = slice(self._told, produced)
+            self._told = produced
+            self._on_tokens(self._output[new], None, self._logprobs[new])
 
 
 class EmulatedEngine:
@@ -97,8 +103,9 @@ class EmulatedEngine:
             raise self._closed_error()
         arrived_at_s = self._clock.now_s()
         run, output = self._prepare(request)
+        logprobs = certain_logprobs(output, request.sampling)
         end = self._ends[run] = asyncio.get_running_loop().create_future()
-        self._tellers[run] = _Teller(output, on_tokens, is_streamed=request.is_streamed)
+        self._tellers[run] = _Teller(output, logprobs, on_tokens, is_streamed=request.is_streamed)
         self._planner.add(run)
         self._work.set()
         try:
@@ -108,7 +115,7 @@ class EmulatedEngine:
             self._tellers.pop(run, None)
             self._planner.remove(run)
         ttft_s = run.first_token_at_s - arrived_at_s
-        return Completion(tuple(output), None, "length", run.hit_tokens, ttft_s)
+        return Completion(tuple(output), None, "length", run.hit_tokens, ttft_s, logprobs)
 
     def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """KV cache events, those of a step together."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from preble.messages import JobId, SamplingParams, Tokens
+from preble.messages import JobId, SamplingParams, TokenLogprob, Tokens
 
 
 class EngineInfo(msgspec.Struct, frozen=True):
@@ -36,8 +36,9 @@ class EngineRequest(msgspec.Struct, frozen=True):
     """Whether somebody wants the tokens as they are made."""
 
 
-OnTokens = Callable[[Sequence[int], str | None], None]
-"""Takes the output tokens that are new, and their text if the engine speaks text."""
+OnTokens = Callable[[Sequence[int], str | None, Sequence[TokenLogprob]], None]
+"""Takes the output tokens that are new, their text if the engine speaks text, and the logprob of
+each if they were asked for."""
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -51,6 +52,8 @@ class Completion(msgspec.Struct, frozen=True):
     """Prompt tokens that the engine took from its KV cache."""
     ttft_s: float
     """Seconds from the request to its first output token."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each of `output_ids`, if they were asked for."""
 
 
 class PagesStored(msgspec.Struct, frozen=True):

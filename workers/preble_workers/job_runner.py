@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from preble.clock import Clock
 from preble.errors import EngineRefused, EngineUnavailable
-from preble.messages import ClaimedJob, JobFailure, JobResult, Outcome
+from preble.messages import ClaimedJob, JobFailure, JobResult, Outcome, TokenLogprob
 from preble.tokenizer import Tokenizer
 from preble_workers.engine import Completion, Engine, EngineRequest
 from preble_workers.hit_predictor import Forecast, HitPredictor
@@ -67,10 +67,12 @@ class JobRunner:
         )  # fmt: skip
         is_computed = False
 
-        def on_tokens(ids: Sequence[int], text: str | None) -> None:
+        def on_tokens(
+            ids: Sequence[int], text: str | None, logprobs: Sequence[TokenLogprob]
+        ) -> None:
             forecast.mark_computed()
             if stream is not None:
-                stream.add(ids, text)
+                stream.add(ids, text, logprobs)
 
         try:
             await self._predictor.leader_computed(forecast)
@@ -92,6 +94,7 @@ class JobRunner:
             ttft_s=completion.ttft_s,
             engine_s=self._clock.now_s() - started_s,
             prediction=forecast.prediction,
+            logprobs=completion.logprobs,
         )
 
     def _text(self, completion: Completion) -> str:

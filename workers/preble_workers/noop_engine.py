@@ -9,6 +9,7 @@ from preble.errors import EngineUnavailable
 from preble.messages import unpack_tokens
 from preble_workers.echo import echo_tokens
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
+from preble_workers.logprobs import certain_logprobs
 
 
 class NoopEngine:
@@ -33,8 +34,9 @@ class NoopEngine:
             msg = "the engine is closed"
             raise EngineUnavailable(msg)
         output = tuple(unpack_tokens(echo_tokens(request.prompt, request.sampling.max_new_tokens)))
-        on_tokens(output, None)
-        return Completion(output, None, "length", 0, 0.0)
+        logprobs = certain_logprobs(output, request.sampling)
+        on_tokens(output, None, logprobs)
+        return Completion(output, None, "length", 0, 0.0, logprobs)
 
     async def page_events(self) -> AsyncGenerator[list[PageEvent]]:
         """No events, until `close`."""

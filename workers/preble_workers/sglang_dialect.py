@@ -15,8 +15,10 @@ from preble_workers.server_client import SHORT_TIMEOUT, STEP_TIMEOUT, ServerClie
 from preble_workers.sglang_events import advertised_endpoints, parse_events
 from preble_workers.sglang_wire import (
     SGLangReader,
+    check_possible,
     engine_info,
     generate_body,
+    honours_seeds,
     server_identity,
     server_load,
 )
@@ -32,6 +34,7 @@ class SGLangDialect:
 
     def __init__(self, client: ServerClient) -> None:
         self._client = client
+        self._honours_seeds = False
 
     async def ask(self, assumed: EngineInfo) -> ServerFacts:
         """What `/model_info` and `/server_info` say.
@@ -52,6 +55,7 @@ class SGLangDialect:
         if server_info.get("incremental_streaming_output"):
             msg = f"the server at {self._client.url} streams pieces: --incremental-streaming-output"
             raise ConfigError(f"{msg} must be off")
+        self._honours_seeds = honours_seeds(server_info)
         return ServerFacts(
             server=f"SGLang {server_info.get('version', 'of unknown version')}",
             info=engine_info(server_info, assumed),
@@ -68,7 +72,12 @@ class SGLangDialect:
             return None
 
     def body(self, request: EngineRequest, rid: str) -> bytes:
-        """As `Dialect.body`."""
+        """As `Dialect.body`.
+
+        Raises:
+            EngineRefused: If a seed is asked for that the server would ignore, or too much.
+        """
+        check_possible(request.sampling, honours_seeds=self._honours_seeds)
         return generate_body(request, rid)
 
     def reader(

@@ -5,18 +5,25 @@ Proved against SGLang 0.5.23. A reply to `/generate`, and each event of a stream
     {"text": ..., "output_ids": [...], "meta_info": {"finish_reason": {"type": "stop"}, ...}}
 
 with text and ids from the beginning on (cumulative); an event may be {"error": {...}} instead.
+`meta_info` has the logprobs, cumulative too, if they were asked for:
+
+    "output_token_logprobs": [[-0.1, 5, null], ...],
+    "output_top_logprobs": [[[-0.1, 5, null], ...], ...]
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from itertools import repeat
 from typing import Final
 
 import msgspec
 
-from preble.errors import EngineUnavailable
-from preble.messages import unpack_tokens
+from preble.errors import EngineRefused, EngineUnavailable
+from preble.messages import SamplingParams, TokenLogprob, unpack_tokens
 from preble_workers.dialect import ServerLoad
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens
+from preble_workers.logprobs import check_logprobs, token_logprob
+from preble_workers.token_teller import TokenTeller
 from preble_workers.wire_errors import WireError, engine_error, raise_told
 
 _STREAM_INTERVAL_TOKENS: Final = 32
@@ -25,15 +32,27 @@ output before it, one for every token costs the square of the output's length. T
 where somebody reads along."""
 
 
+_MOST_TOP: Final = 256
+"""Likely tokens a place. SGLang dies if asked for more than the vocabulary has, and every one has
+as many as there are bytes."""
+
+
 class _FinishReason(msgspec.Struct):
     type: str
     message: str | None = None
     status_code: int | None = None
 
 
+class _Likely(msgspec.Struct, array_like=True, gc=False):
+    logprob: float | None
+    token_id: int
+
+
 class _MetaInfo(msgspec.Struct):
     finish_reason: _FinishReason | str | None = None
     cached_tokens: int = 0
+    output_token_logprobs: list[_Likely] = []
+    output_top_logprobs: list[list[_Likely] | None] = []
 
 
 class _Reply(msgspec.Struct):
@@ -52,19 +71,42 @@ class _Loads(msgspec.Struct):
     loads: list[_RankLoad]
 
 
+def check_possible(sampling: SamplingParams, *, honours_seeds: bool) -> None:
+    """See that a server does what is asked; by itself it would not say that it does not.
+
+    Raises:
+        EngineRefused: If it would draw by chance though there is a seed, or die.
+    """
+    draws = sampling.temperature > 0  # else the likeliest token comes each time, seed or not
+    if draws and sampling.seed is not None and not honours_seeds:
+        msg = (
+            "this SGLang ignores seeds: start it with --enable-deterministic-inference, or ask "
+            "without a seed or with temperature 0"
+        )
+        raise EngineRefused(msg)
+    if (sampling.logprobs or 0) > _MOST_TOP:
+        raise EngineRefused(f"SGLang is asked for at most {_MOST_TOP} likely tokens in each place")
+
+
 def generate_body(request: EngineRequest, rid: str) -> bytes:
     """The JSON body of a streamed `/generate`.
 
     All sampling parameters are sent, so that no default of the server's steps in.
     """
     sampling = msgspec.structs.asdict(request.sampling)
-    interval_tokens = 1 if request.is_streamed else _STREAM_INTERVAL_TOKENS
+    num_top, seed = sampling.pop("logprobs"), sampling.pop("seed")
+    sampling["stream_interval"] = 1 if request.is_streamed else _STREAM_INTERVAL_TOKENS
+    if seed is not None:
+        sampling["sampling_seed"] = seed
     body: dict[str, object] = {
         "rid": rid,
         "input_ids": unpack_tokens(request.prompt),
-        "sampling_params": sampling | {"stream_interval": interval_tokens},
+        "sampling_params": sampling,
         "stream": True,
     }
+    if num_top is not None:
+        # Of the output alone: a prompt's would have to be computed, cached or not.
+        body |= {"return_logprob": True, "top_logprobs_num": num_top, "logprob_start_len": -1}
     if request.cache_salt:
         body["cache_salt"] = request.cache_salt
     return msgspec.json.encode(body)
@@ -84,29 +126,27 @@ class SGLangReader:
         on_begin: Callable[[EngineRequest], None],
     ) -> None:  # fmt: skip
         self._request = request
-        self._on_tokens = on_tokens
-        self._on_begin = on_begin
-        self._has_begun = False
+        self._teller = TokenTeller(request, on_tokens, on_begin)
         self._num_ids = 0
         self._text = ""
         self._last = ""
 
     def read(self, event: str) -> None:
-        """The next event. One that cannot be read says nothing, unless it is the last."""
+        """The next event. One that cannot be read says nothing, unless it is the last.
+
+        Raises:
+            EngineRefused: If it lacks logprobs that were asked for.
+        """
         self._last = event
-        is_first, self._has_begun = not self._has_begun, True
-        if is_first:
-            self._on_begin(self._request)
+        self._teller.begin()
         if self._request.is_streamed:
             self._tell(event)
-        elif is_first:
-            self._on_tokens((), None)
 
     def completion(self, *, ttft_s: float) -> Completion:
         """The completion in the last event.
 
         Raises:
-            EngineRefused: If the event says that the request was wrong.
+            EngineRefused: If the event says that the request was wrong, or lacks logprobs.
             EngineUnavailable: If it tells of another error, was aborted or cut short.
         """
         try:
@@ -116,7 +156,11 @@ class SGLangReader:
             raise EngineUnavailable(msg) from error
         raise_told(last.error)
         finish = _finish_type(last.meta_info.finish_reason)
-        return Completion(last.output_ids, last.text, finish, last.meta_info.cached_tokens, ttft_s)
+        logprobs = self._logprobs(last.meta_info, 0)
+        check_logprobs(self._request.sampling, last.output_ids, logprobs)
+        return Completion(
+            last.output_ids, last.text, finish, last.meta_info.cached_tokens, ttft_s, logprobs
+        )
 
     def _tell(self, event: str) -> None:
         try:
@@ -124,12 +168,25 @@ class SGLangReader:
         except msgspec.DecodeError:
             return
         ids = reply.output_ids[self._num_ids :]
+        logprobs = self._logprobs(reply.meta_info, self._num_ids)
         # The last event may lack what stood before it: the stop string that ended the text.
         text = reply.text[len(self._text) :] if reply.text.startswith(self._text) else ""
         self._num_ids += len(ids)
         self._text += text
-        if ids or text:
-            self._on_tokens(ids, text)
+        self._teller.tell(ids, text, logprobs)
+
+    def _logprobs(self, told: _MetaInfo, start: int) -> tuple[TokenLogprob, ...]:
+        """From one token on, if they were asked for."""
+        num_top = self._request.sampling.logprobs
+        if num_top is None:
+            return ()
+        chosen = told.output_token_logprobs[start:]
+        # With none asked for, SGLang leaves them out.
+        tops = told.output_top_logprobs[start:] if num_top else repeat(None)
+        return tuple(
+            token_logprob(each.logprob, _pairs(top or ()), num_top)
+            for each, top in zip(chosen, tops, strict=False)
+        )
 
 
 def engine_info(server_info: Mapping[str, object], assumed: EngineInfo) -> EngineInfo:
@@ -148,6 +205,14 @@ def engine_info(server_info: Mapping[str, object], assumed: EngineInfo) -> Engin
     )
 
 
+def honours_seeds(server_info: Mapping[str, object]) -> bool:
+    """Whether `/server_info` says that sampling follows the seed of a request.
+
+    Otherwise SGLang takes seeds and draws by chance all the same.
+    """
+    return server_info.get("enable_deterministic_inference") is True
+
+
 def server_identity(server_info: Mapping[str, object]) -> object:
     """Something that is another after the server was started anew, if it says anything at all.
 
@@ -164,6 +229,10 @@ def server_load(loads: Mapping[str, object] | None) -> ServerLoad | None:
         return None
     running = sum(rank.num_running_reqs for rank in ranks)
     return ServerLoad(running, sum(rank.num_waiting_reqs for rank in ranks))
+
+
+def _pairs(likely: Sequence[_Likely]) -> list[tuple[int, float | None]]:
+    return [(each.token_id, each.logprob) for each in likely]
 
 
 def _finish_type(reason: _FinishReason | str | None) -> str:

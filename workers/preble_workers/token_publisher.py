@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from preble.broker.insisting import LONGEST_PAUSE_S, insist
 from preble.broker.streams import Streams
 from preble.errors import BrokerError
-from preble.messages import ClaimedJob, TokenDelta
+from preble.messages import ClaimedJob, TokenDelta, TokenLogprob
 from preble_workers.detokenizer import Decode, Detokenizer
 from preble_workers.stop_guard import StopGuard
 
@@ -41,15 +41,23 @@ class TokenStream:
         self._detokenizer = Detokenizer(decode)
         self._guard = StopGuard(job.spec.sampling.stop)
         self._ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
         self._text: list[str] = []
         self._has_text = True
         """Whether the engine speaks text."""
         self._token_at = 0
         self._char_at = 0
 
-    def add(self, ids: Sequence[int], text: str | None) -> None:
-        """The engine made these tokens, and this text if it speaks text."""
+    def add(self, ids: Sequence[int], text: str | None, logprobs: Sequence[TokenLogprob]) -> None:
+        """The engine made these tokens, and this text if it speaks text.
+
+        Args:
+            ids: The new tokens.
+            text: None if the engine speaks token ids only.
+            logprobs: Of each of them, if they were asked for.
+        """
         self._ids += ids
+        self._logprobs += logprobs
         self._has_text = text is not None
         self._text.append(text or "")
         self._on_news(self)
@@ -59,11 +67,12 @@ class TokenStream:
         ids, said = tuple(self._ids), "".join(self._text)
         text = self._guard.add(said if self._has_text else self._detokenizer.add(ids))
         delta = TokenDelta(
-            self._lease.job_id, self._lease.execution_id, self._token_at, self._char_at, ids, text
-        )
+            self._lease.job_id, self._lease.execution_id, self._token_at, self._char_at, ids, text,
+            tuple(self._logprobs),
+        )  # fmt: skip
         self._token_at += len(ids)
         self._char_at += len(text)
-        self._ids, self._text = [], []
+        self._ids, self._text, self._logprobs = [], [], []
         return delta
 
 

@@ -4,24 +4,33 @@ Proved against vLLM 0.32.0. Each event of a streamed `/v1/completions` has what 
 
     {"choices": [{"text": ..., "token_ids": [...], "finish_reason": null}]}
 
-the last has no choices but `usage`; an event may be {"error": {...}} instead.
+the last has no choices but `usage`; an event may be {"error": {...}} instead. A choice has the
+logprobs, if they were asked for; each of the top may have the chosen token beside the likeliest:
+
+    "logprobs": {"token_logprobs": [-0.1], "top_logprobs": [{"token_id:5": -0.1}]}
 """
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import repeat
 from typing import Final
 
 import msgspec
 
-from preble.errors import EngineUnavailable
-from preble.messages import unpack_tokens
+from preble.errors import EngineRefused, EngineUnavailable
+from preble.messages import TokenLogprob, unpack_tokens
 from preble_workers.dialect import ServerLoad
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens
 from preble_workers.kv_events import Endpoints, PublisherConfig, endpoints_of
+from preble_workers.logprobs import check_logprobs, token_logprob
+from preble_workers.token_teller import TokenTeller
 from preble_workers.wire_errors import WireError, raise_told
 
 _STREAM_INTERVAL_TOKENS: Final = 32
 """The first token comes at once, the rest in such portions, unless somebody reads along."""
+
+_BEFORE_ID: Final = "token_id:"
+"""How the name of a token begins that is named by its id."""
 
 _WELL_ENDED: Final = frozenset({"stop", "length"})
 
@@ -48,10 +57,16 @@ class _Usage(msgspec.Struct, frozen=True):
     prompt_tokens_details: _PromptDetails | None = None
 
 
+class _Logprobs(msgspec.Struct, frozen=True):
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float | None] | None] = []
+
+
 class _Choice(msgspec.Struct, frozen=True):
     text: str = ""
     token_ids: list[int] | None = None
     finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -77,6 +92,7 @@ def completion_body(model: str, request: EngineRequest, rid: str) -> bytes:
     All sampling parameters are sent, so that no default of the server's or model's steps in.
     """
     sampling = msgspec.structs.asdict(request.sampling)
+    wanted = {name: sampling.pop(name) for name in ("seed", "logprobs")}
     body: dict[str, object] = {
         "model": model,
         "request_id": rid,
@@ -87,7 +103,10 @@ def completion_body(model: str, request: EngineRequest, rid: str) -> bytes:
         "stream_interval": 1 if request.is_streamed else _STREAM_INTERVAL_TOKENS,
         "stream_options": {"include_usage": True},
         "return_token_ids": True,
+        **{name: value for name, value in wanted.items() if value is not None},
     }
+    if request.sampling.logprobs is not None:
+        body["return_tokens_as_token_ids"] = True
     if request.cache_salt:
         body["cache_salt"] = request.cache_salt
     return msgspec.json.encode(body)
@@ -122,10 +141,9 @@ class VLLMReader:
         on_begin: Callable[[EngineRequest], None],
     ) -> None:  # fmt: skip
         self._request = request
-        self._on_tokens = on_tokens
-        self._on_begin = on_begin
-        self._has_begun = False
+        self._teller = TokenTeller(request, on_tokens, on_begin)
         self._ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
         self._texts: list[str] = []
         self._finish_reason = ""
         self._cached_tokens = 0
@@ -134,7 +152,7 @@ class VLLMReader:
         """The next event.
 
         Raises:
-            EngineRefused: If it says that the request was wrong.
+            EngineRefused: If it says that the request was wrong, or lacks logprobs.
             EngineUnavailable: If it tells of another error, or cannot be read.
         """
         told = _decoded(event)
@@ -144,28 +162,33 @@ class VLLMReader:
             self._take(choice)
 
     def completion(self, *, ttft_s: float) -> Completion:
-        """All that was told. Raises: EngineUnavailable if it was aborted or cut short."""
+        """All that was told.
+
+        Raises:
+            EngineRefused: If it lacks logprobs that were asked for.
+            EngineUnavailable: If it was aborted or cut short.
+        """
         if not self._finish_reason:
             msg = "the engine's reply was cut short"
             raise EngineUnavailable(msg)
         if self._finish_reason not in _WELL_ENDED:
             raise EngineUnavailable(f"the engine ended the request: {self._finish_reason}")
+        check_logprobs(self._request.sampling, self._ids, self._logprobs)
         return Completion(
-            tuple(self._ids), "".join(self._texts), self._finish_reason, self._cached_tokens, ttft_s
-        )
+            tuple(self._ids), "".join(self._texts), self._finish_reason, self._cached_tokens,
+            ttft_s, tuple(self._logprobs),
+        )  # fmt: skip
 
     def _take(self, choice: _Choice) -> None:
-        is_first, self._has_begun = not self._has_begun, True
         ids = choice.token_ids or []
+        logprobs = _token_logprobs(choice.logprobs, self._request.sampling.logprobs)
         self._ids += ids
+        self._logprobs += logprobs
         self._texts.append(choice.text)
         self._finish_reason = choice.finish_reason or self._finish_reason
-        if is_first:
-            self._on_begin(self._request)
-        if self._request.is_streamed and (ids or choice.text):
-            self._on_tokens(ids, choice.text)
-        elif is_first:
-            self._on_tokens((), None)
+        self._teller.begin()
+        if self._request.is_streamed:
+            self._teller.tell(ids, choice.text, logprobs)
 
 
 def is_flush_refused(body: bytes) -> bool:
@@ -237,6 +260,29 @@ def event_endpoints(sources: Mapping[str, object] | None, url: str) -> Endpoints
     except msgspec.ValidationError:
         return None
     return endpoints_of(next(iter(configs.values())), url) if len(configs) == 1 else None
+
+
+def _token_logprobs(told: _Logprobs | None, num_top: int | None) -> list[TokenLogprob]:
+    """Those of one choice, if any were asked for."""
+    if told is None or num_top is None:
+        return []
+    # With none asked for, vLLM tells the chosen ones.
+    tops = told.top_logprobs if num_top else repeat(None)
+    return [
+        token_logprob(chosen, _by_id(top or {}), num_top)
+        for chosen, top in zip(told.token_logprobs, tops, strict=False)
+    ]
+
+
+def _by_id(top: Mapping[str, float | None]) -> list[tuple[int, float | None]]:
+    """Ids and logprobs of likely tokens. Raises: EngineRefused if they are named by their text."""
+    if not all(name.startswith(_BEFORE_ID) for name in top):
+        msg = (
+            "the engine names likely tokens by their text, and ids were asked for "
+            "(return_tokens_as_token_ids): it is too old, ask for no likely tokens"
+        )
+        raise EngineRefused(msg)
+    return [(int(name.removeprefix(_BEFORE_ID)), logprob) for name, logprob in top.items()]
 
 
 def _samples(metrics: str) -> dict[str, list[tuple[str, float]]]:
