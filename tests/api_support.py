@@ -7,6 +7,7 @@ from itertools import count
 from typing import Protocol
 
 import httpx2
+from msgspec.structs import replace
 from support import assignment, completed, record
 
 from preble.broker import Broker
@@ -26,6 +27,7 @@ from preble.messages import (
     PoolStats,
     Submission,
     TokenDelta,
+    TokenLogprob,
 )
 
 
@@ -99,9 +101,13 @@ class OneWorker:
         for _ in range(20):
             await asyncio.sleep(0)
 
-    async def complete_all(self) -> None:
+    async def complete_all(self, *, logprobs: tuple[TokenLogprob, ...] = ()) -> None:
         """Finish every claimed job with the same result."""
-        await self._finish([completed(claim.lease) for claim in self._claims])
+        outcomes = [completed(claim.lease) for claim in self._claims]
+        await self._finish([
+            replace(each, result=each.result and replace(each.result, logprobs=logprobs))
+            for each in outcomes
+        ])  # fmt: skip
 
     async def fail_all(self, failure: JobFailure) -> None:
         """Finish every claimed job with a failure."""

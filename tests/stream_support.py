@@ -16,10 +16,12 @@ from preble.messages import (
     ExecutionId,
     JobFailure,
     JobId,
+    JobSpec,
     JobView,
     Outcome,
     Submission,
     TokenDelta,
+    TokenLogprob,
 )
 from preble_api.waits import Waits
 
@@ -64,7 +66,8 @@ class HandWorker:
 
     async def tell(self, job: ClaimedJob, text: str, *, at: int = 0) -> None:
         """The job made this text, one token for each character."""
-        delta = TokenDelta(job.job_id, job.execution_id, at, at, ids_of(text), text)
+        told = logprobs_of(job.spec, ids_of(text))
+        delta = TokenDelta(job.job_id, job.execution_id, at, at, ids_of(text), text, told)
         by_inbox = {job.spec.inbox: [delta]} if job.spec.is_streamed else {}
         await self._broker.streams.publish(by_inbox, [delta] if job.spec.is_logged else [])
 
@@ -72,7 +75,9 @@ class HandWorker:
         """The job completes with this text."""
         outcome = completed(job.lease, text)
         assert outcome.result
-        result = replace(outcome.result, output_ids=ids_of(text))
+        ids = ids_of(text)
+        told = logprobs_of(job.spec, ids)
+        result = replace(outcome.result, output_ids=ids, logprobs=told)
         assert await self._broker.finish(record(), [replace(outcome, result=result)]) == [True]
 
     async def fail(self, job: ClaimedJob) -> None:
@@ -84,6 +89,17 @@ class HandWorker:
 def ids_of(text: str) -> tuple[int, ...]:
     """A token for each character."""
     return tuple(text.encode())
+
+
+def logprobs_of(spec: JobSpec, ids: Sequence[int]) -> tuple[TokenLogprob, ...]:
+    """As a worker tells them, if it was asked: tokens of high ids are less likely."""
+    number = spec.sampling.logprobs
+    if number is None:
+        return ()
+    return tuple(
+        TokenLogprob(-each / 8, tuple((each + beside, -beside / 8) for beside in range(number)))
+        for each in ids
+    )
 
 
 def new_job(name: str = "a", *, fingerprint: str = "") -> Submission:

@@ -37,6 +37,7 @@ from preble_api.open_mode import Openness
 from preble_api.openai.desk import Desk
 from preble_api.openai.routes import OPENAI_STRUCTS, add_openai_routes
 from preble_api.openapi import DescribedApi
+from preble_api.rendering import Rendering
 from preble_api.routes.abort import AbortRoutes
 from preble_api.routes.events import EventRoutes
 from preble_api.routes.explain import ExplainRoutes
@@ -71,6 +72,7 @@ def create_app(
     webhooks = WebhookService(settings, broker, metrics)
     cache = TextCache(tokenizer, settings.text_cache_bytes)
     intake = Intake(record, tokenizer, cache, threads, metrics, has_webhooks=webhooks.is_offered)
+    rendering = Rendering(threads, tokenizer.token_texts)
     clock = SystemClock()
     openness = Openness(api_keys, clock, may_be_open=settings.may_be_open)
 
@@ -95,19 +97,21 @@ def create_app(
     admission = Admission(broker)
     waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
     app.state.stop_waits = waits.stop
-    JobEndingRoutes(broker, waits, clock).add_to(app)
+    JobEndingRoutes(broker, waits, rendering, clock).add_to(app)
     jobs = JobRoutes(
-        broker, intake, admission, metrics, waits=waits, result_ttl_s=settings.result_ttl_s
-    )
+        broker, intake, admission, metrics, waits=waits, rendering=rendering,
+        result_ttl_s=settings.result_ttl_s,
+    )  # fmt: skip
     jobs.add_to(app)
     JobListRoutes(broker).add_to(app)
     access = JobAccess(broker, result_ttl_s=settings.result_ttl_s)
-    EventRoutes(access, waits).add_to(app)
+    EventRoutes(access, waits, rendering).add_to(app)
     ExplainRoutes(broker, access).add_to(app)
-    GenerateRoutes(intake, admission, waits, metrics).add_to(app)
-    add_openai_routes(app, record, broker, Desk(intake, admission, waits, metrics), waits)
+    GenerateRoutes(intake, admission, waits, metrics, rendering).add_to(app)
+    desk = Desk(intake, admission, waits, metrics)
+    add_openai_routes(app, record, broker, desk, waits, rendering)
     app.dialects += (*OPENAI_STRUCTS, *SGLANG_STRUCTS, Explanation)
-    batches = BatchService(settings, broker, intake, admission, waits, metrics, clock)
+    batches = BatchService(settings, broker, intake, rendering, admission, waits, metrics, clock)
     hot = [route for route in app.routes if isinstance(route, RawRoute)]
     HealthRoutes(broker, registry, clock).add_to(app)
     ServerInfoRoutes(broker, record).add_to(app)

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from preble.errors import InvalidJob
 from preble_api.generate_schemas import GenerateRequest, GenerateSampling, require_offered
+from preble_api.logprobs import FIELD as LOGPROBS
 from preble_api.parsing import decode_json
+from preble_api.sampling_schemas import AnySampling, Sampling
 from preble_api.schemas import MAX_JOBS, JobRequest
 
 NO_BODY_LIST: Final = "send one object, whose `text` or `input_ids` may be a list"
@@ -17,6 +19,8 @@ _DECODER: Final = msgspec.json.Decoder(GenerateRequest)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _OF_A_LIST: Final = re.compile(r"jobs(\[\d+\])\.(prompt|input_ids)(.*)", re.DOTALL)
 _LONGEST: Final = 200
+
+_T = TypeVar("_T")
 
 
 def parse_generate(body: bytes) -> GenerateRequest:
@@ -40,12 +44,14 @@ class Generation(NamedTuple):
     is_list: bool
     """Whether the answer is a list, be it of one."""
     is_streamed: bool
+    has_logprob_texts: bool
+    """Whether logprobs have the texts of their tokens."""
 
 
 def generation_of(request: GenerateRequest) -> Generation:
     """The jobs that a request asks for. Raises: InvalidJob if its lists do not fit."""
     prompts, is_list = _prompts(request)
-    sampling = _samplings(request.sampling_params, len(prompts), is_list=is_list)
+    sampling = _samplings(request, len(prompts), is_list=is_list)
     jobs = [
         JobRequest(
             prompt=prompt if isinstance(prompt, str) else None,
@@ -55,13 +61,16 @@ def generation_of(request: GenerateRequest) -> Generation:
         for prompt, params in zip(prompts, sampling, strict=True)
     ]  # fmt: skip
     rids = _rids(request.rid, len(prompts), is_list=is_list)
-    return Generation(jobs, rids, is_list, bool(request.stream))
+    has_texts = bool(request.return_text_in_logprobs)
+    return Generation(jobs, rids, is_list, bool(request.stream), has_texts)
 
 
 def in_our_names(error: InvalidJob) -> InvalidJob:
     """The same, of the field as it is called here: `jobs[3].prompt` is `text[3]`."""
     if error.field == "prompt":
         return type(error)("text", str(error))
+    if error.field.endswith(LOGPROBS):
+        return type(error)("top_logprobs_num", str(error))
     found = _OF_A_LIST.fullmatch(error.field)
     if found is None:
         return error
@@ -93,12 +102,44 @@ def _by_ids(given: Sequence[int | list[int]]) -> tuple[Sequence[list[int]], bool
 
 
 def _samplings(
-    given: GenerateSampling | list[GenerateSampling] | None, number: int, *, is_list: bool
-) -> Sequence[GenerateSampling | None]:
+    request: GenerateRequest, number: int, *, is_list: bool
+) -> Sequence[Sampling | None]:
+    """How to sample each. Raises: InvalidJob if a list does not fit."""
+    given = _each(request.sampling_params, number, "sampling_params", is_list=is_list)
+    logprobs = _logprobs(request, number, is_list=is_list)
+    return [_sampling(*each) for each in zip(given, logprobs, strict=True)]
+
+
+def _sampling(given: GenerateSampling | None, logprobs: int | None) -> Sampling | None:
+    """In our own names."""
+    if given is None:
+        return None if logprobs is None else Sampling(logprobs=logprobs)
+    shared = {name: getattr(given, name) for name in AnySampling.__struct_fields__}
+    return Sampling(**shared, seed=given.sampling_seed, logprobs=logprobs)
+
+
+def _logprobs(request: GenerateRequest, number: int, *, is_list: bool) -> list[int | None]:
+    """How many to tell of each prompt's output. Raises: InvalidJob."""
+    wanted = _each(request.return_logprob, number, "return_logprob", is_list=is_list)
+    tops = _each(request.top_logprobs_num, number, "top_logprobs_num", is_list=is_list)
+    starts = _each(request.logprob_start_len, number, "logprob_start_len", is_list=is_list)
+    if any(
+        is_wanted and start not in {None, -1}
+        for is_wanted, start in zip(wanted, starts, strict=True)
+    ):
+        msg = "must be -1: logprobs are told of the output, and not of the prompt"
+        raise InvalidJob("logprob_start_len", msg)
+    return [(top or 0) if is_wanted else None for is_wanted, top in zip(wanted, tops, strict=True)]
+
+
+def _each(
+    given: _T | list[_T] | None, number: int, field: str, *, is_list: bool
+) -> Sequence[_T | None]:
+    """One for all prompts, or one for each. Raises: InvalidJob if a list does not fit."""
     if not isinstance(given, list):
         return [given] * number
-    _require_one_each(len(given), number, "sampling_params", is_list=is_list)
-    return given
+    _require_one_each(len(given), number, field, is_list=is_list)
+    return cast("list[_T]", given)
 
 
 def _rids(rid: str | list[str] | None, number: int, *, is_list: bool) -> Sequence[str | None]:

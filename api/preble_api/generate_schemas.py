@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from preble.errors import InvalidJob
-from preble_api.sampling_schemas import Sampling
+from preble_api.sampling_schemas import AnySampling, Seed, TopLogprobs
 from preble_api.schemas import MAX_JOBS, CacheSalt, Prompt
 
 MOST_RID_CHARS: Final = 128
@@ -34,9 +34,10 @@ _DEFAULTS: Final = {
 """Of fields whose default is not neutral."""
 
 
-class GenerateSampling(Sampling, frozen=True, forbid_unknown_fields=True):
+class GenerateSampling(AnySampling, frozen=True, forbid_unknown_fields=True):
     """How to sample the output, in SGLang's names."""
 
+    sampling_seed: Seed | None = None
     dtype: NotOffered = UNSET
     regex: NotOffered = UNSET
     json_schema: NotOffered = UNSET
@@ -51,7 +52,6 @@ class GenerateSampling(Sampling, frozen=True, forbid_unknown_fields=True):
     spaces_between_special_tokens: NotOffered = UNSET
     no_stop_trim: NotOffered = UNSET
     logit_bias: NotOffered = UNSET
-    sampling_seed: NotOffered = UNSET
     custom_params: NotOffered = UNSET
     stream_interval: Ignored = UNSET
 
@@ -70,6 +70,9 @@ Rid = Annotated[
     ),
 ]
 Rids = Annotated[list[Rid], Meta(max_length=MAX_JOBS)]
+Flags = Annotated[list[bool], Meta(max_length=MAX_JOBS)]
+Tops = Annotated[list[TopLogprobs], Meta(max_length=MAX_JOBS)]
+Places = Annotated[list[int], Meta(max_length=MAX_JOBS)]
 Samplings = Annotated[
     list[GenerateSampling],
     Meta(max_length=MAX_JOBS, description="How to sample: one for all, or one for each prompt."),
@@ -85,7 +88,16 @@ class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rid: Rid | Rids | None = None
     stream: Annotated[bool | None, Meta(description="Answer with events, as tokens come.")] = False
     cache_salt: CacheSalt | None = None
-    return_logprob: NotOffered = UNSET
+    return_logprob: Annotated[
+        bool | Flags | None, Meta(description="Whether to tell the logprobs of the output.")
+    ] = None
+    top_logprobs_num: TopLogprobs | Tops | None = None
+    return_text_in_logprobs: Annotated[
+        bool | None, Meta(description="Whether each logprob has its token's text.")
+    ] = None
+    logprob_start_len: Annotated[
+        int | Places | None, Meta(description="-1: logprobs of the prompt are not offered.")
+    ] = None
     token_ids_logprob: NotOffered = UNSET
     return_hidden_states: NotOffered = UNSET
     return_routed_experts: NotOffered = UNSET
@@ -99,16 +111,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     custom_logit_processor: NotOffered = UNSET
     priority: NotOffered = UNSET
     background: NotOffered = UNSET
-    logprob_start_len: Ignored = UNSET
-    top_logprobs_num: Ignored = UNSET
-    return_text_in_logprobs: Ignored = UNSET
     log_metrics: Ignored = UNSET
 
 
-_IGNORED: Final = frozenset({
-    "stream_interval", "logprob_start_len", "top_logprobs_num", "return_text_in_logprobs",
-    "log_metrics",
-})  # fmt: skip
+_IGNORED: Final = frozenset({"stream_interval", "log_metrics"})
 
 
 class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -132,6 +138,20 @@ class MetaInfo(msgspec.Struct, frozen=True):
     e2e_latency: Annotated[float, Meta(description="Seconds since the submission.")] | UnsetType = (
         UNSET
     )
+    input_token_logprobs: Annotated[
+        list[str] | UnsetType, Meta(description="Empty: those of the prompt are not offered.")
+    ] = UNSET
+    output_token_logprobs: Annotated[
+        msgspec.Raw | UnsetType, Meta(description="Of each token logprob, id, and text or null.")
+    ] = UNSET
+    output_token_logprobs_length: int | UnsetType = UNSET
+    input_top_logprobs: Annotated[list[str] | UnsetType, Meta(description="Likewise empty.")] = (
+        UNSET
+    )
+    output_top_logprobs: Annotated[
+        msgspec.Raw | UnsetType,
+        Meta(description="Beside each token the likeliest ones, in the same form."),
+    ] = UNSET
 
 
 class GenerateReply(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ from preble.tokenizer import Message, TextCache, TextTokens, Tokenizer
 from preble_api.draft import PART_CHARS, Draft
 from preble_api.errors import HttpError
 from preble_api.job_ids import new_job_id
+from preble_api.logprobs import require_few
 from preble_api.principal import Principal
 from preble_api.sampling_schemas import RoomSampling, Sampling
 from preble_api.schemas import ChatMessage, JobRequest
@@ -189,6 +190,7 @@ class Intake:
     def _submission(self, draft: Draft, tokens: Tokens) -> Submission:
         request = draft.request
         sampling = self._sampling(request.sampling_params or _DEFAULT, len(tokens) // TOKEN_BYTES)
+        require_few(sampling, draft.place)
         salt = draft.cache_salt
         root = root_key(self._pool, salt)
         keys = block_keys(tokens, root=root, block_size=self._pool.block_size)
@@ -250,4 +252,6 @@ def _sampling_params(given: Sampling) -> SamplingParams:
         repetition_penalty=given.repetition_penalty,
         stop=stop,
         ignore_eos=given.ignore_eos,
+        seed=given.seed,
+        logprobs=given.logprobs,
     )

@@ -34,13 +34,28 @@ IgnoreEos = Annotated[
 ]
 StopText = Annotated[str, Meta(min_length=1, max_length=256)]
 StopTexts = Annotated[list[StopText], Meta(max_length=16)]
+Seed = Annotated[
+    int,
+    Meta(
+        ge=-(2**63), le=2**63 - 1,
+        description="With the same one an output can be drawn again, where the engine takes one.",
+    ),
+]  # fmt: skip
+MOST_TOP_LOGPROBS: Final = 20
+TopLogprobs = Annotated[
+    int,
+    Meta(
+        ge=0, le=MOST_TOP_LOGPROBS,
+        description="Likeliest tokens to tell beside each token of the output, with logprobs.",
+    ),
+]  # fmt: skip
 Stop = Annotated[
     StopText | StopTexts | None, Meta(description="Texts that end the output, and are left out.")
 ]
 
 
-class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to sample the output, in SGLang's names."""
+class AnySampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to sample the output, in the names that our own jobs and SGLang's share."""
 
     max_new_tokens: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Longest output.")
@@ -61,6 +76,16 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Refuse what no bound expresses. Raises: ValueError."""
         if self.top_k == 0:
             raise ValueError(NO_TOP_K)
+
+
+class Sampling(AnySampling, frozen=True, forbid_unknown_fields=True):
+    """How to sample the output, in SGLang's names but for the seed and the logprobs."""
+
+    seed: Seed | None = None
+    logprobs: Annotated[
+        TopLogprobs | None,
+        Meta(description="0 tells the logprob of each token of the output alone; null none."),
+    ] = None
 
 
 class RoomSampling(Sampling, frozen=True, forbid_unknown_fields=True):

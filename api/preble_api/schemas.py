@@ -8,7 +8,7 @@ too (`openapi.py`).
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from preble.config import Priority
 from preble.messages import JobState
@@ -200,6 +200,21 @@ class HitPrediction(msgspec.Struct, frozen=True):
     expected_tokens: Annotated[int, Meta(description="Being computed then, by other jobs.")]
 
 
+class LikelyToken(msgspec.Struct, frozen=True):
+    """One of the likeliest tokens in a place."""
+
+    token_id: int
+    logprob: float
+
+
+class OutputLogprob(msgspec.Struct, frozen=True):
+    """How likely a token of the output was."""
+
+    token_id: int
+    logprob: Annotated[float, Meta(description="Natural logarithm of its chance.")]
+    top: Annotated[tuple[LikelyToken, ...], Meta(description="As many as asked, likeliest first.")]
+
+
 class Result(msgspec.Struct, frozen=True):
     """What a completed job delivered."""
 
@@ -210,6 +225,9 @@ class Result(msgspec.Struct, frozen=True):
     prediction: HitPrediction
     ttft_s: Annotated[float, Meta(description="Seconds in the engine until the first token.")]
     engine_s: Annotated[float, Meta(description="Seconds in the engine, in all.")]
+    logprobs: Annotated[
+        list[OutputLogprob] | UnsetType, Meta(description="Of each token of the output, if asked.")
+    ] = UNSET
 
 
 class Placement(msgspec.Struct, frozen=True):

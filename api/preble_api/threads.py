@@ -65,12 +65,16 @@ class TextThreads:
                 each.cancel()
         return list(chain.from_iterable(results))
 
+    async def run(self, call: Callable[[], Done]) -> Done:
+        """One piece of work, on a thread. Raises: what it raises."""
+        # The pool's own line is first come, first served.
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
     async def _run(self, call: Callable[[Work], Done], piece: Sequence[Work]) -> list[Done]:
         def work() -> list[Done]:
             return [call(each) for each in piece]
 
-        # The pool's own line is first come, first served.
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await self.run(work)
 
 
 def pieces(works: Sequence[Work]) -> Iterator[list[Work]]:

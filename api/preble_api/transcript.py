@@ -10,9 +10,9 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from preble.messages import ExecutionId, JobResult, TokenDelta
+from preble.messages import ExecutionId, JobResult, TokenDelta, TokenLogprob
 
-_Output = TypeVar("_Output", str, list[int])
+_Output = TypeVar("_Output", str, list[int], list[TokenLogprob])
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -20,6 +20,8 @@ class Piece(msgspec.Struct, frozen=True):
 
     text: str
     output_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each of these ids, if they were asked for."""
 
 
 class Place(NamedTuple):
@@ -39,6 +41,8 @@ class Transcript:
         self.text = ""
         self.output_ids: list[int] = []
         """Grown in place: thousands of deltas make one."""
+        self.logprobs: list[TokenLogprob] = []
+        """Of the ids, from the first on; of none if they were not asked for."""
         self.cuts: list[Place] = []
         """Where it was taken back to, each time."""
         self._executions: list[ExecutionId] = []
@@ -55,6 +59,8 @@ class Transcript:
         chars = _kept(self.text, delta.char_at, delta.text)
         self._cut(Place(chars, _kept(self.output_ids, delta.token_at, ids)))
         self.text += _beyond(self.text, delta.char_at, delta.text)
+        if len(self.logprobs) == len(self.output_ids):  # else some are lacking, until the end
+            self.logprobs += _beyond(self.logprobs, delta.token_at, list(delta.logprobs))
         self.output_ids += _beyond(self.output_ids, delta.token_at, ids)
 
     def complete(self, result: JobResult) -> None:
@@ -62,6 +68,7 @@ class Transcript:
         ids = list(result.output_ids)
         self._cut(Place(_agreed(self.text, result.text), _agreed(self.output_ids, ids)))
         self.text, self.output_ids = result.text, ids
+        self.logprobs = list(result.logprobs)
         self._is_complete = True
 
     def _cut(self, agreed: Place) -> None:
@@ -70,6 +77,7 @@ class Transcript:
             self.cuts.append(agreed)
             self.text = self.text[: agreed.chars]
             del self.output_ids[agreed.tokens :]
+            del self.logprobs[agreed.tokens :]
 
 
 class Reader:
@@ -98,7 +106,9 @@ class Reader:
         """All that is new; None if there is nothing."""
         known = self._transcript
         ids = tuple(known.output_ids[self.place.tokens :])
-        piece = Piece(known.text[self.place.chars :], ids)
+        logprobs = tuple(known.logprobs[self.place.tokens :])
+        all_logprobs = logprobs if len(logprobs) == len(ids) else ()
+        piece = Piece(known.text[self.place.chars :], ids, all_logprobs)
         if not (piece.text or piece.output_ids):
             return None
         self.place = Place(len(known.text), len(known.output_ids))

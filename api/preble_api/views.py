@@ -2,8 +2,22 @@
 
 from typing import Final
 
-from preble.messages import Assignment, JobResult, JobView, WebhookView
-from preble_api.schemas import Failure, HitPrediction, JobStatus, Links, Placement, Result, Usage
+from msgspec import UNSET
+
+from preble.messages import Assignment, JobResult, JobSpec, JobView, WebhookView
+from preble_api.logprobs import each_token, tells_logprobs
+from preble_api.schemas import (
+    Failure,
+    HitPrediction,
+    JobStatus,
+    LikelyToken,
+    Links,
+    OutputLogprob,
+    Placement,
+    Result,
+    Usage,
+)
+from preble_api.transcript import Piece
 from preble_api.webhooks.schemas import WebhookState
 
 JOBS_PATH: Final = "/v1/jobs"
@@ -31,7 +45,7 @@ def status_of(view: JobView) -> JobStatus:
         tenant=view.spec.tenant,
         instance=view.instance_id,
         assignment=_placement(view.assignment) if view.assignment else None,
-        result=_result(view.result) if view.result else None,
+        result=_result(view.result, view.spec) if view.result else None,
         error=Failure(view.failure.code, view.failure.message) if view.failure else None,
         urls=links_of(view.job_id),
         webhook=_webhook(view.webhook) if view.webhook else None,
@@ -52,7 +66,15 @@ def _placement(assignment: Assignment) -> Placement:
     )
 
 
-def _result(result: JobResult) -> Result:
+def logprobs_of(told: JobResult | Piece) -> list[OutputLogprob]:
+    """How likely the tokens of an output were."""
+    return [
+        OutputLogprob(token_id, each.logprob, tuple(LikelyToken(*likely) for likely in each.top))
+        for token_id, each in each_token(told)
+    ]
+
+
+def _result(result: JobResult, spec: JobSpec) -> Result:
     return Result(
         text=result.text,
         output_ids=result.output_ids,
@@ -63,4 +85,5 @@ def _result(result: JobResult) -> Result:
         ),
         ttft_s=result.ttft_s,
         engine_s=result.engine_s,
+        logprobs=logprobs_of(result) if tells_logprobs(spec) else UNSET,
     )

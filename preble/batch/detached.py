@@ -50,5 +50,13 @@ def _openai_line(line: Line, model: str) -> OpenAiLine:
     kind = next(name for name in _PROMPTS if name in job)
     if "webhook" in job:
         raise ConfigError(f"row {line.number}: lines of a batch have no webhook")
-    body = {_NAMES.get(name, name): value for name, value in (job | sampling).items()}
+    logprobs = _logprobs(sampling.pop("logprobs", None), is_chat=kind == "messages")
+    body = {_NAMES.get(name, name): value for name, value in (job | sampling | logprobs).items()}
     return OpenAiLine(line.id, _PROMPTS[kind], {"model": model, **body})
+
+
+def _logprobs(number: object, *, is_chat: bool) -> dict[str, object]:
+    """As the route knows them."""
+    if number is None:
+        return {}
+    return {"logprobs": True, "top_logprobs": number} if is_chat else {"logprobs": number}

@@ -45,6 +45,8 @@ class Defaults(msgspec.Struct, frozen=True):
     sampling: Mapping[str, object] = {}
     queue: Mapping[str, object] = {}
     """Where and how long jobs wait: no part of the key, for it decides no answer."""
+    has_token_texts: bool = False
+    """Whether the answers tell the texts of tokens, as those of a server's own batches."""
 
 
 class Lines:
@@ -70,6 +72,8 @@ class Lines:
             job = openai_lines.job_of(row.fields) if is_openai else self._job(row.fields)
             if sampling := {**self._defaults.sampling, **_sampling(job)}:
                 job["sampling_params"] = sampling
+            if is_openai and not self._defaults.has_token_texts:
+                openai_lines.require_no_logprobs(sampling)
         except (ValueError, msgspec.ValidationError) as error:
             return self._wrong(row, id_, str(error))
         model, body = job.get("model") or self._defaults.model, _encode(job)

@@ -1,5 +1,6 @@
 """OpenAI's batch lines: what they ask for as a job of ours, and its result in their form. Pure."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ COMPLETION_TOKENS: Final = 16
 _LINE: Final = frozenset({"custom_id", "method", "url", "body"})
 _SAMPLED: Final = frozenset({
     "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty",
-    "repetition_penalty", "stop", "ignore_eos",
+    "repetition_penalty", "stop", "ignore_eos", "seed",
 })  # fmt: skip
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 _OF_THE_JOB: Final = frozenset(
@@ -28,12 +29,18 @@ _WITHOUT_EFFECT: Final = frozenset({
 _NEUTRAL: Final[tuple[object, ...]] = (None, False, "", [], {})
 """Values that ask for nothing, of fields that are not offered; clients send some."""
 
+_NO_LOGPROBS: Final = (
+    "logprobs of OpenAI's lines have the texts of tokens, which only a server's own batches can "
+    "tell: use `preble batch submit`, or a row of ours with `sampling_params.logprobs`"
+)
+
 _NEUTRAL_OF: Final[dict[str, tuple[object, ...]]] = {
-    "n": (1,), "best_of": (1,), "top_logprobs": (0,), "tool_choice": ("none", "auto"),
+    "n": (1,), "best_of": (1,), "tool_choice": ("none", "auto"),
     "service_tier": ("auto", "default"), "response_format": ({"type": "text"},),
 }  # fmt: skip
 
-_TAKEN: Final = frozenset({"prompt", "messages", *_LIMITS}) | _SAMPLED | _OF_THE_JOB
+_LOGPROBS: Final = frozenset({"logprobs", "top_logprobs"})
+_TAKEN: Final = frozenset({"prompt", "messages", *_LIMITS}) | _SAMPLED | _OF_THE_JOB | _LOGPROBS
 
 
 def is_openai_line(fields: dict[str, object]) -> bool:
@@ -60,6 +67,12 @@ def job_of(fields: dict[str, object]) -> dict[str, object]:
     return job | {"sampling_params": _sampling(told, is_chat=url == CHAT)}
 
 
+def require_no_logprobs(sampling: Mapping[str, object]) -> None:
+    """Refuse a line that asks for what only a server's own batches tell. Raises: ValueError."""
+    if "logprobs" in sampling:
+        raise ValueError(_NO_LOGPROBS)
+
+
 def _require_offered(asked: dict[str, object], prompt: str) -> None:
     if prompt not in asked:
         raise ValueError(f"body.{prompt}: is required")
@@ -75,7 +88,20 @@ def _sampling(told: dict[str, object], *, is_chat: bool) -> dict[str, object]:
     limit = next((told[name] for name in _LIMITS if name in told), None)
     if limit is None and not is_chat:
         limit = COMPLETION_TOKENS
-    return sampling if limit is None else {"max_new_tokens": limit, **sampling}
+    if limit is not None:
+        sampling = {"max_new_tokens": limit, **sampling}
+    logprobs = _logprobs(told) if is_chat else told.get("logprobs")
+    is_told = logprobs is not None and logprobs is not False
+    return {**sampling, "logprobs": logprobs} if is_told else sampling
+
+
+def _logprobs(told: dict[str, object]) -> object:
+    """Of a chat, as jobs count them. Raises: ValueError if they are both wanted and not."""
+    if told.get("logprobs"):
+        return told.get("top_logprobs") or 0
+    if told.get("top_logprobs"):
+        raise ValueError("body.top_logprobs: goes with `logprobs: true`")
+    return None
 
 
 def _is_ids(value: object) -> bool:

@@ -73,6 +73,7 @@ def written(ending: Ending, *, model: str, is_flat: bool) -> bytes:
 def _plain(ending: Answered) -> dict[str, object]:
     result = ending.result
     usage = result.usage
+    told = {} if result.logprobs is None else {"logprobs": result.logprobs}
     return {
         "id": ending.line.id,
         "text": result.text,
@@ -82,6 +83,7 @@ def _plain(ending: Answered) -> dict[str, object]:
         "completion_tokens": usage.completion_tokens,
         "job": ending.job.id,
         "key": ending.line.key.hex(),
+        **told,
     }
 
 

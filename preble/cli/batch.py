@@ -181,7 +181,7 @@ def _existing(is_refusing: bool, is_overwriting: bool) -> Existing:  # noqa: FBT
 
 def defaults_of(
     settings: Settings, *, is_remote: bool, prompt_template: str | None,
-    sampling: Mapping[str, object], queue: Mapping[str, object],
+    sampling: Mapping[str, object], queue: Mapping[str, object], is_detached: bool = False,
 ) -> Defaults:  # fmt: skip
     """What lines get that do not say it. Raises: PrebleError, if a server does not answer."""
     return Defaults(
@@ -189,6 +189,7 @@ def defaults_of(
         template=Template(prompt_template) if prompt_template is not None else None,
         sampling=sampling,
         queue={name: value for name, value in queue.items() if value is not None},
+        has_token_texts=is_detached,
     )
 
 

@@ -51,6 +51,7 @@ def submit(
     defaults = batch.defaults_of(
         settings, is_remote=True, prompt_template=prompt_template,
         sampling=batch.sampling_of(max_new_tokens, temperature, sampling_params), queue={},
+        is_detached=True,
     )  # fmt: skip
     with ExitStack() as stack:
         path = readable(source, stack)

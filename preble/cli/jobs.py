@@ -56,6 +56,13 @@ def submit(
     ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest output, for PROMPT.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy, for PROMPT.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Draws the same output again, for PROMPT.")
+    ] = None,
+    logprobs: Annotated[
+        int | None,
+        typer.Option(help="Likeliest tokens to tell beside each of the output, for PROMPT."),
+    ] = None,
     priority: Annotated[
         Priority | None,
         typer.Option(help="Of jobs that name none; `batch` ones are sorted by prefix."),
@@ -79,7 +86,10 @@ def submit(
     """Submit one prompt or a file of jobs, and print the ids."""
     if (prompt is None) == (file is None):
         raise typer.BadParameter("give either PROMPT or --file")
-    sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    sampling = {
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed,
+        "logprobs": logprobs,
+    }  # fmt: skip
     given = {name: value for name, value in sampling.items() if value is not None}
     if file is not None and given:
         raise typer.BadParameter("a file's jobs carry their own sampling_params")

@@ -29,7 +29,16 @@ from preble.client.events import EndEvent, JobEvent, StateEvent, TextEvent
 from preble.client.flow import Flow, Outcome
 from preble.client.keys import dated_key
 from preble.client.prefix_order import in_prefix_order
-from preble.client.replies import Failure, HitPrediction, Job, Placement, Result, Usage
+from preble.client.replies import (
+    Failure,
+    HitPrediction,
+    Job,
+    LikelyToken,
+    OutputLogprob,
+    Placement,
+    Result,
+    Usage,
+)
 from preble.client.sync import Client
 from preble.client.watch import JobWatch
 
@@ -46,7 +55,9 @@ __all__ = [
     "JobFields",
     "JobUnknown",
     "JobWatch",
+    "LikelyToken",
     "Outcome",
+    "OutputLogprob",
     "Placement",
     "RequestRefused",
     "Result",

@@ -17,8 +17,9 @@ from preble.explanation import Explanation
 from preble.messages import JobState
 
 JobFields = Mapping[str, object]
-"""A job as the api takes it: `prompt`, `messages` or `input_ids`; `sampling_params`, `model`,
-`priority`, `tenant`, `deadline_s`, `cache_salt`, `stream`, `webhook`, `idempotency_key`."""
+"""A job as the api takes it: `prompt`, `messages` or `input_ids`; `sampling_params` (`seed` and
+`logprobs` among them), `model`, `priority`, `tenant`, `deadline_s`, `cache_salt`, `stream`,
+`webhook`, `idempotency_key`."""
 
 MAX_JOBS_PER_CALL: Final = 1_000
 MAX_JOBS_PER_PAGE: Final = 100

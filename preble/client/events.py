@@ -10,7 +10,7 @@ from preble.client.attempts import Attempts, Patience
 from preble.client.calls import path_of
 from preble.client.errors import ServerUnreachable, UnexpectedReply
 from preble.client.exchange import Exchange, refusal
-from preble.client.replies import Job
+from preble.client.replies import Job, OutputLogprob
 from preble.client.retries import may_try_again
 from preble.messages import JobState
 
@@ -25,14 +25,18 @@ class StateEvent(msgspec.Struct, frozen=True):
     instance: str | None = None
 
 
-class TextEvent(msgspec.Struct, frozen=True, rename={"start": "from"}):
+class TextEvent(msgspec.Struct, frozen=True, rename={"start": "from", "token_start": "token_from"}):
     """New text, which stands from so many characters on.
 
-    Where that is before what was told, the job ran again and now says this instead.
+    Where that is before what was told, the job ran again and now says this instead; so it is with
+    the tokens, which are told of a job with logprobs.
     """
 
     start: int
     text: str
+    token_start: int | None = None
+    """From so many tokens on; None if no tokens are told."""
+    logprobs: tuple[OutputLogprob, ...] = ()
 
 
 class EndEvent(msgspec.Struct, frozen=True):

@@ -27,6 +27,21 @@ class HitPrediction(msgspec.Struct, frozen=True):
         return self.resident_tokens + self.expected_tokens
 
 
+class LikelyToken(msgspec.Struct, frozen=True):
+    """One of the likeliest tokens in a place."""
+
+    token_id: int
+    logprob: float
+
+
+class OutputLogprob(msgspec.Struct, frozen=True):
+    """How likely a token of an output was, in nats; the likeliest tokens beside it first."""
+
+    token_id: int
+    logprob: float
+    top: tuple[LikelyToken, ...] = ()
+
+
 class Result(msgspec.Struct, frozen=True):
     """What a completed job delivered; times in seconds on the worker's clock."""
 
@@ -37,6 +52,8 @@ class Result(msgspec.Struct, frozen=True):
     engine_s: float
     output_ids: tuple[int, ...] = ()
     prediction: HitPrediction = HitPrediction()
+    logprobs: tuple[OutputLogprob, ...] | None = None
+    """Of each of `output_ids`; None if they were not asked for."""
 
 
 class Placement(msgspec.Struct, frozen=True):

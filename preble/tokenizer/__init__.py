@@ -8,6 +8,7 @@ that begins as an earlier one did is tokenized from where they differ (`TextCach
 from preble.tokenizer.cache import TextCache, TextTokens
 from preble.tokenizer.chat import ChatTemplate, Message
 from preble.tokenizer.loading import EMBEDDED, is_hub_id, load_tokenizer, tokenizer_folder
+from preble.tokenizer.token_texts import TokenText, TokenTexts
 from preble.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Message",
     "TextCache",
     "TextTokens",
+    "TokenText",
+    "TokenTexts",
     "Tokenizer",
     "is_hub_id",
     "load_tokenizer",

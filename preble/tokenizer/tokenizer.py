@@ -8,6 +8,7 @@ import tokenizers
 from preble.messages import Tokens, pack_tokens
 from preble.tokenizer.chat import ChatTemplate, Message
 from preble.tokenizer.cuts import may_cut
+from preble.tokenizer.token_texts import TokenTexts
 
 
 class Tokenizer:
@@ -50,6 +51,11 @@ class Tokenizer:
         [plain], [whole] = (self.encode(["a"], add_special_tokens=add) for add in (False, True))
         begin = next(at for at in range(len(whole)) if whole[at : at + len(plain)] == plain)
         return pack_tokens(whole[:begin]), pack_tokens(whole[begin + len(plain) :])
+
+    @cached_property
+    def token_texts(self) -> TokenTexts:
+        """What single tokens stand for."""
+        return TokenTexts(self._core)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, without special tokens."""

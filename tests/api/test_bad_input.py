@@ -72,7 +72,10 @@ JOBS: list[tuple[object, str]] = [
     (sampling(stop=""), "sampling_params.stop"),
     (sampling(stop=[""]), "sampling_params.stop[0]"),
     (sampling(ignore_eos=1), "sampling_params.ignore_eos"),
-    (sampling(seed=1), "sampling_params.seed"),
+    (sampling(seed=2**63), "sampling_params.seed"),
+    (sampling(seed=1.5), "sampling_params.seed"),
+    (sampling(logprobs=-1), "sampling_params.logprobs"),
+    (sampling(logprobs=21), "sampling_params.logprobs"),
 ]  # fmt: skip
 
 

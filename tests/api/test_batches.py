@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
-from preble.messages import JobFailure
+from preble.messages import JobFailure, TokenLogprob
 from preble_api.batches.schemas import MAX_ERRORS, MAX_LINES
 from preble_api.openai.fields import UNSUPPORTED
 
@@ -119,6 +119,23 @@ async def test_a_batch_is_answered_and_counted(
         assert job.json()["priority"] == "batch"
 
 
+async def test_lines_of_a_batch_tell_logprobs_as_their_route_does(
+    api: httpx2.AsyncClient, memory_broker: MemoryBroker
+) -> None:
+    batch = await begin(api, jsonl([line(0, logprobs=1, seed=5), line(1)]))
+    worker = await jobs_of(memory_broker, 2)
+    told = tuple(TokenLogprob(-0.5, ((each, -0.5),)) for each in (1, 2))
+    await worker.complete_all(logprobs=told)
+    ended = await end_of(api, batch["id"])
+    output = await read(api, ended["output_file_id"])
+    choices = {each["custom_id"]: each["response"]["body"]["choices"][0] for each in output}
+    assert choices["line-0"]["logprobs"] == {
+        "tokens": ["<|im_start|>", "<|im_end|>"], "token_logprobs": [-0.5, -0.5],
+        "top_logprobs": [{"<|im_start|>": -0.5}, {"<|im_end|>": -0.5}], "text_offset": [0, 0],
+    }  # fmt: skip
+    assert choices["line-1"]["logprobs"] is None
+
+
 async def test_a_batch_of_failures_completes_without_an_output_file(
     api: httpx2.AsyncClient, memory_broker: MemoryBroker
 ) -> None:
@@ -161,10 +178,11 @@ WRONG = {
     "stream": (jsonl([line(9, stream=True)]), "invalid_value", "stream"),
     "priority": (jsonl([line(9, priority="normal")]), "invalid_value", "priority"),
     "tenant": (jsonl([line(9, tenant="carol")]), "invalid_value", "tenant"),
-    "no number": (jsonl([line(9, seed=0)]).replace(b":0}", b":1e999}"), UNSUPPORTED, "seed"),
+    "no number": (jsonl([line(9, echo=0)]).replace(b":0}", b":1e999}"), UNSUPPORTED, "echo"),
     "field": (jsonl([line(9, colour="red")]), "invalid_value", "colour"),
     "range": (jsonl([line(9, temperature=9)]), "invalid_value", "temperature"),
-    "not offered": (jsonl([line(9, logprobs=5)]), UNSUPPORTED, "logprobs"),
+    "not offered": (jsonl([line(9, best_of=5)]), UNSUPPORTED, "best_of"),
+    "logprobs": (jsonl([line(9, logprobs=6)]), "invalid_value", "logprobs"),
     "duplicate": (jsonl([GOOD]), "duplicate_custom_id", "custom_id"),
     "too long": (jsonl([line(9, prompt="x" * 200_000)]), "line_too_long", None),
 }

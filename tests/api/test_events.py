@@ -8,13 +8,18 @@ from typing import Any
 
 import httpx2
 import pytest
+from msgspec.structs import replace
 from stream_support import HandWorker, listening, new_job
 
 from preble.broker.memory import MemoryBroker
 from preble.messages import ClaimedJob, JobId
+from preble.tokenizer import Tokenizer
+from preble_api import job_events
 from preble_api.job_access import JobAccess
-from preble_api.job_events import JobEvents, Mark
+from preble_api.job_events import JobEvents, Mark, end_event
+from preble_api.rendering import Rendering
 from preble_api.routes.events import EventRoutes
+from preble_api.threads import TextThreads
 from preble_api.waits import Waits
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +41,8 @@ async def events_of(waits: Waits, since: str = "") -> AsyncGenerator[Event]:
         async for sight in sights:
             for event in events.of(sight) if sight else ():
                 yield parsed(event)
+            if sight and sight.view.state.is_terminal:
+                yield parsed(end_event(sight.view))
 
 
 def told(events: list[Event]) -> list[object]:
@@ -52,9 +59,11 @@ def told(events: list[Event]) -> list[object]:
     return shown
 
 
-async def logged(waits: Waits, worker: HandWorker) -> ClaimedJob:
+async def logged(waits: Waits, worker: HandWorker, *, logprobs: int | None = None) -> ClaimedJob:
     """A job that keeps its tokens and runs."""
-    [job] = await worker.run(waits.followed(new_job(), is_logged=True))
+    made = waits.followed(new_job(), is_logged=True)
+    spec = replace(made.spec, sampling=replace(made.spec.sampling, logprobs=logprobs))
+    [job] = await worker.run(replace(made, spec=spec))
     return job
 
 
@@ -138,6 +147,51 @@ def applied(events: list[Event], *, to: str = "") -> str:
     return text
 
 
+async def test_logprobs_are_told_with_their_tokens_and_resumed_exactly() -> None:
+    """Though a second execution says the same text with other tokens, or another text."""
+    broker = MemoryBroker()
+    worker = HandWorker(broker)
+    async with listening(broker) as api, listening(broker) as other:
+        job = await logged(api, worker, logprobs=1)
+        await worker.tell(job, "hello")
+        async with aclosing(events_of(api)) as events:
+            seen = [await anext(events), await anext(events)]
+            again = await worker.lose(job)
+            await worker.tell(again, "help")
+            await worker.end(again, "helped")
+            seen += [each async for each in events]
+        resumed = [each async for each in events_of(other, seen[1][1])]
+    whole = seen[-1][2]["result"]["logprobs"]
+    assert [each["token_id"] for each in whole] == list(b"helped")
+    told = seen[1][2]["logprobs"]
+    assert [each["token_id"] for each in told] == list(b"hello")
+    assert tokens_applied(seen, to=[]) == tokens_applied(resumed, to=told) == whole
+    assert applied(seen) == applied(resumed, to="hello") == "helped"
+
+
+async def test_many_logprobs_come_in_events_that_are_not_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_events, "FEW_LOGPROBS", 6)
+    broker = MemoryBroker()
+    worker = HandWorker(broker)
+    async with listening(broker) as api:
+        await worker.end(await logged(api, worker, logprobs=2), "hello")
+        seen = [each async for each in events_of(api)]
+        assert [len(data["logprobs"]) for name, _, data in seen if name == "delta"] == [2, 2, 1]
+        for at, (_, event_id, _) in enumerate(seen[:-1]):
+            rest = [each async for each in events_of(api, event_id)]
+            assert [data for _, _, data in rest] == [data for _, _, data in seen[at + 1 :]]
+
+
+def tokens_applied(events: list[Event], *, to: list[Any]) -> list[Any]:
+    """The logprobs that a client holds who does as the deltas say."""
+    for name, _, data in events:
+        if name == "delta":
+            to = to[: data["token_from"]] + data["logprobs"]
+    return to
+
+
 async def test_a_job_that_keeps_no_tokens_tells_states_and_its_end() -> None:
     broker = MemoryBroker()
     worker = HandWorker(broker)
@@ -217,11 +271,14 @@ async def test_an_unknown_job_has_no_events(client: httpx2.AsyncClient, job_id: 
     assert (await client.get(f"/v1/jobs/{job_id}/events")).status_code == 404
 
 
-async def test_a_stopped_api_ends_its_streams_with_a_comment(memory_broker: MemoryBroker) -> None:
+async def test_a_stopped_api_ends_its_streams_with_a_comment(
+    memory_broker: MemoryBroker, tokenizer: Tokenizer
+) -> None:
     async with listening(memory_broker) as waits:
         await memory_broker.admit([[new_job()]])
         access = JobAccess(memory_broker, result_ttl_s=600)
-        stream = EventRoutes(access, waits).stream(A, Mark())
+        rendering = Rendering(TextThreads(1), tokenizer.token_texts)
+        stream = EventRoutes(access, waits, rendering).stream(A, Mark())
         assert await anext(stream) == b"retry: 1000\n\n"
         assert b"waiting" in await anext(stream)
         waits.stop()

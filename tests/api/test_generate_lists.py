@@ -151,7 +151,12 @@ async def test_one_that_fails_is_the_answer_to_all(
             "sampling_params[1].n: is not offered",
         ),
         ({"text": ["a"], "image_data": ["x"]}, "image_data: is not offered"),
-        ({"text": ["a"], "return_logprob": [True]}, "return_logprob: is not offered"),
+        ({"text": ["a"], "return_logprob": [True, False]}, "return_logprob: expected a list of 1"),
+        ({"text": ["a"], "top_logprobs_num": [1, 2]}, "top_logprobs_num: expected a list of 1"),
+        (
+            {"text": ["a", "b"], "return_logprob": True, "logprob_start_len": [-1, 3]},
+            "logprob_start_len: must be -1",
+        ),
     ],
 )
 async def test_wrong_list_is_a_400_that_names_the_field_and_no_job_is_made(

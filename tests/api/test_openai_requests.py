@@ -87,6 +87,23 @@ async def test_queue_fields_reach_the_job(
 
 
 @pytest.mark.parametrize(
+    ("path", "more", "logprobs"),
+    [
+        (CHAT, {"logprobs": True}, 0), (CHAT, {"logprobs": True, "top_logprobs": 3}, 3),
+        (CHAT, {"logprobs": False, "top_logprobs": 0}, None), (COMPLETIONS, {"logprobs": 0}, 0),
+        (COMPLETIONS, {"logprobs": 5}, 5), (COMPLETIONS, {}, None),
+    ],
+)  # fmt: skip
+async def test_seed_and_logprobs_reach_the_job(
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker, path: str, more: dict[str, Any],
+    logprobs: int | None,
+) -> None:  # fmt: skip
+    [job] = await jobs_of(client, memory_broker, path, seed=-(2**63), **more)
+    sampling = job.spec.sampling
+    assert (sampling.seed, sampling.logprobs) == (-(2**63), logprobs)
+
+
+@pytest.mark.parametrize(
     ("path", "field"), [(CHAT, "max_tokens"), (RESPONSES, "max_output_tokens")]
 )
 async def test_without_a_limit_an_output_may_fill_what_the_prompt_leaves(
@@ -244,8 +261,6 @@ async def test_what_changes_nothing_may_be_sent(
 UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
     (CHAT, {"n": 2}, "n"),
     (CHAT, {"n": 0}, "n"),
-    (CHAT, {"seed": 1}, "seed"),
-    (CHAT, {"logprobs": True}, "logprobs"),
     (CHAT, {"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
     (CHAT, {"tool_choice": "required"}, "tool_choice"),
     (CHAT, {"response_format": {"type": "json_object"}}, "response_format"),
@@ -265,11 +280,12 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
     (COMPLETIONS, {"best_of": 3}, "best_of"),
     (COMPLETIONS, {"echo": True}, "echo"),
     (COMPLETIONS, {"suffix": "x"}, "suffix"),
-    (COMPLETIONS, {"logprobs": 0}, "logprobs"),
     (RESPONSES, {"previous_response_id": "resp_1"}, "previous_response_id"),
     (RESPONSES, {"conversation": "conv_1"}, "conversation"),
     (RESPONSES, {"tools": [{"type": "web_search"}]}, "tools"),
     (RESPONSES, {"include": ["message.output_text.logprobs"]}, "include"),
+    (RESPONSES, {"top_logprobs": 1}, "top_logprobs"),
+    (RESPONSES, {"seed": 1}, "seed"),
     (RESPONSES, {"text": {"format": {"type": "json_schema"}}}, "text"),
     (RESPONSES, {"truncation": "auto"}, "truncation"),
     (RESPONSES, {"input": [{"type": "function_call_output", "role": "user"}]}, "input[0].type"),
@@ -303,6 +319,13 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (CHAT, {"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
     (CHAT, {"stream_options": {"x": 1}}, "stream_options.x"),
     (CHAT, {"metadata": {"a" * 65: "b"}}, "metadata"),
+    (CHAT, {"top_logprobs": 1}, "top_logprobs"),
+    (CHAT, {"logprobs": False, "top_logprobs": 1}, "top_logprobs"),
+    (CHAT, {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    (CHAT, {"logprobs": 1}, "logprobs"),
+    (CHAT, {"seed": 2**63}, "seed"),
+    (COMPLETIONS, {"logprobs": 6}, "logprobs"),
+    (COMPLETIONS, {"logprobs": True}, "logprobs"),
     (CHAT, {"nonsense": 1}, "nonsense"),
     (CHAT, {"priority": "urgent"}, "priority"),
     (CHAT, {"tenant": "a b"}, "tenant"),
@@ -344,7 +367,7 @@ async def test_what_is_no_request_is_a_400(
 async def test_what_is_not_offered_need_not_be_readable(
     client: httpx2.AsyncClient, path: str, value: bytes
 ) -> None:
-    body = msgspec.json.encode(MINIMAL[path]).removesuffix(b"}") + b',"seed":' + value + b"}"
+    body = msgspec.json.encode(MINIMAL[path]).removesuffix(b"}") + b',"moderation":' + value + b"}"
     reply = await client.post(path, content=body, headers={"content-type": "application/json"})
     assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
 

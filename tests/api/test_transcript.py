@@ -1,5 +1,7 @@
 """What is known of an output: put together from deltas that come twice, late or not at all."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from msgspec.structs import replace
 from stream_support import execution, ids_of
 from support import completed
 
-from preble.messages import JobId, JobResult, Lease, TokenDelta
+from preble.messages import JobId, JobResult, Lease, TokenDelta, TokenLogprob
 from preble_api.transcript import Piece, Place, Reader, Transcript
 
 
@@ -117,3 +119,45 @@ def test_any_deltas_of_one_output_make_its_beginning(text: str, data: st.DataObj
         assert len(made.text) >= len(before)
     made.complete(result(text))
     assert (made.text, made.cuts) == (text, [])
+
+
+def with_logprobs(made: TokenDelta) -> TokenDelta:
+    """A token is as likely as its id says."""
+    return replace(made, logprobs=logprobs_of_ids(made.output_ids))
+
+
+def logprobs_of_ids(ids: Sequence[int]) -> tuple[TokenLogprob, ...]:
+    return tuple(TokenLogprob(-float(each), ((each, 0.0),)) for each in ids)
+
+
+@given(st.lists(st.text("ab", max_size=12), min_size=1, max_size=3), st.data())
+def test_logprobs_stay_with_their_tokens(runs: list[str], data: st.DataObject) -> None:
+    """Whatever comes twice, is lacking, or is said otherwise by a later execution."""
+    made = Transcript()
+    reader = Reader(made)
+    held: list[tuple[int, TokenLogprob]] = []
+
+    def read() -> None:
+        reader.step_back()
+        del held[reader.place.tokens :]
+        if piece := reader.take():
+            held.extend(zip(piece.output_ids, piece.logprobs, strict=True))
+
+    for run, text in enumerate(runs):
+        for _ in range(data.draw(st.integers(0, 5))):
+            start, end = sorted(data.draw(st.integers(0, len(text))) for _ in range(2))
+            made.add(with_logprobs(delta(text[start:end], start, run=run)))
+            if data.draw(st.booleans()):
+                read()
+    ids = ids_of(runs[-1])
+    made.complete(replace(result(runs[-1]), logprobs=logprobs_of_ids(ids)))
+    read()
+    assert held == list(zip(ids, logprobs_of_ids(ids), strict=True))
+
+
+def test_a_worker_that_tells_no_logprobs_harms_no_other() -> None:
+    """As an older one, whose job another goes on with."""
+    made = transcript(delta("hel"), with_logprobs(delta("lo", 3, run=2)))
+    assert Reader(made).take() == Piece("hello", ids_of("hello"))
+    made.complete(replace(result("hello"), logprobs=logprobs_of_ids(ids_of("hello"))))
+    assert Reader(made).take() == Piece("hello", ids_of("hello"), logprobs_of_ids(ids_of("hello")))

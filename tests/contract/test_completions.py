@@ -179,6 +179,41 @@ async def test_completions_are_made_asynchronously(async_client: openai.AsyncOpe
     assert "".join([c.choices[0].text async for c in stream]) == whole.choices[0].text
 
 
+def test_a_chat_tells_its_logprobs_whole_and_streamed(client: openai.OpenAI) -> None:
+    """The emulated engine is sure of each token."""
+    whole = client.chat.completions.create(
+        model=MODEL, messages=hello(), max_tokens=20, logprobs=True, top_logprobs=1, seed=7
+    )
+    told = whole.choices[0].logprobs
+    assert told
+    assert told.content
+    assert len(told.content) == 20
+    assert {each.logprob for each in told.content} == {0.0}
+    assert [each.top_logprobs[0].token for each in told.content] == [e.token for e in told.content]
+    written = bytes(byte for each in told.content for byte in each.bytes or ())
+    assert written.decode() == whole.choices[0].message.content
+    chunks = client.chat.completions.create(
+        model=MODEL, messages=hello(), max_tokens=20, logprobs=True, top_logprobs=1, stream=True
+    )
+    parts = [chunk.choices[0].logprobs for chunk in chunks]
+    assert [each for part in parts if part for each in part.content or ()] == told.content
+
+
+def test_a_completion_tells_its_logprobs_whole_and_streamed(client: openai.OpenAI) -> None:
+    whole = client.completions.create(model=MODEL, prompt="Hello there", max_tokens=20, logprobs=1)
+    told = whole.choices[0].logprobs
+    assert told
+    assert told.token_logprobs == [0.0] * 20
+    assert told.top_logprobs == [{token: 0.0} for token in told.tokens or ()]
+    assert "".join(told.tokens or ()) == whole.choices[0].text
+    chunks = client.completions.create(
+        model=MODEL, prompt="Hello there", max_tokens=20, logprobs=1, stream=True
+    )
+    parts = [chunk.choices[0].logprobs for chunk in chunks]
+    offsets = [each for part in parts if part for each in part.text_offset or ()]
+    assert offsets == told.text_offset
+
+
 def test_fields_of_ours_go_in_the_extra_body(client: openai.OpenAI, pool: Stack) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=MODEL, messages=hello(), max_tokens=2,

@@ -21,6 +21,18 @@ def test_a_job_is_aborted_by_its_uuid_at_another_api(pool: Stack, other_url: str
     assert (again.status_code, again.headers["content-type"]) == (409, "application/problem+json")
 
 
+def test_logprobs_are_told_as_sglang_does(pool: Stack) -> None:
+    body = {
+        "text": "hello", "sampling_params": {"max_new_tokens": 3, "sampling_seed": 7},
+        "return_logprob": True, "top_logprobs_num": 1,
+    }  # fmt: skip
+    answer = httpx2.post(f"{pool.url}/generate", json=body).json()
+    told = answer["meta_info"]
+    entries = [[0.0, token_id, None] for token_id in answer["output_ids"]]
+    assert told["output_token_logprobs"] == entries
+    assert told["output_top_logprobs"] == [[each] for each in entries]
+
+
 def test_what_came_twice_is_explained_as_a_hit(pool: Stack) -> None:
     body = {"text": PROMPT, "sampling_params": {"max_new_tokens": 2}}
     first, second = (httpx2.post(f"{pool.url}/generate", json=body) for _ in range(2))

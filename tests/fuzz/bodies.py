@@ -15,6 +15,7 @@ JOBS: Final[tuple[Json, ...]] = (
     {"prompt": "One and one is", "sampling_params": _SHORT},
     {"input_ids": _IDS, "priority": "batch", "tenant": "acme", "deadline_s": 60.0},
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "Good morning"}]}]},
+    {"prompt": "b", "sampling_params": {"max_new_tokens": 4, "seed": 7, "logprobs": 2}},
     [{"prompt": "a", "sampling_params": {"stop": ["x", "y"], "top_k": 5}}, {"input_ids": _IDS}],
     {"jobs": [{"prompt": "Two and two is", "priority": "high"}, {"prompt": "c"}]},
 )
@@ -22,6 +23,14 @@ GENERATES: Final[tuple[Json, ...]] = (
     {"text": "One and one is", "sampling_params": _SHORT},
     {"input_ids": _IDS, "sampling_params": _SHORT, "rid": "r1"},
     {"text": "Two and two is", "sampling_params": _SHORT, "stream": True},
+    {
+        "text": ["a", "b"],
+        "sampling_params": {"max_new_tokens": 4, "sampling_seed": 7},
+        "return_logprob": [True, False],
+        "top_logprobs_num": 2,
+        "return_text_in_logprobs": True,
+        "logprob_start_len": -1,
+    },
 )
 
 ODD_VALUES: Final[tuple[Json, ...]] = (

@@ -13,6 +13,8 @@ from preble.client import (
     EndEvent,
     JobEvent,
     JobUnknown,
+    LikelyToken,
+    OutputLogprob,
     ServerUnreachable,
     StateEvent,
     TextEvent,
@@ -88,6 +90,23 @@ def test_a_whole_stream_on_one_connection(kind: str) -> None:
     assert isinstance(told[-1], EndEvent)
     assert told[-1].job.result
     assert told[-1].job.result.text == "Once upon"
+
+
+@KINDS
+def test_tokens_come_with_their_logprobs(kind: str) -> None:
+    told = {"token_id": 5, "logprob": -0.5, "top": [{"token_id": 6, "logprob": -0.25}]}
+    data = {"from": 4, "text": "", "token_from": 1, "logprobs": [told]}
+    reply = job_reply("a")
+    reply["result"] |= {"logprobs": [told]}
+    end = block("end", "end", reply)
+    wire = Wire(RUNNING + ONCE + block("delta", "3-4-a-2-c", data) + end)
+    *_, once, more, last = events(kind, wire)
+    logprob = OutputLogprob(5, -0.5, (LikelyToken(6, -0.25),))
+    assert once == TextEvent(0, "Once")
+    assert more == TextEvent(4, "", 1, (logprob,))
+    assert isinstance(last, EndEvent)
+    assert last.job.result
+    assert last.job.result.logprobs == (logprob,)
 
 
 @KINDS

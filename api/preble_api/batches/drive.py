@@ -55,7 +55,7 @@ class Drive:
         self._shift = shift
         endpoint = ENDPOINTS[record.request.endpoint]
         self._rules = LineRules(record.request.endpoint, endpoint, record.model)
-        self._work = Work(record, self._rules, endpoint, tools.intake)
+        self._work = Work(record, self._rules, endpoint, tools.intake, tools.rendering.token_texts)
 
     async def run(self) -> None:
         """Return when the batch has ended. Raises: OSError, as when the disk is full."""

@@ -11,6 +11,7 @@ under way, keeps what was answered meanwhile, and writes an error for each of th
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from preble.broker.insisting import insist
@@ -175,7 +176,12 @@ class LineRun:
                     return await self._lost(tasks, line, job)
                 await asyncio.sleep(_PAUSE_S)  # the wait was given up, the job goes on
             else:
-                return self._writer.put(self._work.ended(line, view, self._stopped))
+                return self._writer.put(await self._ended(line, view, self._stopped))
+
+    async def _ended(self, line: BatchLine, view: JobView, stopped: LineError | None) -> Ended:
+        """What became of a job that has ended."""
+        make = partial(self._work.ended, line, view, stopped)
+        return await self._tools.rendering.of([view], make)
 
     async def _lost(self, tasks: asyncio.TaskGroup, line: BatchLine, job: Submission) -> None:
         await self._learn_how_long_results_are_kept()
@@ -221,7 +227,7 @@ class LineRun:
                 self._writer.put(
                     self._work.unanswered(line, reason)
                     if view is None
-                    else self._work.ended(line, view, reason)
+                    else await self._ended(line, view, reason)
                 )
             await self._writer.written()
 

@@ -25,6 +25,7 @@ from preble_api.files.schemas import FileDeleted, FileList, FileObject
 from preble_api.files.store import FileBounds, FileStore
 from preble_api.files.sweeping import FileSweep
 from preble_api.intake import Intake
+from preble_api.rendering import Rendering
 from preble_api.waits import Waits
 
 BATCH_STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (
@@ -41,8 +42,8 @@ class BatchService:
     """`/v1/files`, `/v1/batches`, and what runs behind them."""
 
     def __init__(
-        self, settings: Settings, broker: Broker, intake: Intake, admission: Admission,
-        waits: Waits, metrics: ApiMetrics, clock: Clock,
+        self, settings: Settings, broker: Broker, intake: Intake, rendering: Rendering,
+        admission: Admission, waits: Waits, metrics: ApiMetrics, clock: Clock,
     ) -> None:  # fmt: skip
         self._is_offered = bool(settings.files_dir)
         layout = Layout(Path(settings.files_dir), settings.pool)
@@ -54,8 +55,8 @@ class BatchService:
             layout, files, model=settings.model, max_tenant_batches=settings.max_tenant_batches
         )
         tools = Tools(
-            broker, intake, admission, waits, files, metrics, clock, settings.result_ttl_s,
-            settings.max_body_bytes,
+            broker, intake, rendering, admission, waits, files, metrics, clock,
+            settings.result_ttl_s, settings.max_body_bytes,
         )  # fmt: skip
         self._drivers = Drivers(tools, self._batches)
         self._sweep = FileSweep(files, layout)

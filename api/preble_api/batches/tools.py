@@ -8,6 +8,7 @@ from preble.metrics import ApiMetrics
 from preble_api.admission import Admission
 from preble_api.files.store import FileStore
 from preble_api.intake import Intake
+from preble_api.rendering import Rendering
 from preble_api.waits import Waits
 
 
@@ -17,6 +18,7 @@ class Tools:
 
     broker: Broker
     intake: Intake
+    rendering: Rendering
     admission: Admission
     waits: Waits
     files: FileStore

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from preble.clock import unix_s
 from preble.errors import InvalidJob, JobRejected
 from preble.messages import JobFailure, JobId, JobState, JobView, Submission
+from preble.tokenizer import TokenTexts
 from preble_api.batches.folder import BatchFolder, BatchRecord
 from preble_api.batches.lines import (
     LineError,
@@ -82,11 +83,14 @@ class Work:
         rules: For its lines.
         endpoint: Which they all ask for.
         intake: Checks and tokenizes.
+        token_texts: Of the pool's tokenizer.
     """
 
     def __init__(
-        self, record: BatchRecord, rules: LineRules, endpoint: Endpoint, intake: Intake
-    ) -> None:
+        self, record: BatchRecord, rules: LineRules, endpoint: Endpoint, intake: Intake,
+        token_texts: TokenTexts,
+    ) -> None:  # fmt: skip
+        self._token_texts = token_texts
         self._record = record
         self._rules = rules
         self._endpoint = endpoint
@@ -152,7 +156,7 @@ class Work:
         if view.result is None:
             return self._refused(line, _failed(_LOST))
         try:
-            body = self._endpoint.reply(line.asked, view)
+            body = self._endpoint.reply(line.asked, view, token_texts=self._token_texts)
         except HttpError as error:
             return self._refused(line, error)
         id_ = result_id(self._record.id, line.place.number)

@@ -7,6 +7,9 @@ from msgspec import UNSET, Meta
 
 from preble.errors import InvalidJob
 from preble.messages import JobView
+from preble.tokenizer import TokenTexts
+from preble_api.logprobs import FIELD as LOGPROBS
+from preble_api.logprobs import tells_logprobs
 from preble_api.openai.asked import Asked, Echo
 from preble_api.openai.chunks import Chunks
 from preble_api.openai.fields import (
@@ -20,6 +23,7 @@ from preble_api.openai.fields import (
     require_offered,
     sampling_of,
 )
+from preble_api.openai.logprobs import ChatLogprobs, chat_logprobs
 from preble_api.openai.messages import Turn, chat_of
 from preble_api.openai.parsing import parse_body
 from preble_api.openai.results import CompletionUsage, id_of, usage_of
@@ -29,9 +33,12 @@ from preble_api.sampling_schemas import (
     PresencePenalty,
     RoomSampling,
     Sampling,
+    Seed,
     Stop,
+    TopLogprobs,
 )
 from preble_api.schemas import JobRequest
+from preble_api.transcript import Piece
 
 CHAT_PATH: Final = "/v1/chat/completions"
 
@@ -40,6 +47,7 @@ DEFAULT_OUTPUT_TOKENS: Final = 2048
 reserves KV cache for as much, so the whole context would leave room for few."""
 
 _FIELD: Final = "messages"
+_TOP: Final = "top_logprobs"
 
 
 class ChatRequest(SharedFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,9 +67,12 @@ class ChatRequest(SharedFields, frozen=True, forbid_unknown_fields=True, kw_only
     metadata: Metadata | None = None
     store: Ignored = UNSET
     parallel_tool_calls: Ignored = UNSET
+    seed: Seed | None = None
+    logprobs: Annotated[
+        bool | None, Meta(description="Whether to tell the logprob of each token of the answer.")
+    ] = None
+    top_logprobs: TopLogprobs | None = None
     n: NotOffered = UNSET
-    logprobs: NotOffered = UNSET
-    top_logprobs: NotOffered = UNSET
     logit_bias: NotOffered = UNSET
     tools: NotOffered = UNSET
     tool_choice: NotOffered = UNSET
@@ -90,7 +101,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
     message: ChatReplyMessage
     finish_reason: str
     index: int = 0
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
 
 
 class ChatReply(msgspec.Struct, frozen=True):
@@ -122,11 +133,15 @@ class ChatEndpoint:
             has_running_usage=bool(options.continuous_usage_stats),
         )
 
-    def reply(self, asked: Asked, *views: JobView) -> ChatReply:
+    def reply(self, asked: Asked, *views: JobView, token_texts: TokenTexts) -> ChatReply:
         """The chat, completed. Raises: HttpError."""
         [view] = views
         result = result_of(view)
-        choice = ChatChoice(ChatReplyMessage(result.text), result.finish_reason)
+        choice = ChatChoice(
+            ChatReplyMessage(result.text),
+            result.finish_reason,
+            logprobs=chat_logprobs(result, token_texts) if tells_logprobs(view.spec) else None,
+        )
         return ChatReply(
             id=id_of("chatcmpl-", view.job_id),
             created=int(view.submitted_at_s),
@@ -136,8 +151,8 @@ class ChatEndpoint:
         )
 
     def in_its_names(self, error: InvalidJob) -> InvalidJob:
-        """The queue calls all of them alike."""
-        return error
+        """The queue calls most of them alike."""
+        return type(error)(_TOP, str(error)) if error.field == LOGPROBS else error
 
 
 class ChatChunks(Chunks):
@@ -149,18 +164,21 @@ class ChatChunks(Chunks):
         """Whose turn it is."""
         return self._choice(index, {"role": "assistant", "content": ""})
 
-    def text(self, index: int, text: str) -> dict[str, Any]:
+    def more(self, index: int, piece: Piece) -> dict[str, Any]:
         """More of the answer."""
-        return self._choice(index, {"content": text})
+        logprobs = chat_logprobs(piece, self.token_texts) if piece.logprobs else None
+        return self._choice(index, {"content": piece.text}, logprobs=logprobs)
 
     def closing(self, index: int, finish_reason: str) -> dict[str, Any]:
         """Why it ended."""
         return self._choice(index, {}, finish_reason)
 
     def _choice(
-        self, index: int, delta: dict[str, str], finish_reason: str | None = None
-    ) -> dict[str, Any]:
-        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        self, index: int, delta: dict[str, str], finish_reason: str | None = None,
+        logprobs: ChatLogprobs | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        told = {"logprobs": logprobs, "finish_reason": finish_reason}
+        return {"index": index, "delta": delta, **told}
 
 
 def _job(request: ChatRequest) -> JobRequest:
@@ -169,9 +187,21 @@ def _job(request: ChatRequest) -> JobRequest:
     job = JobRequest(
         messages=chat_of(request.messages, _FIELD),
         model=request.model,
-        sampling_params=sampling_of(request, kind, limit or DEFAULT_OUTPUT_TOKENS),
-    )
+        sampling_params=sampling_of(
+            request, kind, limit or DEFAULT_OUTPUT_TOKENS, seed=request.seed,
+            logprobs=_logprobs(request),
+        ),
+    )  # fmt: skip
     return queued(job, request)
+
+
+def _logprobs(request: ChatRequest) -> int | None:
+    """As the queue counts them. Raises: InvalidJob if they are both wanted and not."""
+    if request.logprobs:
+        return request.top_logprobs or 0
+    if request.top_logprobs:
+        raise InvalidJob(_TOP, "goes with `logprobs: true`")
+    return None
 
 
 def _limit(request: ChatRequest) -> int | None:

@@ -1,6 +1,6 @@
 """Chunks of the streams of chats and completions: what both have in common.
 
-    opening(0)   text(0, "The")   text(0, " cat")   closing(0, "stop")   usage   [DONE]
+    opening(0)   more(0, "The")   more(0, " cat")   closing(0, "stop")   usage   [DONE]
 
 With several prompts the chunks of their choices come mixed, each with its index.
 """
@@ -8,8 +8,10 @@ With several prompts the chunks of their choices come mixed, each with its index
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from preble.tokenizer import TokenTexts
 from preble_api.openai.asked import Asked
 from preble_api.openai.results import CompletionUsage
+from preble_api.transcript import Piece
 
 
 class Chunks(ABC):
@@ -19,11 +21,15 @@ class Chunks(ABC):
         asked: Its request.
         answer_id: Of the answer.
         created_s: Unix seconds.
+        token_texts: Of the pool's tokenizer.
     """
 
     object: ClassVar[str]
 
-    def __init__(self, asked: Asked, answer_id: str, created_s: int) -> None:
+    def __init__(
+        self, asked: Asked, answer_id: str, created_s: int, token_texts: TokenTexts
+    ) -> None:
+        self.token_texts = token_texts
         self._frame = {
             "id": answer_id, "object": self.object, "created": created_s,
             "model": asked.echo.model,
@@ -36,8 +42,8 @@ class Chunks(ABC):
         """The choice before its text; None for nothing."""
 
     @abstractmethod
-    def text(self, index: int, text: str) -> dict[str, Any]:
-        """The choice with more of its text."""
+    def more(self, index: int, piece: Piece) -> dict[str, Any]:
+        """The choice with more of its text, or of its tokens if they have logprobs."""
 
     @abstractmethod
     def closing(self, index: int, finish_reason: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`POST /v1/chat/completions` and `POST /v1/completions`, answered by jobs of the queue."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -8,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from preble.clock import unix_s
+from preble.messages import JobView
 from preble_api.openai.chat import CHAT_PATH, ChatChunks, ChatReply, ChatRequest
 from preble_api.openai.chunks import Chunks
 from preble_api.openai.completions import (
@@ -17,7 +20,7 @@ from preble_api.openai.completions import (
     CompletionRequest,
 )
 from preble_api.openai.desk import Desk, Taken
-from preble_api.openai.endpoints import ENDPOINTS
+from preble_api.openai.endpoints import ENDPOINTS, Endpoint
 from preble_api.openai.fields import SharedFields
 from preble_api.openai.operations import COMPLETES, PROBLEMS, described, streamed
 from preble_api.openai.results import id_of
@@ -25,6 +28,7 @@ from preble_api.openai.sse import MEDIA_TYPE, STREAM_HEADERS
 from preble_api.openai.streams import CompletionStream
 from preble_api.openapi import response_of
 from preble_api.prefer import JOB_HEADER, deferred, ended_within, job_headers, preference_of
+from preble_api.rendering import Rendering
 from preble_api.schemas import JobAccepted, JobListAccepted
 from preble_api.submitting import JSON
 from preble_api.waits import Waits
@@ -56,11 +60,13 @@ class CompletionRoutes:
     Args:
         desk: Takes requests.
         waits: Waits for jobs.
+        rendering: Makes answers.
     """
 
-    def __init__(self, desk: Desk, waits: Waits) -> None:
+    def __init__(self, desk: Desk, waits: Waits, rendering: Rendering) -> None:
         self._desk = desk
         self._waits = waits
+        self._rendering = rendering
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes."""
@@ -97,12 +103,17 @@ class CompletionRoutes:
         if views is None:
             return deferred(preference, taken.job_ids)
         headers = {**job_headers(taken.job_ids), **preference.headers}
-        body = msgspec.json.encode(endpoint.reply(taken.asked, *views))
+        body = await self._rendering.of(views, partial(self._body, endpoint, taken, views))
         return Response(body, headers=headers, media_type=JSON)
+
+    def _body(self, endpoint: Endpoint, taken: Taken, views: Sequence[JobView]) -> bytes:
+        token_texts = self._rendering.token_texts
+        return msgspec.json.encode(endpoint.reply(taken.asked, *views, token_texts=token_texts))
 
     def _stream(self, dialect: _Dialect, taken: Taken) -> Response:
         answer_id = id_of(dialect.id_prefix, taken.job_ids[0])
-        chunks = dialect.chunks(taken.asked, answer_id, int(unix_s()))
-        stream = CompletionStream(self._waits, taken, chunks)
+        token_texts = self._rendering.token_texts
+        chunks = dialect.chunks(taken.asked, answer_id, int(unix_s()), token_texts)
+        stream = CompletionStream(self._waits, taken, chunks, self._rendering)
         headers = {**job_headers(taken.job_ids), **STREAM_HEADERS}
         return StreamingResponse(stream.events(), headers=headers, media_type=MEDIA_TYPE)

@@ -16,6 +16,7 @@ from preble_api.disconnects import cancels_if_gone
 from preble_api.errors import refusal
 from preble_api.idempotency import under_key
 from preble_api.intake import Intake
+from preble_api.logprobs import require_few_together
 from preble_api.openai.asked import Asked
 from preble_api.openai.endpoints import Endpoint
 from preble_api.principal import Principal, principal_of
@@ -87,6 +88,7 @@ class Desk:
                 made = [await self._intake.one(jobs[0], principal)]
             else:
                 made = await self._intake.many(jobs, principal)
+            require_few_together(made)
         except InvalidJob as error:
             raise endpoint.in_its_names(error) from None
         return await under_key(request, made)

@@ -7,6 +7,7 @@ import msgspec
 
 from preble.errors import InvalidJob
 from preble.messages import JobView
+from preble.tokenizer import TokenTexts
 from preble_api.openai.asked import Asked
 from preble_api.openai.chat import ChatEndpoint
 from preble_api.openai.completions import CompletionEndpoint
@@ -25,8 +26,13 @@ class Endpoint(Protocol):
         """
         ...
 
-    def reply(self, asked: Asked, *views: JobView) -> msgspec.Struct:
+    def reply(self, asked: Asked, *views: JobView, token_texts: TokenTexts) -> msgspec.Struct:
         """The body of the answer, once the jobs of a request have ended.
+
+        Args:
+            asked: The request.
+            views: Its jobs, in the order of the choices.
+            token_texts: Of the pool's tokenizer.
 
         Raises:
             HttpError: If one of them did not complete.

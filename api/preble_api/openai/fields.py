@@ -65,7 +65,7 @@ _NEUTRAL: Final[Mapping[str, frozenset[bytes]]] = {
     "functions": frozenset({b"[]"}),
     "include": frozenset({b"[]"}),
     "logit_bias": frozenset({b"{}"}),
-    "logprobs": frozenset({b"false", b"[]"}),
+    "logprobs": frozenset({b"[]"}),
     "modalities": frozenset({b'["text"]'}),
     "n": frozenset({b"1"}),
     "prompt_cache_options": frozenset({b"{}", b'{"mode":"implicit"}'}),
@@ -130,7 +130,6 @@ class SharedFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     deadline_s: DeadlineS | None = None
     webhook: Webhook = None
     # Not offered anywhere.
-    seed: NotOffered = UNSET
     service_tier: NotOffered = UNSET
     prompt_cache_options: NotOffered = UNSET
     prompt_cache_retention: NotOffered = UNSET
@@ -142,11 +141,14 @@ class SharedFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             raise ValueError(NO_TOP_K)
 
 
-def sampling_of(fields: SharedFields, kind: type[Sampling], max_new_tokens: int) -> Sampling:
+def sampling_of(
+    fields: SharedFields, kind: type[Sampling], max_new_tokens: int, *, seed: int | None = None,
+    logprobs: int | None = None,
+) -> Sampling:  # fmt: skip
     """How to sample, with the queue's defaults where nothing was said."""
     given = {name: getattr(fields, name, None) for name in _SAMPLED}
     told = {name: value for name, value in given.items() if value is not None}
-    return kind(max_new_tokens=max_new_tokens, **told)
+    return kind(max_new_tokens=max_new_tokens, seed=seed, logprobs=logprobs, **told)
 
 
 def queued(job: JobRequest, fields: SharedFields) -> JobRequest:

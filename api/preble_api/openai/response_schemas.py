@@ -53,6 +53,7 @@ class ResponseRequest(SharedFields, frozen=True, forbid_unknown_fields=True, kw_
     text: NotOffered = UNSET
     reasoning: NotOffered = UNSET
     top_logprobs: NotOffered = UNSET
+    seed: NotOffered = UNSET
     truncation: NotOffered = UNSET
     context_management: NotOffered = UNSET
     background_options: NotOffered = UNSET

@@ -9,6 +9,7 @@ import msgspec
 
 from preble.errors import InvalidJob
 from preble.messages import JobId, JobResult, JobState, JobView
+from preble.tokenizer import TokenTexts
 from preble_api.openai.asked import Asked, Echo
 from preble_api.openai.cache_diagnostics import diagnostics_of
 from preble_api.openai.chat import DEFAULT_OUTPUT_TOKENS
@@ -79,8 +80,9 @@ class ResponseEndpoint:
         stream = bool(request.stream)
         return Asked((_job(request),), _echo(request), is_streamed=stream, kind="response")
 
-    def reply(self, asked: Asked, *views: JobView) -> Response:
+    def reply(self, asked: Asked, *views: JobView, token_texts: TokenTexts) -> Response:
         """The response, completed. Raises: HttpError."""
+        del token_texts  # responses tell no logprobs
         [view] = views
         result_of(view)
         return response_of(asked.echo, view)

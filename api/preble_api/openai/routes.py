@@ -14,6 +14,7 @@ from preble_api.openai.desk import Desk
 from preble_api.openai.models import ModelCard, ModelList, ModelRoutes
 from preble_api.openai.response_routes import ResponseRoutes
 from preble_api.openai.response_schemas import Response, ResponseDeleted, ResponseRequest
+from preble_api.rendering import Rendering
 from preble_api.waits import Waits
 
 OPENAI_STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (
@@ -24,9 +25,9 @@ OPENAI_STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (
 
 
 def add_openai_routes(
-    app: FastAPI, pool: PoolRecord, broker: Broker, desk: Desk, waits: Waits
+    app: FastAPI, pool: PoolRecord, broker: Broker, desk: Desk, waits: Waits, rendering: Rendering
 ) -> None:
     """Declare them."""
     ModelRoutes(pool).add_to(app)
-    CompletionRoutes(desk, waits).add_to(app)
+    CompletionRoutes(desk, waits, rendering).add_to(app)
     ResponseRoutes(broker, desk, waits).add_to(app)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from functools import partial
 
 from preble.errors import PrebleError
 from preble.messages import JobResult, JobView
@@ -10,6 +11,7 @@ from preble_api.openai.chunks import Chunks
 from preble_api.openai.desk import Taken
 from preble_api.openai.results import CompletionUsage, usage_of
 from preble_api.openai.sse import COMMENT, DONE, error_fields, event
+from preble_api.rendering import Rendering
 from preble_api.results import result_of
 from preble_api.waits import Piece, Waits
 
@@ -21,10 +23,12 @@ class CompletionStream:
         waits: Where the pieces come from.
         taken: The request.
         chunks: Of its dialect.
+        rendering: Makes them.
     """
 
-    def __init__(self, waits: Waits, taken: Taken, chunks: Chunks) -> None:
+    def __init__(self, waits: Waits, taken: Taken, chunks: Chunks, rendering: Rendering) -> None:
         self._waits = waits
+        self._rendering = rendering
         self._taken = taken
         self._asked = taken.asked
         self._chunks = chunks
@@ -37,7 +41,7 @@ class CompletionStream:
         try:
             async with aclosing(self._items()) as items:
                 async for index, item in items:
-                    for made in self._told(index, item):
+                    for made in await self._rendering.of([item], partial(self._told, index, item)):
                         yield made
             if self._asked.has_usage:
                 yield event(self._chunks.last(usage_of(*self._results)))
@@ -54,8 +58,11 @@ class CompletionStream:
             ]
         )
 
-    def _told(self, index: int, item: Item) -> Iterator[bytes]:
+    def _told(self, index: int, item: Item) -> list[bytes]:
         """Events that tell of an item. Raises: HttpError if its job failed."""
+        return list(self._events_of(index, item))
+
+    def _events_of(self, index: int, item: Item) -> Iterator[bytes]:
         if item is None:
             yield COMMENT
             return
@@ -63,8 +70,8 @@ class CompletionStream:
         yield from self._opening(index)
         if isinstance(item, Piece):
             self._tokens[index] += len(item.output_ids)
-            if item.text:
-                yield self._chunk(index, self._chunks.text(index, item.text))
+            if item.text or item.logprobs:
+                yield self._chunk(index, self._chunks.more(index, item))
         elif result:
             self._results.append(result)
             yield self._chunk(index, self._chunks.closing(index, result.finish_reason))

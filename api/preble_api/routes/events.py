@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -12,8 +13,9 @@ from starlette.responses import Response, StreamingResponse
 from preble.errors import PrebleError
 from preble.messages import JobId
 from preble_api.job_access import JobAccess
-from preble_api.job_events import END_ID, LAST_EVENT_ID, JobEvents, Mark
+from preble_api.job_events import END_ID, LAST_EVENT_ID, JobEvents, Mark, end_event
 from preble_api.openapi import Json, job_id_parameter, problems
+from preble_api.rendering import Rendering
 from preble_api.views import JOBS_PATH
 from preble_api.waits import Waits
 
@@ -31,11 +33,13 @@ class EventRoutes:
     Args:
         access: Finds jobs.
         waits: Follows them.
+        rendering: Makes the last event.
     """
 
-    def __init__(self, access: JobAccess, waits: Waits) -> None:
+    def __init__(self, access: JobAccess, waits: Waits, rendering: Rendering) -> None:
         self._access = access
         self._waits = waits
+        self._rendering = rendering
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the route."""
@@ -44,7 +48,8 @@ class EventRoutes:
             summary="Follow a job as it goes on",
             description=(
                 "Server-sent events: `state` whenever the job stands otherwise, `delta` with new "
-                "text of a job that was submitted with `stream`, and last `end` with the job as "
+                "text of a job that was submitted with `stream` (and its tokens, if logprobs "
+                "were asked for), and last `end` with the job as "
                 "`GET` shows it. Who connects again with `Last-Event-ID` is told what follows, by "
                 "any api process; after `end` there is nothing more (204)."
             ),
@@ -85,6 +90,9 @@ class EventRoutes:
                 async for sight in sights:
                     for event in (_SILENCE,) if sight is None else events.of(sight):
                         yield event
+                    if sight and sight.view.state.is_terminal:
+                        make = partial(end_event, sight.view)
+                        yield await self._rendering.of([sight.view], make)
             except PrebleError as error:
                 yield f": {error}\n\n".encode()
 

@@ -11,6 +11,7 @@ life.
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from preble.errors import InvalidJob, KeyReused, PrebleError
 from preble.messages import Submission
 from preble.metrics import ApiMetrics
+from preble.tokenizer import TokenTexts
 from preble_api.admission import Admission
 from preble_api.deadlines import with_deadline
 from preble_api.disconnects import cancel_on_disconnect_parameter, cancels_if_gone
@@ -30,6 +32,7 @@ from preble_api.generate_replies import COMMENT, DONE, Said, answer_of, error_ev
 from preble_api.generate_schemas import GenerateReply, GenerateRequest
 from preble_api.idempotency import IDEMPOTENCY_KEY, fingerprint_of, under_key
 from preble_api.intake import Intake
+from preble_api.logprobs import require_few_together
 from preble_api.merging import merged
 from preble_api.openapi import (
     body_of,
@@ -51,6 +54,7 @@ from preble_api.prefer import (
 )
 from preble_api.principal import Principal, principal_of
 from preble_api.queue_headers import with_queue
+from preble_api.rendering import Rendering
 from preble_api.rids import named_by_rids
 from preble_api.schemas import JobAccepted, JobListAccepted
 from preble_api.submitting import JSON, admit_request, require_json
@@ -69,11 +73,14 @@ class GenerateRoutes:
         admission: Writes to the queue.
         waits: Waits for jobs to end.
         metrics: Where jobs are counted.
+        rendering: Makes answers.
     """
 
     def __init__(
-        self, intake: Intake, admission: Admission, waits: Waits, metrics: ApiMetrics
-    ) -> None:
+        self, intake: Intake, admission: Admission, waits: Waits, metrics: ApiMetrics,
+        rendering: Rendering,
+    ) -> None:  # fmt: skip
+        self._rendering = rendering
         self._intake = intake
         self._admission = admission
         self._waits = waits
@@ -146,8 +153,15 @@ class GenerateRoutes:
         )  # fmt: skip
         if views is None:
             return deferred(preference, job_ids)
-        body = answer_of(views, generation.rids, is_list=generation.is_list)
+        make = partial(
+            answer_of, views, generation.rids, self._token_texts(generation),
+            is_list=generation.is_list,
+        )  # fmt: skip
+        body = await self._rendering.of(views, make)
         return Response(body, headers=job_headers(job_ids) | preference.headers, media_type=JSON)
+
+    def _token_texts(self, generation: Generation) -> TokenTexts | None:
+        return self._rendering.token_texts if generation.has_logprob_texts else None
 
     async def _submit(self, request: Request, generation: Generation) -> Sequence[Submission]:
         submissions = await self._named(request, generation)
@@ -175,15 +189,18 @@ class GenerateRoutes:
         try:
             if len(jobs) == 1:
                 return [await self._intake.one(jobs[0], principal)]
-            return await self._intake.many(jobs, principal)
+            made = await self._intake.many(jobs, principal)
+            require_few_together(made)
         except InvalidJob as error:
             raise in_our_names(error) from None
+        return made
 
     async def _events(
         self, submissions: Sequence[Submission], generation: Generation, *, cancel_if_gone: bool
     ) -> AsyncGenerator[bytes]:
+        token_texts = self._token_texts(generation)
         said = [
-            Said(each, rid, index if generation.is_list else UNSET)
+            Said(each, rid, index if generation.is_list else UNSET, token_texts)
             for index, (each, rid) in enumerate(zip(submissions, generation.rids, strict=True))
         ]
         pieces = merged(
@@ -192,7 +209,11 @@ class GenerateRoutes:
         async with aclosing(pieces):
             try:
                 async for index, piece in pieces:
-                    yield COMMENT if piece is None else said[index].event(piece)
+                    if piece is None:
+                        yield COMMENT
+                    else:
+                        make = partial(said[index].event, piece)
+                        yield await self._rendering.of([piece], make)
             except PrebleError as error:
                 yield error_event(error)
             yield DONE

@@ -1,8 +1,9 @@
 """Ask for many jobs at once: which of them have ended, and with what."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final, NamedTuple
 
 import msgspec
 from fastapi import FastAPI
@@ -16,10 +17,12 @@ from preble.messages import JobId, JobView
 from preble_api.endings import LOOKS_PER_S
 from preble_api.job_ids import may_be_id
 from preble_api.list_schemas import MAX_ASKED, EndedJobs, EndedQuery
+from preble_api.logprobs import MOST_ANSWER_LOGPROBS, number_of
 from preble_api.openapi import prefer_parameter, problems, query_parameters, response_of
 from preble_api.parsing import parse_query
 from preble_api.prefer import preference_of
 from preble_api.principal import Principal, principal_of
+from preble_api.rendering import Rendering
 from preble_api.submitting import JSON
 from preble_api.views import JOBS_PATH, status_of
 from preble_api.waits import Waits
@@ -29,18 +32,27 @@ _SHORTEST_PAUSE_S: Final = 0.05
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class _Found(NamedTuple):
+    """What is to be told of the jobs that were asked for."""
+
+    ended: Sequence[JobView]
+    missing: Sequence[JobId]
+
+
 class JobEndingRoutes:
     """`GET /v1/jobs/ended`.
 
     Args:
         broker: The queue.
         waits: Says when this api is being stopped.
+        rendering: Makes answers.
         clock: Measures how long a request waits.
     """
 
-    def __init__(self, broker: Broker, waits: Waits, clock: Clock) -> None:
+    def __init__(self, broker: Broker, waits: Waits, rendering: Rendering, clock: Clock) -> None:
         self._broker = broker
         self._waits = waits
+        self._rendering = rendering
         self._clock = clock
         self._awaited_jobs = 0
 
@@ -51,7 +63,8 @@ class JobEndingRoutes:
             summary="Which of many jobs have ended, with their results",
             description=(
                 "With `Prefer: wait=n` answered as soon as one has ended, or is missing. What is "
-                "named neither in `data` nor in `missing` goes on."
+                "named neither in `data` nor in `missing` goes on, or has too many logprobs to be "
+                "told beside the others: ask for it again."
             ),
             openapi_extra={"parameters": [*query_parameters(EndedQuery), prefer_parameter()]},
             responses={
@@ -73,12 +86,13 @@ class JobEndingRoutes:
         self._awaited_jobs += len(job_ids)
         try:
             found = await self._look(job_ids, principal)
-            while not (found.data or found.missing) and await self._may_wait(request, until_s):
+            while not (found.ended or found.missing) and await self._may_wait(request, until_s):
                 found = await self._look(job_ids, principal)
         finally:
             self._awaited_jobs -= len(job_ids)
         headers = preference.headers if preference.wait_s else None
-        return Response(_encode(found), headers=headers, media_type=JSON)
+        body = await self._rendering.of(found.ended, partial(_encoded, found))
+        return Response(body, headers=headers, media_type=JSON)
 
     async def _may_wait(self, request: Request, until_s: float) -> bool:
         """Pause; all who wait together look no more often than the queue can bear."""
@@ -89,24 +103,29 @@ class JobEndingRoutes:
         await asyncio.sleep(min(pause_s, left_s))
         return True
 
-    async def _look(self, job_ids: Sequence[JobId], principal: Principal) -> EndedJobs:
-        found = EndedJobs([], [])
-        views = await self._broker.views(job_ids)
-        for job_id, view in zip(job_ids, views, strict=True):
-            _add(found, job_id, _visible(view, principal))
-        return found
+    async def _look(self, job_ids: Sequence[JobId], principal: Principal) -> _Found:
+        views = [_visible(each, principal) for each in await self._broker.views(job_ids)]
+        ended = [view for view in views if view is not None and view.state.is_terminal]
+        by_id = zip(job_ids, views, strict=True)
+        return _Found(list(_few(ended)), [job_id for job_id, view in by_id if view is None])
 
 
 def _visible(view: JobView | None, principal: Principal) -> JobView | None:
     return view if view is not None and principal.may_see(view.spec.tenant) else None
 
 
-def _add(found: EndedJobs, job_id: JobId, view: JobView | None) -> None:
-    """Changes: `found`."""
-    if view is None:
-        found.missing.append(job_id)
-    elif view.state.is_terminal:
-        found.data.append(status_of(view))
+def _few(views: Iterable[JobView]) -> Iterator[JobView]:
+    """The first of them, as many as one answer holds the logprobs of."""
+    number = 0
+    for view in views:
+        number += number_of(view.result.logprobs) if view.result else 0
+        if number > MOST_ANSWER_LOGPROBS:
+            return
+        yield view
+
+
+def _encoded(found: _Found) -> bytes:
+    return _encode(EndedJobs([status_of(view) for view in found.ended], list(found.missing)))
 
 
 def _ids(text: str) -> list[JobId]:

@@ -1,6 +1,7 @@
 """Submit jobs and ask how they stand."""
 
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -33,6 +34,7 @@ from preble_api.parsing import parse
 from preble_api.prefer import ended_within, preference_of
 from preble_api.principal import principal_of
 from preble_api.queue_headers import with_queue
+from preble_api.rendering import Rendering
 from preble_api.schemas import (
     JobAccepted,
     JobListAccepted,
@@ -54,10 +56,11 @@ class JobRoutes:
 
     def __init__(
         self, broker: Broker, intake: Intake, admission: Admission, metrics: ApiMetrics, *,
-        waits: Waits, result_ttl_s: float,
+        waits: Waits, rendering: Rendering, result_ttl_s: float,
     ) -> None:  # fmt: skip
         self._broker = broker
         self._waits = waits
+        self._rendering = rendering
         self._access = JobAccess(broker, result_ttl_s=result_ttl_s)
         self._intake = intake
         self._admission = admission
@@ -171,12 +174,12 @@ class JobRoutes:
                 self._waits, [view.job_id], preference.wait_s, is_gone=request.is_disconnected
             )
             view = ended[0] if ended else await self._access.job(request)
-        return _shown(view, preference.headers if preference.wait_s else None)
+        return await self._shown(view, preference.headers if preference.wait_s else None)
 
     async def cancel(self, request: Request) -> Response:
         """End one job. Raises: HttpError (404, 410), BrokerUnavailable."""
         await self._broker.cancel([await self._access.require(request)])
-        return _shown(await self._access.job(request))
+        return await self._shown(await self._access.job(request))
 
     async def retry(self, request: Request) -> Response:
         """Let one failed job run again.
@@ -189,7 +192,12 @@ class JobRoutes:
         if reply is not None and reply.is_terminal:
             message = f"the job is {reply}; only one that failed can run again"
             raise HttpError(HTTPStatus.CONFLICT, "job_not_failed", message)
-        return _shown(await self._access.job(request))
+        return await self._shown(await self._access.job(request))
+
+    async def _shown(self, view: JobView, more: dict[str, str] | None = None) -> Response:
+        headers = {**({} if view.state.is_terminal else _ASK_AGAIN), **(more or {})}
+        body = await self._rendering.of([view], partial(_encoded, view))
+        return Response(body, headers=headers, media_type=JSON)
 
     async def _submit(self, request: Request) -> Response:
         require_json(request, "jobs")
@@ -208,9 +216,8 @@ class JobRoutes:
         return _accepted_list(submissions)
 
 
-def _shown(view: JobView, more: dict[str, str] | None = None) -> Response:
-    headers = {**({} if view.state.is_terminal else _ASK_AGAIN), **(more or {})}
-    return Response(_encode(status_of(view)), headers=headers, media_type=JSON)
+def _encoded(view: JobView) -> bytes:
+    return _encode(status_of(view))
 
 
 def _accepted_one(submission: Submission) -> Response:

@@ -68,6 +68,22 @@ def test_any_input_is_submitted_in_openais_form(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["messages", "prompt"])
+def test_logprobs_are_asked_for_as_the_route_knows_them(desk: Desk, kind: str) -> None:
+    prompt = [{"role": "user", "content": "x"}] if kind == "messages" else "x"
+    row = {"id": "a", kind: prompt, "sampling_params": {"logprobs": 2, "seed": 7}}
+    asked = {"logprobs": True, "top_logprobs": 2} if kind == "messages" else {"logprobs": 2}
+    line = {
+        "custom_id": "b", "method": "POST", "url": CHAT if kind == "messages" else COMPLETIONS,
+        "body": {"model": "m", kind: prompt, "max_tokens": 3, **asked},
+    }  # fmt: skip
+    api = BatchApi()
+    assert desk.detached(api, "submit", str(desk.write([row, line]))) == 0
+    first, second = (each["body"] for each in api.file)
+    assert first == {"model": "m", kind: prompt, "seed": 7, **asked}
+    assert second == line["body"]
+
+
 def test_chats_are_for_the_route_of_chats(desk: Desk) -> None:
     api = BatchApi()
     messages = [{"role": "user", "content": "x"}]

@@ -46,9 +46,12 @@ HELLO = [{"role": "user", "content": "hello"}]
             {"prompt": "a", "priority": "high", "sampling_params": {"top_p": 0.5}},
         ),
         (
-            openai_line({"messages": HELLO, "max_tokens": 5, "temperature": 0, "n": 1}),
+            openai_line({
+                "messages": HELLO, "max_tokens": 5, "temperature": 0, "n": 1, "seed": 7,
+                "logprobs": False, "top_logprobs": 0,
+            }),
             {"messages": HELLO, "model": "m",
-             "sampling_params": {"max_new_tokens": 5, "temperature": 0}},
+             "sampling_params": {"max_new_tokens": 5, "seed": 7, "temperature": 0}},
         ),
         (
             openai_line({"prompt": "a", "stream": False, "user": "me"}, "/v1/completions"),
@@ -76,7 +79,9 @@ def test_every_form_of_a_line_is_a_job(fields: dict[str, Any], job: dict[str, An
         (openai_line({}), "body.messages: is required"),
         (openai_line({"messages": HELLO, "prompt": "a"}), "body.prompt: is not offered here"),
         (openai_line({"messages": HELLO, "tools": [{}]}), "body.tools: is not offered here"),
-        (openai_line({"messages": HELLO, "logprobs": True}), "body.logprobs: is not offered"),
+        (openai_line({"messages": HELLO, "logprobs": True}), "use `preble batch submit`"),
+        (openai_line({"prompt": "a", "logprobs": 0}, "/v1/completions"), "texts of tokens"),
+        (openai_line({"messages": HELLO, "top_logprobs": 2}), "body.top_logprobs: goes with"),
         (openai_line({"prompt": ["a"]}, "/v1/completions"), "not a list of texts"),
         (openai_line({"prompt": ["a", "b"]}, "/v1/completions"), "a line of its own"),
         (openai_line({}, "/v1/embeddings"), "url: must be"),
@@ -87,6 +92,12 @@ def test_what_can_be_no_job_is_told_with_row_and_field(fields: dict[str, Any], s
     line = line_of(fields, number=12)
     assert line.wrong.startswith("row 12: ")
     assert says in line.wrong
+
+
+def test_a_servers_own_batch_tells_the_logprobs_of_openais_lines() -> None:
+    line = openai_line({"messages": HELLO, "logprobs": True, "top_logprobs": 2})
+    job = job_of(line, Defaults("m", has_token_texts=True))
+    assert job["sampling_params"] == {"logprobs": 2}
 
 
 def test_a_template_makes_prompts_of_any_rows() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 from batch_desk import Desk, ids_of, rows_of
-from fake_api import Body, FakeApi
+from fake_api import Body, FakeApi, job_reply
 
 from preble.batch.parquet import read_rows, write_rows
 from preble.cli import run
@@ -267,6 +267,21 @@ def test_a_lost_job_is_made_again_once(desk: Desk) -> None:
     assert desk.run(api, desk.numbered(3), desk.out, "--overwrite") == 3
     errors = rows_of(desk.folder / "out.jsonl.errors.jsonl")
     assert {row["error"]["code"] for row in errors} == {"result_expired"}
+
+
+def test_rows_of_ours_tell_the_logprobs_that_they_asked_for(desk: Desk) -> None:
+    told = [{"token_id": 4, "logprob": -0.5, "top": [{"token_id": 5, "logprob": -0.25}]}]
+
+    def ends_as(job: Body) -> Body:
+        asked = job.get("sampling_params", {}).get("logprobs") is not None
+        result = job_reply("j")["result"]
+        return {"result": {**result, "logprobs": told}} if asked else {}
+
+    rows = [{"id": "a", "prompt": "x", "sampling_params": {"logprobs": 1}}, {"prompt": "y"}]
+    assert desk.run(FakeApi(ends_as=ends_as), desk.write(rows), desk.out) == 0
+    answers = {row["id"]: row for row in rows_of(desk.out)}
+    assert answers["a"]["logprobs"] == told
+    assert "logprobs" not in answers["2"]
 
 
 def test_openai_lines_are_answered_in_their_form(desk: Desk) -> None:
