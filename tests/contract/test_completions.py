@@ -1,5 +1,6 @@
 """Chats and completions with OpenAI's own client; the engine repeats the end of its prompt."""
 
+import re
 from collections.abc import Iterable
 from uuid import uuid4
 
@@ -190,8 +191,9 @@ def test_a_chat_tells_its_logprobs_whole_and_streamed(client: openai.OpenAI) -> 
     assert len(told.content) == 20
     assert {each.logprob for each in told.content} == {0.0}
     assert [each.top_logprobs[0].token for each in told.content] == [e.token for e in told.content]
-    written = bytes(byte for each in told.content for byte in each.bytes or ())
-    assert written.decode() == whole.choices[0].message.content
+    written = b"".join(bytes(each.bytes or ()) for each in told.content).decode()
+    # The echo begins with the template's own tokens, which an answer leaves out.
+    assert re.sub(r"<\|im_\w+\|>", "", written) == whole.choices[0].message.content
     chunks = client.chat.completions.create(
         model=MODEL, messages=hello(), max_tokens=20, logprobs=True, top_logprobs=1, stream=True
     )
