@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NoReturn
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from preble.explanation import Explanation
 from preble.metrics import ApiMetrics
 from preble.pool import pool_record
 from preble.tokenizer import TextCache, Tokenizer
+from preble.tracing import NoTracing, Tracing
 from preble_api.admission import Admission
 from preble_api.batches.service import BATCH_STRUCTS, BatchService
 from preble_api.cors import allow_origins, origins_of
@@ -54,18 +56,19 @@ from preble_api.webhooks.service import WebhookService
 
 
 def create_app(
-    settings: Settings, broker: Broker, tokenizer: Tokenizer, *, api_keys: ApiKeys
-) -> FastAPI:
+    settings: Settings, broker: Broker, tokenizer: Tokenizer, *, api_keys: ApiKeys,
+    registry: CollectorRegistry | None = None, tracing: Tracing | None = None,
+) -> FastAPI:  # fmt: skip
     """The HTTP application of one pool.
 
     Its lifespan joins the pool, however long Redis is away, so it raises PoolMismatch, and closes
-    the broker and the keys.
+    the broker and the keys. `registry` may hold more that is counted in this process.
 
     Raises:
         ConfigError: If a setting is wrong.
     """
     record = pool_record(settings, tokenizer)
-    registry = CollectorRegistry()
+    registry = registry or CollectorRegistry()
     metrics = ApiMetrics(registry)
     threads = TextThreads(settings.tokenizer_threads)
     webhooks = WebhookService(settings, broker, metrics)
@@ -117,7 +120,8 @@ def create_app(
     app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
     # The last one added is the outermost.
     app.add_middleware(DirectRoutes, routes=hot)
-    _guard(app, settings, Keyring(api_keys, clock), openness, metrics, clock)
+    edge = partial(Edge, metrics=metrics, clock=clock, tracing=tracing or NoTracing())
+    _guard(app, settings, Keyring(api_keys, clock), openness, edge)
     return app
 
 
@@ -139,9 +143,8 @@ def _described(lifespan: Lifespan[FastAPI]) -> DescribedApi:
 
 
 def _guard(
-    app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness, metrics: ApiMetrics,
-    clock: SystemClock,
-) -> None:  # fmt: skip
+    app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness, edge: partial[Edge]
+) -> None:
     """Let in what may come, and no more of it than may; count it."""
     origins = origins_of(settings.cors_origins)
     app.add_middleware(
@@ -152,7 +155,7 @@ def _guard(
     app.add_middleware(
         Gate, admin_key=settings.api_key, keyring=keyring, openness=openness, origins=origins
     )
-    app.add_middleware(Edge, metrics=metrics, clock=clock)
+    app.add_middleware(edge)
     allow_origins(app, origins)
 
 
