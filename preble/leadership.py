@@ -33,6 +33,7 @@ from preble.messages import (
     Signal,
     WaitingJob,
 )
+from preble.metrics import SchedulerMetrics
 from preble.policy import create_policy
 from preble.scheduler import Scheduler
 
@@ -48,9 +49,11 @@ class Leadership:
     """One term of a leader: the Scheduler, and how far it has followed the pool."""
 
     def __init__(
-        self, broker: Broker, settings: Settings, clock: Clock, token: LeaderToken
-    ) -> None:
+        self, broker: Broker, settings: Settings, clock: Clock, token: LeaderToken,
+        metrics: SchedulerMetrics,
+    ) -> None:  # fmt: skip
         self._token = token
+        self._metrics = metrics
         self._broker = broker
         self._settings = settings
         self._clock = clock
@@ -79,6 +82,11 @@ class Leadership:
             if number % RESTORE_TOGETHER == 0:
                 await asyncio.sleep(0)  # to renew the leadership
         await self._catch_up()
+        scheduler = self._scheduler
+        self._metrics.begin_term(
+            instances=lambda: len(scheduler.instances), imbalance=lambda: scheduler.load_imbalance,
+            blocks=lambda: scheduler.known_blocks,
+        )  # fmt: skip
         _log.info(
             "leading token=%s policy=%s instances=%d cached_blocks=%d placed_jobs=%d",
             self._token, self._settings.policy, len(pool.instances),
@@ -115,6 +123,10 @@ class Leadership:
         reaped = await self._broker.reap(self._token, limit=REAP_LIMIT)
         await self._catch_up()
         if reaped != Reaped():
+            self._metrics.reaped(
+                requeued=len(reaped.requeued), failed=len(reaped.failed),
+                expired=len(reaped.expired), gone=len(reaped.gone),
+            )  # fmt: skip
             _log.warning(
                 "reaped requeued_jobs=%d failed_jobs=%d expired_jobs=%d gone_instances=%s",
                 len(reaped.requeued), len(reaped.failed), len(reaped.expired),
@@ -136,7 +148,8 @@ class Leadership:
         )
         eligible = self._eligible(waiting)
         ingress = {job.job_id: job.ingress for job in eligible}
-        decided = [(ingress[each.job_id], each) for each in self._decide(eligible)]
+        with self._metrics.deciding(len(waiting)):
+            decided = [(ingress[each.job_id], each) for each in self._decide(eligible)]
         self._fit_window(is_all=len(decided) == len(waiting))
         has_moved = bool(decided) and any(await self._route(decided))
         self._has_waiting = bool(waiting)
@@ -181,15 +194,18 @@ class Leadership:
         for (_, assignment), has_moved in zip(decided, moved, strict=True):
             if not has_moved:
                 self._scheduler.forget(assignment.job_id)
+        self._metrics.decided((each.policy, each.reason) for _, each in decided)
         return moved
 
     async def _fold(self, news: News) -> None:
         self._cursor = news.cursor
+        self._metrics.followed(len(news.batches))
         for signal in news.signals:
             await self._hear(signal)
         for batch in news.batches:
             if not self._scheduler.fold(batch):
                 _log.warning("events of %s were missed; loading its snapshot", batch.instance_id)
+                self._metrics.gaps.inc()
                 await self._resync(batch)
 
     async def _hear(self, signal: Signal) -> None:
@@ -248,5 +264,6 @@ class Leadership:
         snapshot, event_cursor = await self._broker.load_snapshot(instance_id)
         if snapshot:
             self._scheduler.load_snapshot(snapshot)
+            self._metrics.snapshots_loaded.inc()
         events = {**self._cursor.events, instance_id: event_cursor}
         self._cursor = Cursor(self._cursor.signals, events)

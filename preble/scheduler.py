@@ -80,6 +80,17 @@ class Scheduler:
         """Distinct blocks that some instance holds. Cost: O(nodes of the tree)."""
         return self._fleet.tree.cached_blocks
 
+    @property
+    def known_blocks(self) -> int:
+        """Distinct blocks that are held, or that a job of the window or under way asks for."""
+        return len(self._fleet.tree)
+
+    @property
+    def load_imbalance(self) -> float:
+        """L of the busiest instance over the mean; 1 while nothing was placed in the window."""
+        load_s = self._fleet.history.load_s
+        return float(load_s.max() / load_s.mean()) if load_s.any() else 1.0
+
     def draw(
         self, selection: Selection = EVERYTHING, *, instance_id: InstanceId | None = None
     ) -> Drawing:

@@ -26,6 +26,8 @@ from preble.errors import BrokerUnavailable, ConfigError, NotLeader, PrebleError
 from preble.leadership import Leadership
 from preble.logs import configure_logging
 from preble.messages import LeaderToken
+from preble.metrics import RedisCalls, SchedulerMetrics, process_registry
+from preble.metrics_server import serving_metrics
 
 LEADER_LEASE_S: Final = 3.0
 RENEW_EVERY_S: Final = 1.0
@@ -37,8 +39,11 @@ _log = logging.getLogger(__name__)
 class SchedulerProcess:
     """Leads when it can, stands by when it cannot. `run` until `stop`."""
 
-    def __init__(self, broker: Broker, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, broker: Broker, settings: Settings, clock: Clock, metrics: SchedulerMetrics
+    ) -> None:
         self._broker = broker
+        self._metrics = metrics
         self._settings = settings
         self._clock = clock
         self._stopping = asyncio.Event()
@@ -72,6 +77,7 @@ class SchedulerProcess:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._metrics.end_term()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -79,7 +85,7 @@ class SchedulerProcess:
             task.result()
 
     async def _work(self, token: LeaderToken) -> None:
-        leadership = Leadership(self._broker, self._settings, self._clock, token)
+        leadership = Leadership(self._broker, self._settings, self._clock, token, self._metrics)
         await leadership.load()
         while not self._stopping.is_set():
             await leadership.turn()
@@ -106,13 +112,15 @@ class SchedulerProcess:
 
 async def serve(settings: Settings) -> None:
     """Run a scheduler until SIGTERM or SIGINT."""
-    broker = RedisBroker.from_settings(settings)
-    process = SchedulerProcess(broker, settings, SystemClock())
+    registry = process_registry()
+    broker = RedisBroker.from_settings(settings, RedisCalls(registry))
+    process = SchedulerProcess(broker, settings, SystemClock(), SchedulerMetrics(registry))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stop)
     try:
-        await process.run()
+        async with serving_metrics(settings.metrics_host, settings.metrics_port, registry):
+            await process.run()
     finally:
         await broker.close()
 
@@ -124,7 +132,7 @@ def main() -> int:
     except ConfigError as error:
         print(f"preble-scheduler: {error}", file=sys.stderr)  # noqa: T201  # before logging
         return 2
-    configure_logging(settings.log_level, "scheduler")
+    configure_logging(settings.log_level, "scheduler", settings.log_format)
     try:
         uvloop.run(serve(settings))
     except PrebleError as error:

@@ -20,8 +20,11 @@ from preble.messages import (
     Tokens,
     pack_tokens,
 )
+from preble.metrics import WorkerMetrics
 from preble.tokenizer import load_tokenizer
+from preble.tracing import NoTracing
 from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
+from preble_workers.recorder import Recorder
 from preble_workers.worker import Worker
 
 TOKENIZER = load_tokenizer("embedded")
@@ -91,13 +94,22 @@ async def at_once(_: EngineRequest) -> Completion:
     return COMPLETION
 
 
+def silent_recorder() -> Recorder:
+    """Of a worker whose page nobody reads."""
+    return Recorder(WorkerMetrics(None), NoTracing(), SystemClock(), model="m")
+
+
 @asynccontextmanager
 async def working(
-    engine: ScriptedEngine, broker: MemoryBroker, settings: Settings | None = None
-) -> AsyncGenerator[asyncio.Event]:
+    engine: ScriptedEngine, broker: MemoryBroker, settings: Settings | None = None,
+    recorder: Recorder | None = None,
+) -> AsyncGenerator[asyncio.Event]:  # fmt: skip
     """A worker that has registered; drained at the end, unless the test has drained it."""
     draining = asyncio.Event()
-    worker = Worker(broker, engine, settings or Settings(), TOKENIZER, SystemClock())
+    worker = Worker(
+        broker, engine, settings or Settings(), TOKENIZER, SystemClock(),
+        recorder or silent_recorder(),
+    )  # fmt: skip
     running = asyncio.create_task(worker.run(draining))
     await until(lambda: has_instance(broker))
     yield draining

@@ -1,9 +1,10 @@
 """The application, put together."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -21,6 +22,7 @@ from preble.explanation import Explanation
 from preble.metrics import ApiMetrics
 from preble.pool import pool_record
 from preble.tokenizer import TextCache, Tokenizer
+from preble.tracing import NoTracing, Tracing
 from preble_api.admission import Admission
 from preble_api.batches.service import BATCH_STRUCTS, BatchService
 from preble_api.cors import allow_origins, origins_of
@@ -55,18 +57,19 @@ from preble_api.webhooks.service import WebhookService
 
 
 def create_app(
-    settings: Settings, broker: Broker, tokenizer: Tokenizer, *, api_keys: ApiKeys
-) -> FastAPI:
+    settings: Settings, broker: Broker, tokenizer: Tokenizer, *, api_keys: ApiKeys,
+    registry: CollectorRegistry | None = None, tracing: Tracing | None = None,
+) -> FastAPI:  # fmt: skip
     """The HTTP application of one pool.
 
     Its lifespan joins the pool, however long Redis is away, so it raises PoolMismatch, and closes
-    the broker and the keys.
+    the broker and the keys. `registry` may hold more that is counted in this process.
 
     Raises:
         ConfigError: If a setting is wrong.
     """
     record = pool_record(settings, tokenizer)
-    registry = CollectorRegistry()
+    registry = registry or CollectorRegistry()
     metrics = ApiMetrics(registry)
     threads = TextThreads(settings.tokenizer_threads)
     webhooks = WebhookService(settings, broker, metrics)
@@ -75,27 +78,20 @@ def create_app(
     rendering = Rendering(threads, tokenizer.token_texts)
     clock = SystemClock()
     openness = Openness(api_keys, clock, may_be_open=settings.may_be_open)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        try:
-            await insist(lambda: broker.join_pool(record))
-            await insist(openness.begin)
-            # A bug that ends one of them ends the process: it would be deaf from then on.
-            async with asyncio.TaskGroup() as beside:
-                works = (waits.listen(), batches.run(), webhooks.run())
-                tasks = [beside.create_task(work) for work in works]
-                yield
-                for task in tasks:
-                    task.cancel()
-        finally:
-            threads.close()
-            await broker.close()
-            await api_keys.close()
-
-    app = _described(lifespan)
     admission = Admission(broker)
-    waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
+    waits = Waits(broker, clock, longest_s=settings.result_ttl_s)
+    batches = BatchService(settings, broker, intake, rendering, admission, waits, metrics, clock)
+
+    async def begin() -> None:
+        await insist(lambda: broker.join_pool(record))
+        await insist(openness.begin)
+
+    async def close() -> None:
+        threads.close()
+        await broker.close()
+        await api_keys.close()
+
+    app = _described(_lifespan(begin, (waits.listen, batches.run, webhooks.run), close))
     app.state.stop_waits = waits.stop
     JobEndingRoutes(broker, waits, rendering, clock).add_to(app)
     jobs = JobRoutes(
@@ -111,7 +107,6 @@ def create_app(
     desk = Desk(intake, admission, waits, metrics)
     add_openai_routes(app, record, broker, desk, waits, rendering)
     app.dialects += (*OPENAI_STRUCTS, *SGLANG_STRUCTS, Explanation)
-    batches = BatchService(settings, broker, intake, rendering, admission, waits, metrics, clock)
     hot = [route for route in app.routes if isinstance(route, RawRoute)]
     HealthRoutes(broker, registry, clock).add_to(app)
     ServerInfoRoutes(broker, record).add_to(app)
@@ -121,8 +116,31 @@ def create_app(
     app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
     # The last one added is the outermost.
     app.add_middleware(DirectRoutes, routes=hot)
-    _guard(app, settings, Keyring(api_keys, clock), openness, metrics, clock)
+    edge = partial(Edge, metrics=metrics, clock=clock, tracing=tracing or NoTracing())
+    _guard(app, settings, Keyring(api_keys, clock), openness, edge)
     return app
+
+
+def _lifespan(
+    begin: Callable[[], Awaitable[None]], works: Sequence[Callable[[], Coroutine[Any, Any, None]]],
+    close: Callable[[], Awaitable[None]],
+) -> Lifespan[FastAPI]:  # fmt: skip
+    """What is done before anything is served, beside it, and after it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        try:
+            await begin()
+            # A bug that ends one of them ends the process: it would be deaf from then on.
+            async with asyncio.TaskGroup() as beside:
+                tasks = [beside.create_task(work()) for work in works]
+                yield
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await close()
+
+    return lifespan
 
 
 def _described(lifespan: Lifespan[FastAPI]) -> DescribedApi:
@@ -143,9 +161,8 @@ def _described(lifespan: Lifespan[FastAPI]) -> DescribedApi:
 
 
 def _guard(
-    app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness, metrics: ApiMetrics,
-    clock: SystemClock,
-) -> None:  # fmt: skip
+    app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness, edge: partial[Edge]
+) -> None:
     """Let in what may come, and no more of it than may; count it."""
     origins = origins_of(settings.cors_origins)
     app.add_middleware(
@@ -156,7 +173,7 @@ def _guard(
     app.add_middleware(
         Gate, admin_key=settings.api_key, keyring=keyring, openness=openness, origins=origins
     )
-    app.add_middleware(Edge, metrics=metrics, clock=clock)
+    app.add_middleware(edge)
     allow_origins(app, origins)
 
 

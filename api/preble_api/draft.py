@@ -1,9 +1,10 @@
 """A job request on its way through the intake: whose it is, how large, how its errors are named."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from preble.errors import InvalidJob, PromptTooLong
+from preble.tracing import traceparent
 from preble_api.principal import Principal
 from preble_api.schemas import ChatMessage, JobRequest
 
@@ -19,6 +20,8 @@ class Draft:
     request: JobRequest
     principal: Principal
     place: str = ""
+    traceparent: str = field(default_factory=traceparent.get)
+    """Of the HTTP request, read here: the rest may be done on a thread."""
 
     @property
     def tenant(self) -> str:

@@ -196,7 +196,7 @@ class Intake:
         keys = block_keys(tokens, root=root, block_size=self._pool.block_size)
         spec = JobSpec(
             len(tokens) // TOKEN_BYTES, sampling, salt, request.priority, draft.tenant,
-            request.deadline_s, is_logged=request.stream,
+            request.deadline_s, is_logged=request.stream, traceparent=draft.traceparent,
         )  # fmt: skip
         webhook = Webhook(request.webhook.url) if request.webhook else None
         return Submission(new_job_id(), spec, tokens, keys, webhook=webhook)

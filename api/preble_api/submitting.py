@@ -1,5 +1,6 @@
 """What every route that takes prompts does: refuse other media, admit, count."""
 
+import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
@@ -16,6 +17,8 @@ from preble_api.limits import let_go
 from preble_api.rate_headers import tell_allowance
 
 JSON: Final = "application/json"
+
+_log = logging.getLogger(__name__)
 
 
 def require_json(request: Request, what: str) -> None:
@@ -44,6 +47,7 @@ async def admit_counted(
     Raises: as `Admission.admit`.
     """
     allowance = await admission.admit(_in_order(submissions))
+    _log.debug("accepted job_ids=%s", [each.job_id for each in submissions])
     metrics.jobs_submitted.inc(len(submissions))
     tokens = sum(each.spec.prompt_tokens for each in submissions)
     metrics.prompt_tokens_submitted.inc(tokens)

@@ -45,6 +45,7 @@ from preble.messages import (
     PoolStats,
     Reaped,
     Ring,
+    RqView,
     Snapshot,
     Submission,
     WaitingJob,
@@ -145,6 +146,10 @@ class Broker(Protocol):
 
     async def loads(self) -> list[InstanceLoad]:
         """The registered instances, by id. Cost: O(instances)."""
+        ...
+
+    async def rq_view(self) -> RqView:
+        """What RQ's records say; nothing where there is no RQ. Cost: as `stats`."""
         ...
 
     @property

@@ -60,6 +60,7 @@ from preble.messages import (
     PoolStats,
     Reaped,
     Ring,
+    RqView,
     Snapshot,
     Submission,
     WaitingJob,
@@ -153,6 +154,10 @@ class MemoryBroker:
     async def loads(self) -> list[InstanceLoad]:
         """The registered instances."""
         return loads_of(self._state)
+
+    async def rq_view(self) -> RqView:
+        """Nothing: there is no RQ in here."""
+        return RqView()
 
     # The scheduler's calls.
 

@@ -74,7 +74,10 @@ def _lease(state: MemoryState, lease: Lease, lease_s: float) -> ClaimedJob:
     job.attempt += 1
     job.state, job.execution_id, job.started_at_s = JobState.RUNNING, lease.execution_id, now_s
     state.leases[lease] = now_s + lease_s
-    return ClaimedJob(lease.job_id, lease.execution_id, job.attempt, job.spec, job.prompt)
+    return ClaimedJob(
+        lease.job_id, lease.execution_id, job.attempt, job.spec, job.prompt,
+        now_s - job.waits_since_s,
+    )  # fmt: skip
 
 
 def renew(

@@ -30,6 +30,7 @@ from preble.broker.redis_peek import RedisPeek
 from preble.broker.redis_replies import claimed_jobs, job_view, leases_from, led, reaped, unfenced
 from preble.broker.redis_rings import RedisRings
 from preble.broker.redis_roster import RedisRoster
+from preble.broker.redis_rq import RedisRq
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.redis_stats import instance_loads, kept_s, pool_stats
 from preble.broker.redis_streams import RedisStreams
@@ -59,11 +60,13 @@ from preble.messages import (
     PoolStats,
     Reaped,
     Ring,
+    RqView,
     Snapshot,
     Submission,
     WaitingJob,
     encode,
 )
+from preble.metrics import RedisCalls
 
 POSITION_DEPTH: Final = 10_000
 """Place in its queue up to which a job is told it."""
@@ -74,11 +77,13 @@ class RedisBroker:
 
     def __init__(
         self, redis_url: str, pool: str, *, bounds: Bounds, max_attempts: int, result_ttl_s: int,
-        durability: Durability = "local",
+        durability: Durability = "local", calls: RedisCalls | None = None,
     ) -> None:  # fmt: skip
         self._keys = PoolKeys(pool)
-        self._client = connect(redis_url)
+        calls = calls or RedisCalls(None)
+        self._client = connect(redis_url, calls=calls)
         self._scripts = ScriptRunner(self._client, load_scripts(self._keys))
+        calls.name_scripts(self._scripts.names)
         is_replicated = durability == "replicated"
         self._confirmation = Confirmation(self._client, self._keys) if is_replicated else None
         self._agreement = RedisAgreement(self._client, self._keys)
@@ -97,14 +102,15 @@ class RedisBroker:
         self._news = RedisNews(self._client, self._keys, self._events)
         self._rings = RedisRings(self._client, self._keys)
         self._rq_records = RqRecords(redis_url, self._keys)
+        self._rq = RedisRq(self._client, self._keys)
         self._max_attempts = max_attempts
         self._max_dead_letter_bytes = bounds.max_dead_letter_bytes
         self._max_ended_bytes = bounds.max_ended_bytes
         self._result_ttl_s = result_ttl_s
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """The broker that the settings name. Connects on its first call."""
+    def from_settings(cls, settings: Settings, calls: RedisCalls | None = None) -> Self:
+        """The broker that the settings name, its round trips counted. Connects on its first."""
         bounds = Bounds(
             settings.max_jobs, settings.max_prompt_bytes, settings.max_ingresses,
             settings.max_tenant_jobs, settings.tenant_jobs_per_s, settings.max_dead_letter_bytes,
@@ -113,7 +119,7 @@ class RedisBroker:
         return cls(
             settings.redis_url, settings.pool, bounds=bounds,
             max_attempts=settings.max_attempts, result_ttl_s=settings.result_ttl_s,
-            durability=settings.durability,
+            durability=settings.durability, calls=calls,
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -172,6 +178,10 @@ class RedisBroker:
     async def loads(self) -> list[InstanceLoad]:
         """The registered instances."""
         return await instance_loads(self._client, self._keys)
+
+    async def rq_view(self) -> RqView:
+        """What RQ's records say."""
+        return await self._rq.view()
 
     # The scheduler's calls.
 

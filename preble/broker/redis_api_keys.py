@@ -15,6 +15,7 @@ from preble.broker.redis_client import Argument, connect, translated
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.scripts import load_scripts
 from preble.config import Settings
+from preble.metrics import RedisCalls
 
 _decode: Final = msgspec.json.Decoder(ApiKey).decode
 
@@ -25,21 +26,22 @@ class RedisApiKeys:
     Args:
         redis_url: Where; connects on its first call.
         pool: Its name.
+        calls: Where its round trips are counted.
 
     Raises:
         ConfigError: If the URL is none that Redis knows.
     """
 
-    def __init__(self, redis_url: str, pool: str) -> None:
-        self._client = connect(redis_url, max_connections=4)
+    def __init__(self, redis_url: str, pool: str, calls: RedisCalls | None = None) -> None:
+        self._client = connect(redis_url, max_connections=4, calls=calls)
         keys = PoolKeys(pool)
         self._scripts = ScriptRunner(self._client, load_scripts(keys))
         self._key = keys("api_keys")
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, calls: RedisCalls | None = None) -> Self:
         """The keys of the pool that the settings name."""
-        return cls(settings.redis_url, settings.pool)
+        return cls(settings.redis_url, settings.pool, calls)
 
     async def close(self) -> None:
         """Release connections."""

@@ -25,10 +25,12 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from preble.broker.redis_measured import measured
 from preble.broker.redis_pool import TrustingPool
-from preble.broker.redis_sentinel import blocking_primary, primary
+from preble.broker.redis_sentinel import blocking_primary, primary_pool
 from preble.broker.redis_url import is_sentinel_url, parse_sentinel_url
 from preble.errors import BrokerError, BrokerUnavailable, ConfigError
+from preble.metrics import RedisCalls
 
 SOCKET_TIMEOUT_S: Final = 5.0
 """Longest silence of Redis before it counts as unreachable; blocking reads stay below."""
@@ -99,13 +101,20 @@ class Client(Protocol):
     async def aclose(self) -> None: ...
 
 
-def connect(redis_url: str, *, max_connections: int = 16) -> Client:
+def connect(
+    redis_url: str, *, max_connections: int = 16, calls: RedisCalls | None = None
+) -> Client:
     """A client whose calls wait for a free connection instead of failing.
 
     A connection that broke while nobody used it is found so by its next call, which is sent again.
 
     One that is told a server became a replica forgets its connection: the next may lead to
     another server, under the same name or by the Sentinels' word.
+
+    Args:
+        redis_url: Where to.
+        max_connections: At once.
+        calls: Where its round trips are counted.
 
     Raises:
         ConfigError: If the URL is none that Redis knows.
@@ -117,12 +126,15 @@ def connect(redis_url: str, *, max_connections: int = 16) -> Client:
         **_TIMEOUTS,
     }
     with _as_setting():
-        if is_sentinel_url(redis_url):
-            url = parse_sentinel_url(redis_url)
-            return cast("Client", primary(url, options, _TIMEOUTS))
-        # redis-py leaves the keywords of `from_url` without types.
-        pool = TrustingPool.from_url(redis_url, **options)  # pyright: ignore[reportUnknownMemberType]
-    return cast("Client", aioredis.Redis.from_pool(pool))
+        pool = _connections(redis_url, options)
+    return cast("Client", measured(pool, calls or RedisCalls(None)))
+
+
+def _connections(redis_url: str, options: Mapping[str, Any]) -> aioredis.ConnectionPool:
+    if is_sentinel_url(redis_url):
+        return primary_pool(parse_sentinel_url(redis_url), options, _TIMEOUTS)
+    # redis-py leaves the keywords of `from_url` without types.
+    return TrustingPool.from_url(redis_url, **options)  # pyright: ignore[reportUnknownMemberType]
 
 
 def connect_blocking(redis_url: str) -> redis.Redis:

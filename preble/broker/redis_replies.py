@@ -97,9 +97,9 @@ def claimed_jobs(reply: Sequence[Any]) -> list[ClaimedJob]:
     return [
         ClaimedJob(
             JobId(job.decode()), ExecutionId(execution.decode()), attempt, _decode_spec(spec),
-            Tokens(prompt),
+            Tokens(prompt), waited_ms / 1000,
         )
-        for job, execution, attempt, spec, prompt in _rows(reply, 5)
+        for job, execution, attempt, spec, prompt, waited_ms in _rows(reply, 6)
     ]  # fmt: skip
 
 

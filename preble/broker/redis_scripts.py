@@ -29,6 +29,11 @@ class ScriptRunner:
             for name, source in sources.items()
         }
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Of the scripts, by their hashes."""
+        return {sha: name for name, sha in self._shas.items()}
+
     async def run(self, name: str, *arguments: Argument) -> Any:  # noqa: ANN401  # any Lua reply
         """One script's reply. Raises: BrokerUnavailable, BrokerError."""
         with translated():

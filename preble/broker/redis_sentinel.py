@@ -28,10 +28,10 @@ class _Pool(SentinelConnectionPool, TrustingPool):
         await sentinels.aclose()
 
 
-def primary(
+def primary_pool(
     url: SentinelUrl, options: Mapping[str, Any], timeouts: Mapping[str, Any]
-) -> aioredis.Redis:
-    """A client of the primary; connects on its first call.
+) -> aioredis.ConnectionPool:
+    """Connections to the primary, made when they are needed.
 
     Args:
         url: The Sentinels, and which service.
@@ -42,10 +42,9 @@ def primary(
     sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
         url.sentinels, sentinel_kwargs={**timeouts, **_to_sentinels(url), "retry": once}
     )
-    pool = _Pool(  # type: ignore[no-untyped-call]  # redis-py's
+    return _Pool(  # type: ignore[no-untyped-call]  # redis-py's
         url.service, sentinels, ssl=url.is_tls, **options, **_to_servers(url)
     )
-    return aioredis.Redis.from_pool(pool)
 
 
 def blocking_primary(url: SentinelUrl, timeouts: Mapping[str, Any]) -> redis.Redis:

@@ -46,6 +46,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One model, its instances, and its keys in Redis."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least that is logged, on stderr."""
+    log_format: Literal["text", "json"] = "text"
+    """How: a line to be read, or a JSON object for each line, for machines."""
+    tracing: Literal["off", "otlp"] = "off"
+    """Whether spans are sent to where OpenTelemetry's own variables say. Needs the extra `otel`."""
+    metrics_host: str = "127.0.0.1"
+    """Address on which a scheduler or worker serves `/metrics` and `/livez`, to everybody who can
+    reach it."""
+    metrics_port: Port = 0
+    """Its port; 0 for none. The api has both pages on its own port, and what `preble serve` starts
+    serves none."""
 
     # The pool: what all its processes must agree on.
     model: str = "preble-emulated"

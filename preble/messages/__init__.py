@@ -61,7 +61,15 @@ from preble.messages.signals import (
     Signal,
 )
 from preble.messages.streams import TokenDelta
-from preble.messages.views import InstanceLoad, InstanceState, InstanceView, JobView, PoolStats
+from preble.messages.views import (
+    InstanceLoad,
+    InstanceState,
+    InstanceView,
+    JobView,
+    PoolStats,
+    RqView,
+    RqWorkerView,
+)
 from preble.messages.webhooks import Webhook, WebhookKind, WebhookStatus, WebhookView
 
 __all__ = [
@@ -106,6 +114,8 @@ __all__ = [
     "PoolStats",
     "Reaped",
     "Ring",
+    "RqView",
+    "RqWorkerView",
     "SamplingParams",
     "Signal",
     "Snapshot",

@@ -70,6 +70,8 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     """Whether its tokens go to that inbox as they are made."""
     is_logged: bool = False
     """Whether its tokens are kept, for any api process to follow, as long as its result."""
+    traceparent: str = ""
+    """W3C's, of the request that submitted it; empty if that was not traced."""
 
     @property
     def total_tokens(self) -> int:

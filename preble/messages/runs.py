@@ -32,6 +32,8 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     attempt: int
     spec: JobSpec
     prompt: Tokens
+    waited_s: float = 0.0
+    """From its submission, or retry, to the claim, by the queue's clock."""
 
     @property
     def runs_alone(self) -> bool:

@@ -1,5 +1,6 @@
 """Jobs and the pool as they are shown."""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -68,6 +69,26 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     """Batches of block events since its last snapshot, which a new scheduler must follow."""
     lost_batches: int
     """Of these, those that Redis has no more."""
+
+
+class RqWorkerView(msgspec.Struct, frozen=True):
+    """An RQ worker, as which an instance appears there, and what it did in its present life."""
+
+    name: str
+    """Of the worker and of its one queue."""
+    state: str
+    succeeded: int
+    failed: int
+    working_s: float
+    """Of its jobs together, however many ran at once."""
+
+
+class RqView(msgspec.Struct, frozen=True):
+    """What RQ's records say of a pool."""
+
+    workers: Sequence[RqWorkerView] = ()
+    jobs: Mapping[tuple[str, str], int] = {}
+    """By queue and RQ's word for their status."""
 
 
 class PoolStats(msgspec.Struct, frozen=True):

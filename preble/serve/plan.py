@@ -29,6 +29,7 @@ def application_children(settings: Settings, environ: Mapping[str, str]) -> list
     Raises:
         ConfigError: If the `http` engine lacks its URL or its tokenizer.
     """
+    settings = msgspec.structs.replace(settings, metrics_port=0)  # one port cannot serve them all
     scheduler = msgspec.structs.replace(settings, instance="scheduler")
     return [
         *(_worker(each, environ) for each in worker_settings(settings)),

@@ -11,7 +11,7 @@ from api_support import DownBroker, OneWorker, Serve
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
 from preble.messages import JobId, JobView, PoolRecord, PoolStats
-from preble.metrics import POOL_TOTALS
+from preble.metrics.table import POOL_TOTALS
 from preble_api.limits import BODIES_AT_ONCE
 from preble_api.openapi import DescribedApi
 from preble_api.routes import health

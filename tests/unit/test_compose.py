@@ -128,6 +128,38 @@ def test_a_pool_has_settings_that_preble_knows_and_all_its_processes_agree_on(
     assert len(set(instances)) == len(instances) == num_workers
 
 
+def test_what_watches_runs_without_rights_and_writes_to_its_volume_alone() -> None:
+    watching = in_profile("observability")
+    assert set(watching) == {"prometheus", "grafana"}
+    for service in watching.values():
+        assert service["user"] not in {"root", "0"}
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert [each for each in service["volumes"] if each.startswith("./deploy")]
+        assert all(each.endswith(":ro") for each in service["volumes"] if each.startswith("./"))
+
+
+def test_all_processes_of_a_pool_are_scraped() -> None:
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    targets = {
+        (name, lookup["port"])
+        for job in scraped["scrape_configs"]
+        for lookup in job["dns_sd_configs"]
+        for name in lookup["names"]
+    }
+    services = {**in_profile(None), **in_profile("gpu")}
+    wanted = {
+        (name, 8000 if name.startswith("api") else 9100)
+        for name, service in services.items()
+        if settings_of(service)
+    }
+    assert targets == wanted
+    for name, service in services.items():
+        if settings := settings_of(service):
+            given = load_settings(settings)
+            assert (given.metrics_host, given.metrics_port) == ("0.0.0.0", 9100), name  # noqa: S104  # in a container
+
+
 def test_redis_loses_nothing() -> None:
     command = compose()["services"]["redis"]["command"]
     assert "--appendonly yes" in command

@@ -1,6 +1,7 @@
 """One term of a leader: how much of what waits it lays before the scheduler at once."""
 
 import pytest
+from prometheus_client import CollectorRegistry
 from support import completed, record, submission
 
 from preble.broker.memory import MemoryBroker
@@ -8,6 +9,7 @@ from preble.clock import ManualClock
 from preble.config import Settings
 from preble.leadership import Leadership
 from preble.messages import (
+    EventBatch,
     InstanceId,
     JobId,
     JobState,
@@ -15,13 +17,14 @@ from preble.messages import (
     Reaped,
     Submission,
 )
+from preble.metrics import SchedulerMetrics
 
 pytestmark = pytest.mark.anyio
 
 
 async def leading(
     clock: ManualClock, settings: Settings, *submissions: Submission,
-    kind: type[MemoryBroker] = MemoryBroker,
+    kind: type[MemoryBroker] = MemoryBroker, metrics: SchedulerMetrics | None = None,
 ) -> tuple[MemoryBroker, Leadership]:  # fmt: skip
     """A leader of a pool with one instance, in which these jobs wait."""
     broker = kind(clock=clock)
@@ -29,7 +32,7 @@ async def leading(
     await broker.register(record(), lease_s=60)
     token = await broker.lead("one", ttl_s=60)
     assert token
-    leadership = Leadership(broker, settings, clock, token)
+    leadership = Leadership(broker, settings, clock, token, metrics or SchedulerMetrics(None))
     await leadership.load()
     return broker, leadership
 
@@ -227,7 +230,51 @@ async def test_a_new_leader_knows_who_is_drained(clock: ManualClock) -> None:
     await broker.roster.drain(InstanceId("gpu0"))
     token = await broker.lead("one", ttl_s=60)
     assert token
-    second = Leadership(broker, settings, clock, token)
+    second = Leadership(broker, settings, clock, token, SchedulerMetrics(None))
     await second.load()
     await second.turn()
     assert await left(broker) == ["a"]
+
+
+async def test_it_counts_what_it_sees_decides_and_misses(clock: ManualClock) -> None:
+    registry = CollectorRegistry()
+    settings = Settings(policy="round_robin", binding="eager")
+    broker, leadership = await leading(
+        clock, settings, submission("a"), submission("b"), metrics=SchedulerMetrics(registry)
+    )
+    await leadership.turn()
+    (joined,) = await broker.roster.views()
+    assert joined.record
+    await broker.publish(
+        [EventBatch(InstanceId("gpu0"), joined.record.epoch, seq, ()) for seq in (1, 3)]
+    )
+    await leadership.turn()
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"preble_{name}", labels)
+
+    assert value("leading") == value("terms_total") == 1
+    assert value("jobs_peeked_total") == 2
+    assert value("decisions_total", policy="round_robin", reason="turn") == 2
+    assert value("decision_seconds_count") == 1
+    assert value("event_batches_followed_total") == value("event_lag_batches") == 2
+    assert value("event_gaps_total") == 1
+    assert value("placeable_instances") == 1
+    assert value("load_imbalance_ratio") == 1
+
+
+async def test_it_counts_what_it_takes_from_the_dead(clock: ManualClock) -> None:
+    registry = CollectorRegistry()
+    settings = Settings(policy="round_robin", binding="eager")
+    broker, leadership = await leading(
+        clock, settings, submission("a"), metrics=SchedulerMetrics(registry)
+    )
+    await leadership.turn()
+    clock.advance(59)
+    await broker.lead("one", ttl_s=60)
+    clock.advance(2)  # the instance has been silent for its whole lease
+    await leadership.turn()
+    assert registry.get_sample_value("preble_instances_gone_total") == 1
+    requeued = {"outcome": "requeued"}
+    assert registry.get_sample_value("preble_jobs_reaped_total", requeued) == 1
+    assert registry.get_sample_value("preble_placeable_instances") == 0

@@ -21,6 +21,7 @@ from preble.messages import (
     pack_tokens,
     unpack_keys,
 )
+from preble.metrics import WorkerMetrics
 from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import AllPagesCleared, PageEvent, PagesRemoved, PagesStored
 from preble_workers.noop_engine import NoopEngine
@@ -133,6 +134,7 @@ class Bench:
             mapper=self.mapper,
             record=RECORD,
             clock=self.clock,
+            metrics=WorkerMetrics(None),
             snapshot_every_batches=int(snapshot_every_batches),
             snapshot_every_s=snapshot_every_s,
             max_pending_events=int(max_pending_events),

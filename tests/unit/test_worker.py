@@ -19,6 +19,7 @@ from worker_support import (
     next_life,
     place,
     place_waiting,
+    silent_recorder,
     the_record,
     until,
     working,
@@ -350,7 +351,7 @@ async def test_nothing_is_claimed_while_no_events_can_be_had(
     broker = MemoryBroker()
     engine = DeafEngine(at_once)
     draining = asyncio.Event()
-    worker = Worker(broker, engine, Settings(), TOKENIZER, SystemClock())
+    worker = Worker(broker, engine, Settings(), TOKENIZER, SystemClock(), silent_recorder())
     running = asyncio.create_task(worker.run(draining))
     await until(lambda: has_instance(broker))
     await broker.admit([[submission("a")]])
@@ -477,7 +478,9 @@ async def test_engine_and_pool_must_fit() -> None:
     ):
         engine = ScriptedEngine(at_once)
         engine.info = info
-        worker = Worker(MemoryBroker(), engine, Settings(), TOKENIZER, SystemClock())
+        worker = Worker(
+            MemoryBroker(), engine, Settings(), TOKENIZER, SystemClock(), silent_recorder()
+        )
         with pytest.raises(ConfigError, match=complaint):
             await worker.run(asyncio.Event())
         assert not engine.is_up
@@ -486,6 +489,8 @@ async def test_engine_and_pool_must_fit() -> None:
 async def test_another_pool_is_refused() -> None:
     broker = MemoryBroker()
     await broker.join_pool(PoolRecord("other", "f", 1, 1, 64, 16))
-    worker = Worker(broker, ScriptedEngine(at_once), Settings(), TOKENIZER, SystemClock())
+    worker = Worker(
+        broker, ScriptedEngine(at_once), Settings(), TOKENIZER, SystemClock(), silent_recorder()
+    )
     with pytest.raises(PoolMismatch, match="model"):
         await worker.run(asyncio.Event())

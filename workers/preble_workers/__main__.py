@@ -15,9 +15,13 @@ from preble.clock import SystemClock
 from preble.config import Settings, load_settings
 from preble.errors import ConfigError, PoolMismatch, PrebleError
 from preble.logs import configure_logging
+from preble.metrics import RedisCalls, WorkerMetrics, process_registry
+from preble.metrics_server import serving_metrics
 from preble.tokenizer import load_tokenizer
+from preble.tracing import create_tracing
 from preble_workers.engines import create_engine
 from preble_workers.life import DRAIN_S
+from preble_workers.recorder import Recorder
 from preble_workers.worker import Worker
 
 LEAVE_S: Final = 7.0
@@ -31,16 +35,21 @@ async def serve(settings: Settings) -> None:
     clock = SystemClock()
     tokenizer = load_tokenizer(settings.tokenizer)
     engine = create_engine(settings, clock)
-    broker = RedisBroker.from_settings(settings)
+    registry = process_registry()
+    broker = RedisBroker.from_settings(settings, RedisCalls(registry))
     draining = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.set)
-    worker = Worker(broker, engine, settings, tokenizer, clock)
+    tracing = create_tracing(settings.tracing, "worker")
+    recorder = Recorder(WorkerMetrics(registry), tracing, clock, model=settings.model)
+    worker = Worker(broker, engine, settings, tokenizer, clock, recorder)
     try:
-        await _run_until_drained(worker, draining)
+        async with serving_metrics(settings.metrics_host, settings.metrics_port, registry):
+            await _run_until_drained(worker, draining)
     finally:
         await broker.close()
+        await asyncio.to_thread(tracing.close)
 
 
 async def _run_until_drained(worker: Worker, draining: asyncio.Event) -> None:
@@ -64,7 +73,7 @@ def main() -> int:
     except ConfigError as error:
         print(f"preble-worker: {error}", file=sys.stderr)  # noqa: T201  # before logging
         return 2
-    configure_logging(settings.log_level, f"worker {settings.instance}")
+    configure_logging(settings.log_level, f"worker {settings.instance}", settings.log_format)
     try:
         uvloop.run(serve(settings))
     except (ConfigError, PoolMismatch) as error:

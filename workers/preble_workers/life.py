@@ -21,6 +21,7 @@ from preble.broker.insisting import insist
 from preble.clock import Clock
 from preble.config import Settings
 from preble.errors import BrokerUnavailable, EngineUnavailable, EventsLost
+from preble.logs import log_context
 from preble.messages import ClaimedJob, InstanceRecord, InstanceReport, Lease, Outcome, Ring
 from preble.tokenizer import Tokenizer
 from preble_workers.engine import Engine, EngineInfo
@@ -28,6 +29,7 @@ from preble_workers.hit_predictor import Forecast, HitPredictor
 from preble_workers.job_runner import JobRunner
 from preble_workers.kv_budget import KvBudget
 from preble_workers.prefix_publisher import PrefixPublisher
+from preble_workers.recorder import Recorder
 from preble_workers.token_publisher import TokenPublisher
 from preble_workers.waiting_room import WaitingJob, WaitingRoom
 
@@ -57,7 +59,7 @@ class Life:
     def __init__(
         self, broker: Broker, engine: Engine, info: EngineInfo, record: InstanceRecord,
         publisher: PrefixPublisher, predictor: HitPredictor, tokenizer: Tokenizer, clock: Clock,
-        settings: Settings,
+        settings: Settings, recorder: Recorder,
     ) -> None:  # fmt: skip
         self._record = record
         self._broker = broker
@@ -65,6 +67,8 @@ class Life:
         self._publisher = publisher
         self._predictor = predictor
         self._clock = clock
+        self._metrics = recorder.metrics
+        self._recorder = recorder
         self._lease_s = settings.lease_s
         self._engine_stall_s = settings.engine_stall_s
         self._tokens = TokenPublisher(broker.streams, tokenizer.decode)
@@ -113,6 +117,11 @@ class Life:
                 cancelled then.
         """
         await insist(lambda: self._broker.register(self._record, lease_s=self._lease_s))
+        self._metrics.begin_life(
+            slots=self._slots, kv_capacity_tokens=self._record.kv_capacity_tokens,
+            running=lambda: self._slots - self._free_slots, waiting=lambda: len(self._room),
+            kv_used_tokens=lambda: self._kv.used_tokens,
+        )  # fmt: skip
         _log.info("instance %s begins epoch %s", self._record.instance_id, self._record.epoch)
         async with asyncio.TaskGroup() as tasks:
             beside = [
@@ -187,7 +196,7 @@ class Life:
                 )
             )  # fmt: skip
             for job in claimed:
-                self._room.enter(job)
+                self._room.enter(job, submitted_at_s=self._recorder.submitted_at_s(job))
                 self._is_alone = job.runs_alone
         return bool(claimed)
 
@@ -218,7 +227,8 @@ class Life:
         self._kv.begin(waiting.pages, job.spec.total_tokens)
         # In the order of starts, before any of them runs: that is what makes it come true.
         forecast = self._predictor.start(waiting.pages)
-        task = tasks.create_task(self._run_job(job, forecast))
+        self._recorder.started(waiting.submitted_at_s)
+        task = tasks.create_task(self._run_job(waiting, forecast))
         self._held[job.lease] = task
         task.add_done_callback(lambda _: self._free(waiting, forecast))
 
@@ -228,11 +238,18 @@ class Life:
         self._kv.end(waiting.pages, waiting.job.spec.total_tokens)
         self._wake.set()
 
-    async def _run_job(self, job: ClaimedJob, forecast: Forecast) -> None:
+    async def _run_job(self, waiting: WaitingJob, forecast: Forecast) -> None:
+        log_context(job_id=waiting.job.job_id)
+        _log.debug("begins attempt=%d", waiting.job.attempt)
         try:
-            self._outcomes.put_nowait(await self._runner.run(job, forecast))
+            outcome = await self._runner.run(waiting.job, forecast)
         except EngineUnavailable as error:
-            await self._give_up(job, error)
+            self._recorder.engine_lost()
+            await self._give_up(waiting.job, error)
+        else:
+            _log.debug("has ended failure=%s", outcome.failure.code if outcome.failure else "none")
+            self._recorder.ended(waiting.job, outcome, waiting.submitted_at_s)
+            self._outcomes.put_nowait(outcome)
 
     async def _give_up(self, job: ClaimedJob, error: EngineUnavailable) -> None:
         """Hand back a job that the engine lost, and claim no more in this life."""
@@ -259,6 +276,7 @@ class Life:
                 self._prompt_tokens += outcome.result.prompt_tokens
                 self._hit_tokens += outcome.result.cached_tokens
             if not is_accepted:
+                self._metrics.results_refused.inc()
                 _log.warning("late result of job %s was refused", outcome.lease.job_id)
         if not self._num_engaged:
             self._wake.set()  # for a job that must run alone
@@ -319,6 +337,7 @@ class Life:
             lambda: self._broker.renew(self._record, leases, lease_s=self._lease_s, report=report)
         )
         for lease in lost:
+            self._metrics.leases_lost.inc()
             if task := self._held.pop(lease, None):
                 _log.warning("lost the lease of job %s; stopping it", lease.job_id)
                 task.cancel()

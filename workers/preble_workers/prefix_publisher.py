@@ -23,6 +23,7 @@ from preble.messages import (
     InstanceRecord,
     Snapshot,
 )
+from preble.metrics import WorkerMetrics
 from preble_workers.block_mapper import BlockMapper
 from preble_workers.engine import Engine, PageEvent
 
@@ -41,6 +42,7 @@ class PrefixPublisher:
         mapper: What it holds from an earlier life is published first.
         record: Names the instance and its epoch.
         clock: Tells when a snapshot is due.
+        metrics: Where batches are counted.
         snapshot_every_batches: A snapshot is due after so many batches,
         snapshot_every_s: or after so many seconds, with the next batch.
         max_pending_events: Block events that wait for the broker at most, beside those that
@@ -55,6 +57,7 @@ class PrefixPublisher:
         mapper: BlockMapper,
         record: InstanceRecord,
         clock: Clock,
+        metrics: WorkerMetrics,
         snapshot_every_batches: int = _SNAPSHOT_EVERY_BATCHES,
         snapshot_every_s: float = _SNAPSHOT_EVERY_S,
         max_pending_events: int = _MAX_PENDING_EVENTS,
@@ -64,6 +67,7 @@ class PrefixPublisher:
         self._mapper = mapper
         self._record = record
         self._clock = clock
+        self._metrics = metrics
         self._snapshot_every_batches = snapshot_every_batches
         self._snapshot_every_s = snapshot_every_s
         self._max_pending_events = max_pending_events
@@ -142,6 +146,7 @@ class PrefixPublisher:
         batch = EventBatch(self._record.instance_id, self._record.epoch, self._seq, events)
         snapshot = self._take_snapshot() if self._is_snapshot_due() else None
         await insist(lambda: self._broker.publish([batch]))
+        self._metrics.published(len(events))
         if snapshot is not None:
             await insist(lambda: self._broker.save_snapshot(snapshot))
 

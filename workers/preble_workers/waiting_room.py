@@ -22,6 +22,8 @@ class WaitingJob:
 
     job: ClaimedJob
     pages: PromptPages
+    submitted_at_s: float
+    """On the worker's clock."""
 
 
 class WaitingRoom:
@@ -49,10 +51,10 @@ class WaitingRoom:
         """Of all jobs that wait."""
         return list(self._waiting)
 
-    def enter(self, job: ClaimedJob) -> None:
+    def enter(self, job: ClaimedJob, *, submitted_at_s: float) -> None:
         """A job begins to wait. Cost: O(its prompt)."""
         pages = self._predictor.pages_of(job.prompt, job.spec.cache_salt)
-        waiting = self._waiting[job.lease] = WaitingJob(job, pages)
+        waiting = self._waiting[job.lease] = WaitingJob(job, pages, submitted_at_s)
         self._queue.push(waiting, prompt_tokens=job.spec.prompt_tokens)
         self.tokens += job.spec.total_tokens
 

@@ -22,6 +22,7 @@ from preble_workers.engine import Engine, EngineInfo
 from preble_workers.hit_predictor import HitPredictor
 from preble_workers.life import Ending, Life
 from preble_workers.prefix_publisher import PrefixPublisher
+from preble_workers.recorder import Recorder
 
 ENGINE_PAUSE_S: Final = 1.0
 """Before the first question whether a lost engine is back; doubles with each loss."""
@@ -38,9 +39,10 @@ class Worker:
 
     def __init__(
         self, broker: Broker, engine: Engine, settings: Settings, tokenizer: Tokenizer,
-        clock: Clock,
+        clock: Clock, recorder: Recorder,
     ) -> None:  # fmt: skip
         self._broker = broker
+        self._recorder = recorder
         self._engine = engine
         self._settings = settings
         self._tokenizer = tokenizer
@@ -84,22 +86,29 @@ class Worker:
         record = self._record(info)
         publisher = PrefixPublisher(
             broker=self._broker, engine=self._engine, mapper=mapper, record=record,
-            clock=self._clock,
+            clock=self._clock, metrics=self._recorder.metrics,
         )  # fmt: skip
         life = Life(
             self._broker, self._engine, info, record, publisher,
             HitPredictor(mapper, self._clock, has_kv_cache=info.has_kv_cache),
-            self._tokenizer, self._clock, self._settings,
+            self._tokenizer, self._clock, self._settings, self._recorder,
         )  # fmt: skip
+        reason = "stopped"
         try:
-            return await life.run(draining)
+            ending = await life.run(draining)
+            reason = ending.name.lower()
         except ExceptionGroup as group:
             fenced, others = group.split(InstanceFenced)
             if others:
                 raise others.exceptions[0] from None
-            reason = fenced.exceptions[0] if fenced else group
-            _log.warning("%s; beginning anew, dropped_jobs=%d", reason, life.num_held)
+            reason = "fenced"
+            error = fenced.exceptions[0] if fenced else group
+            _log.warning("%s; beginning anew, dropped_jobs=%d", error, life.num_held)
             return Ending.DRAINED
+        else:
+            return ending
+        finally:
+            self._recorder.metrics.end_life(reason)
 
     async def _await_engine(
         self, info: EngineInfo, draining: asyncio.Event, *, is_flushed: bool

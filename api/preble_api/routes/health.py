@@ -1,7 +1,8 @@
 """Probes and metrics."""
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 
 import msgspec
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from preble.clock import Clock
 from preble.errors import BrokerUnavailable
 from preble.messages import PoolStats
 from preble_api.openapi import Responses, problems, response_of
-from preble_api.pool_metrics import render
+from preble_api.pool_metrics import look_at, render
 from preble_api.principal import principal_of
 from preble_api.remembered import Remembered
 from preble_api.schemas import Health
@@ -22,9 +23,10 @@ from preble_api.schemas import Health
 PROBE_S: Final = 2.0
 """Longer than this and the queue counts as unreachable: probes themselves give up soon."""
 
-
 READY_S: Final = 1.0
 """For so long a probe's answer stands: it needs no key, so asking often must cost Redis nothing."""
+
+Answer = TypeVar("Answer")
 
 
 class HealthRoutes:
@@ -61,7 +63,8 @@ class HealthRoutes:
         app.add_api_route(
             "/metrics", self.metrics, methods=["GET"], response_class=PlainTextResponse,
             summary="Metrics for Prometheus", description=(
-                "`pool_` ones need the queue. They are of all tenants, so a key of one is refused."
+                "`preble_pool_` and `rq_` ones need the queue. They are of all tenants, so a key "
+                "of one is refused."
             ),
         )  # fmt: skip
 
@@ -80,19 +83,24 @@ class HealthRoutes:
         """All metrics; the pool's are left out while the queue is down. Raises: HttpError (403)."""
         principal_of(request.scope).require_all_tenants()
         try:
-            stats = await self._stats()
+            look = await _answered(look_at(self._broker))
         except BrokerUnavailable:
-            stats = None
-        page = render(self._registry, stats)
+            look = None
+        page = render(self._registry, look)
         return Response(page, headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _stats(self) -> PoolStats:
-        try:
-            async with asyncio.timeout(PROBE_S):
-                return await self._broker.stats()
-        except TimeoutError:
-            msg = f"the queue did not answer within {PROBE_S} s"
-            raise BrokerUnavailable(msg) from None
+        return await _answered(self._broker.stats())
+
+
+async def _answered(question: Awaitable[Answer]) -> Answer:
+    """What the queue says. Raises: BrokerUnavailable, also if it says nothing for too long."""
+    try:
+        async with asyncio.timeout(PROBE_S):
+            return await question
+    except TimeoutError:
+        msg = f"the queue did not answer within {PROBE_S} s"
+        raise BrokerUnavailable(msg) from None
 
 
 def _json(struct: msgspec.Struct) -> Response:

@@ -7,7 +7,7 @@
 --        holds, lease ms, result_ttl_s, JobFailure of a job whose deadline has passed,
 --        max_ended_bytes
 -- Reply: false if the epoch is not the instance's; else flat: job, execution, attempt, spec,
---        prompt, for each job
+--        prompt, ms from its submission, or retry, to the claim, for each job
 -- Twice: claims of a life are numbered upwards. The last one again returns the same jobs, as far
 --        as they are still leased and were not released; an earlier one, a copy that comes
 --        late, returns nothing. Neither leases anything.
@@ -24,19 +24,24 @@ if known[1] ~= epoch then return false end
 
 local queue, now, reply = instance_queue(instance), now_ms(), {}
 
-local FIELDS = {'preble_tokens', 'preble_attempt', 'preble_deadline_ms', 'preble_spec'}
+local FIELDS = {'preble_tokens', 'preble_attempt', 'preble_deadline_ms', 'preble_spec',
+  'preble_submitted_ms', 'preble_retried_ms', 'preble_started_ms'}
 
 -- One look at a job; nil if it was deleted behind our back.
 local function read(job)
-  local tokens, attempt, deadline, spec = unpack(redis.call('HMGET', k.job(job), unpack(FIELDS)))
+  local tokens, attempt, deadline, spec, submitted, retried, started = unpack(
+    redis.call('HMGET', k.job(job), unpack(FIELDS)))
   return tokens and {id = job, tokens = tonumber(tokens), attempt = tonumber(attempt),
-    is_late = deadline and tonumber(deadline) <= now, spec = spec}
+    is_late = deadline and tonumber(deadline) <= now, spec = spec,
+    waits_since = tonumber(retried or submitted or now),
+    started = tonumber(started or now)}
 end
 
 local function hand_over(job, execution)
   local at = #reply
   reply[at + 1], reply[at + 2], reply[at + 3] = job.id, execution, job.attempt
   reply[at + 4], reply[at + 5] = job.spec, redis.call('GET', k.prompt(job.id))
+  reply[at + 6] = math.max(0, job.started - job.waits_since)
 end
 
 local function execution_of(index) return epoch .. '-' .. number .. '-' .. index end
@@ -57,7 +62,7 @@ local now_iso = iso(now)
 
 local function lease(job, execution)
   local composite = job.id .. ':' .. execution
-  job.attempt = job.attempt + 1
+  job.attempt, job.started = job.attempt + 1, now
   redis.call('HSET', k.job(job.id), 'status', 'started', 'started_at', now_iso,
     'worker_name', queue, 'preble_state', 'running', 'preble_execution', execution,
     'preble_started_ms', now, 'preble_attempt', job.attempt)

@@ -45,6 +45,8 @@ local function finish(job, execution, state, text, failure, prompt_tokens, compl
   if redis.call('EXISTS', k.worker(queue)) == 1 then
     local counter = state == 'completed' and 'successful_job_count' or 'failed_job_count'
     redis.call('HINCRBY', k.worker(queue), counter, 1)
+    local started = tonumber(redis.call('HGET', k.job(job), 'preble_started_ms')) or now
+    redis.call('HINCRBYFLOAT', k.worker(queue), 'total_working_time', (now - started) / 1000)
   end
   return 1
 end
