@@ -5,7 +5,8 @@ BIN := .venv/bin
 # `make demo ENGINE=emulated` needs no SGLang.
 ENGINE_FLAG := $(if $(ENGINE),--engine $(ENGINE))
 
-.PHONY: help demo serve test test-engines check fuzz chaos bench bench-policies compose-test
+.PHONY: help demo serve test test-engines check fuzz chaos bench bench-policies compose-test \
+  release-check sbom
 
 help:
 	@echo "make demo    place the same prompts by two policies, and compare"
@@ -18,6 +19,8 @@ help:
 	@echo "make bench   measure decisions and the dispatch path"
 	@echo "make bench-policies   run all experiments on policies (docs/reference/experiments.md)"
 	@echo "make compose-test   bring docker-compose.yml up on a Docker engine and use it"
+	@echo "make release-check  build wheel and sdist, look into them, install the wheel and run it"
+	@echo "make sbom    write the bill of materials of what is installed beside Preble, to dist/"
 
 demo: .venv/.installed
 	$(BIN)/preble demo --install $(ENGINE_FLAG)
@@ -63,6 +66,13 @@ bench-policies: .venv/.installed
 # On the engine that DOCKER_HOST names; PREBLE_ENGINE=emulated leaves SGLang out.
 compose-test: .venv/.installed
 	$(BIN)/python tools/compose_test.py
+
+# These two install by uv, from the package index that it is told of.
+release-check: .venv/.installed
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tools.check_release
+
+sbom: .venv/.installed
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tools.sbom
 
 # Both are older than the stamp on every run but the first, which then takes no time.
 .venv/.installed: requirements/dev.lock pyproject.toml

@@ -12,7 +12,7 @@ PrebleError
 │   ├── BrokerUnavailable    Redis unreachable, loading, or full
 │   ├── NotLeader            another scheduler leads; this one must stop deciding
 │   ├── InstanceFenced       a newer worker took this instance over
-│   └── PoolMismatch         tokenizer, context, block or page differ from the pool's
+│   └── PoolMismatch         schema, tokenizer, context, block or page differ from the pool's
 ├── EngineError
 │   ├── EngineRefused        the engine will never run this job (its own 4xx)
 │   ├── EventsLost           what the engine holds is no longer known
@@ -88,7 +88,7 @@ class InstanceFenced(BrokerError):
 
 
 class PoolMismatch(BrokerError):
-    """This process disagrees with the pool about tokenizer, context, block or page."""
+    """This process disagrees with the pool about schema, tokenizer, context, block or page."""
 
 
 class EngineError(PrebleError):

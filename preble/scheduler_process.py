@@ -53,10 +53,15 @@ class SchedulerProcess:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Lead or stand by until `stop`; survives a broker that is away for a while."""
+        """Lead or stand by until `stop`; survives a broker that is away for a while.
+
+        Raises:
+            PoolMismatch: If the pool has another schema.
+        """
         while not self._stopping.is_set():
             holder = uuid4().hex  # new for each term: a token never comes twice
             try:
+                await self._broker.agree_on_schema()
                 token = await self._broker.lead(holder, ttl_s=LEADER_LEASE_S)
                 if token:
                     await self._lead(holder, token)

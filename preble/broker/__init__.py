@@ -58,11 +58,20 @@ PEEKED_JOBS: Final = 4_096
 class Broker(Protocol):
     """The queue of one pool. Every call may raise BrokerUnavailable, and says so here once."""
 
+    async def agree_on_schema(self) -> None:
+        """Let the pool have this Preble's schema; its first process sets it. `join_pool` asks, too.
+
+        Raises:
+            PoolMismatch: If it has another one, with what to do.
+        """
+        ...
+
     async def join_pool(self, record: PoolRecord) -> None:
         """Found the pool with this record, or agree with it.
 
         Raises:
-            PoolMismatch: If the pool was founded with another record, naming the difference.
+            PoolMismatch: If the pool was founded with another record, naming the difference, or
+                has another schema.
         """
         ...
 

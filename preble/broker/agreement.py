@@ -1,7 +1,36 @@
 """What processes of one pool must agree on before they may touch a job."""
 
+from typing import Final
+
 from preble.errors import PoolMismatch
 from preble.messages import PoolRecord
+
+SCHEMA: Final = 1
+"""Of the keys in Redis and of what processes write for each other; raised when those of another
+number would misread it. ADR 0040; `python -m tools.schema` compares the code with what it was."""
+
+FIRST_SCHEMA: Final = 1
+"""Of pools that were founded before they had a number."""
+
+_PAGE: Final = "docs/explanation/compatibility.md"
+
+
+def require_same_schema(pool: str, founded: int) -> None:
+    """Compare the schema of this Preble with the one the pool was founded with.
+
+    Raises:
+        PoolMismatch: If they differ, with what to do.
+    """
+    if founded == SCHEMA:
+        return
+    remedy = (
+        f"upgrade this process to the version that runs the pool ({_PAGE})"
+        if founded > SCHEMA
+        else "let the version that founded it finish its jobs, and start this one on a new pool "
+        f"(--pool, PREBLE_POOL; {_PAGE})"
+    )
+    msg = f"pool {pool!r} has schema {founded}, and this Preble speaks schema {SCHEMA}: {remedy}"
+    raise PoolMismatch(msg)
 
 
 def require_same_pool(pool: str, founded: PoolRecord, record: PoolRecord) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from preble.broker.agreement import SCHEMA
 from preble.messages import InstanceId, InstanceRecord, JobId, PoolRecord
 
 JobPart = Literal["record", "prompt", "block keys"]
@@ -186,6 +187,8 @@ class PoolFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     record: PoolRecord | None
     """None if the pool was never founded."""
+    schema: int = SCHEMA
+    """Of its keys and messages."""
     leader_lease_s: float | None
     """What is left of the leader's lease; None without a leader."""
     terms: int

@@ -45,6 +45,7 @@ class Key(msgspec.Struct, frozen=True):
 
 KEYS: Final = (
     # Ours.
+    Key("schema", "preble:{pool}:schema", "string", "join, lead, keys", "the same", "never"),
     Key("pool", "preble:{pool}:pool", "string", "join", "join", "never"),
     Key("weights", "preble:{pool}:weights", "string", "join", "join", "never"),
     Key("api_keys", "preble:{pool}:api_keys", "hash", "preble keys", "api", "never"),

@@ -96,6 +96,9 @@ class MemoryBroker:
     async def close(self) -> None:
         """Nothing to release."""
 
+    async def agree_on_schema(self) -> None:
+        """Nobody else is in this pool."""
+
     async def join_pool(self, record: PoolRecord) -> None:
         """Found the pool, or agree with it. Raises: PoolMismatch."""
         self._pool = self._pool or record

@@ -128,6 +128,10 @@ class RedisBroker:
             await self._confirmation.close()
         await self._client.aclose()
 
+    async def agree_on_schema(self) -> None:
+        """Set the pool's schema, or agree with it. Raises: PoolMismatch."""
+        await self._agreement.agree_on_schema()
+
     async def join_pool(self, record: PoolRecord) -> None:
         """Found the pool, or agree with it. Raises: PoolMismatch."""
         await self._agreement.join_pool(record)

@@ -2,7 +2,13 @@
 
 import msgspec
 
-from preble.broker.agreement import require_same_pool, require_same_weights
+from preble.broker.agreement import (
+    FIRST_SCHEMA,
+    SCHEMA,
+    require_same_pool,
+    require_same_schema,
+    require_same_weights,
+)
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Client, translated
 from preble.messages import PoolRecord
@@ -15,8 +21,19 @@ class RedisAgreement:
         self._client = client
         self._keys = keys
 
+    async def agree_on_schema(self) -> None:
+        """Set the pool's schema, or agree with it. Raises: PoolMismatch."""
+        with translated():
+            schema, record = await self._client.execute_command(
+                "MGET", self._keys("schema"), self._keys("pool")
+            )
+        if schema is None and record is None:
+            schema = await self._founded("schema", str(SCHEMA).encode())
+        require_same_schema(self._keys.pool, FIRST_SCHEMA if schema is None else int(schema))
+
     async def join_pool(self, record: PoolRecord) -> None:
         """Found the pool, or agree with it. Raises: PoolMismatch."""
+        await self.agree_on_schema()  # the record of another one may not even be readable
         blob = await self._founded("pool", msgspec.json.encode(record))
         require_same_pool(self._keys.pool, msgspec.json.decode(blob, type=PoolRecord), record)
 

@@ -11,6 +11,7 @@ import msgspec
 
 from preble.broker.api_keys import ApiKey, Scope, by_age, digest_of, id_of, new_key, require_room
 from preble.broker.keys import PoolKeys
+from preble.broker.redis_agreement import RedisAgreement
 from preble.broker.redis_client import Argument, connect, translated
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.scripts import load_scripts
@@ -37,6 +38,7 @@ class RedisApiKeys:
         keys = PoolKeys(pool)
         self._scripts = ScriptRunner(self._client, load_scripts(keys))
         self._key = keys("api_keys")
+        self._agreement = RedisAgreement(self._client, keys)
 
     @classmethod
     def from_settings(cls, settings: Settings, calls: RedisCalls | None = None) -> Self:
@@ -50,7 +52,8 @@ class RedisApiKeys:
     async def create(
         self, name: str, *, tenant: str | None, scopes: Collection[Scope], life_s: float | None
     ) -> tuple[str, ApiKey]:
-        """Make a key. Raises: ConfigError if there are too many."""
+        """Make a key. Raises: ConfigError if there are too many; PoolMismatch."""
+        await self._agreement.agree_on_schema()
         now_s, num_keys = await self._ask(("HLEN", self._key))
         require_room(num_keys)
         key = new_key()

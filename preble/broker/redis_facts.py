@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from preble.broker.agreement import FIRST_SCHEMA
 from preble.broker.facts import DamagedJob, Facts, JobFacts, PoolFacts, RollbackFacts
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_census import Census, SampledJob, decoded, sampled_job
@@ -72,6 +73,7 @@ class PoolReader:
         replies = census.replies
         lease_ms = replies["leader lease", ""]
         return PoolFacts(
+            schema=int(replies["schema", ""] or FIRST_SCHEMA),
             record=decoded(_decode_pool, replies["record", ""]),
             leader_lease_s=None if lease_ms == _NO_KEY else max(0, lease_ms) / 1000,
             terms=int(replies["terms", ""] or 0),

@@ -81,6 +81,7 @@ def questions_of_census(keys: PoolKeys, names: Names) -> Questions:
 def _questions_of_pool(keys: PoolKeys, now_ms: int) -> Questions:
     leases, late = keys("leases"), now_ms - OVERDUE_AFTER_MS
     return {
+        ("schema", ""): ("GET", keys("schema")),
         ("record", ""): ("GET", keys("pool")),
         ("terms", ""): ("GET", keys("leader_epoch")),
         ("leader lease", ""): ("PTTL", keys("leader")),

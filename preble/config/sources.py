@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -27,6 +27,10 @@ DEFAULT_FILE: Final = "preble.toml"
 SECRETS: Final = ("api_key", "redis_url", "webhook_secret")
 """Settings that may stand in a file of their own, which `<name>_file` names."""
 
+RENAMED: Final[dict[str, str]] = {}
+"""Old names of settings, and the new ones. An old one is read by the minor version that renames it,
+and unknown to the next. ADR 0040."""
+
 _FILE: Final = "_file"
 _MOST_SECRET_CHARS: Final = 64 * 1024
 _LIKE: Final = 0.75
@@ -35,6 +39,7 @@ _LIKE: Final = 0.75
 _SERVICE_LINK: Final = re.compile(r"(^|_)(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))(_|$)")
 """What Kubernetes tells each container of a service called `preble`, or `preble-…`."""
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +79,7 @@ def from_file(path: Path, types: Mapping[str, Any]) -> dict[str, Given]:
             the file and the key.
     """
     found: dict[str, Given] = {}
-    for name, value in _read(path).items():
+    for name, value in _by_new_names(_read(path), str(path)).items():
         if isinstance(value, dict):
             msg = f"{path}: [{name}] is a table; settings stand alone, without tables"
             raise ConfigError(msg)
@@ -99,12 +104,8 @@ def from_environ(environ: Mapping[str, str], names: Collection[str]) -> dict[str
         ConfigError: If a name is like a known one, but unknown; what is like none is logged.
     """
     found: dict[str, Given] = {}
-    for variable, value in environ.items():
-        name = variable.removeprefix(ENV_PREFIX).lower()
-        if not variable.startswith(ENV_PREFIX) or variable == CONFIG_VARIABLE:
-            continue
-        if _is_service_link(variable, value):
-            continue
+    for name, value in _by_new_names(_ours(environ), "the environment").items():
+        variable = ENV_PREFIX + name.upper()
         if name in names or _is_secret_file(name):
             found[name] = Given(value, variable)
         elif nearest(name, names):
@@ -143,6 +144,32 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         msg = f"{path} is no TOML: {_lower(str(error))}"
         raise ConfigError(msg) from None
+
+
+def _ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment may be settings, by name."""
+    return {
+        variable.removeprefix(ENV_PREFIX).lower(): value
+        for variable, value in environ.items()
+        if variable.startswith(ENV_PREFIX)
+        and variable != CONFIG_VARIABLE
+        and not _is_service_link(variable, value)
+    }
+
+
+def _by_new_names(given: Mapping[str, _T], where: str) -> dict[str, _T]:
+    """The same, with settings under the names that they have now. Raises: ConfigError."""
+    found = {name: value for name, value in given.items() if name not in RENAMED}
+    for old in given.keys() & RENAMED:
+        new = RENAMED[old]
+        # Compose gives one that is not set as an empty one.
+        if given[old] == "" and new in found:
+            continue
+        if found.get(new, "") != "":
+            raise ConfigError(f"{where}: {old} is called {new} now, and both are given: drop {old}")
+        _log.warning("preble: %s: setting %s is called %s now, and soon only that", where, old, new)
+        found[new] = given[old]
+    return found
 
 
 def _is_secret_file(name: str) -> bool:

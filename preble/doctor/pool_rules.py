@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from preble.broker.agreement import SCHEMA
 from preble.broker.facts import InstanceFacts, PoolFacts
 from preble.doctor.findings import Finding, Level, lasting, several
 
@@ -14,6 +15,7 @@ _START_WORKER = "preble worker --instance NAME, or `preble serve`; read the logs
 
 def examine(pool: PoolFacts, name: str) -> Iterator[Finding]:
     """Findings about who runs a pool."""
+    yield from _schema(pool, name)
     yield from _founded(pool, name)
     yield from _leader(pool)
     yield from _alive(pool)
@@ -23,6 +25,16 @@ def examine(pool: PoolFacts, name: str) -> Iterator[Finding]:
         yield from _record(instance)
         yield from _worker(instance)
     yield from _kinds(pool.alive)
+
+
+def _schema(pool: PoolFacts, name: str) -> Iterator[Finding]:
+    if pool.schema != SCHEMA:
+        yield Finding(
+            "broken", "pool",
+            f"pool {name} has schema {pool.schema}, and this Preble speaks schema {SCHEMA}",
+            "It runs another version: this one cannot join it, and may misread it.",
+            "look with that version; docs/explanation/compatibility.md",
+        )  # fmt: skip
 
 
 def _founded(pool: PoolFacts, name: str) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from tools.reference.markdown import anchor
 DOCS = ROOT / "docs"
 PAGES = sorted([
     *DOCS.rglob("*.md"), *(ROOT / "examples").glob("*.md"),
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
 ])  # fmt: skip
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")

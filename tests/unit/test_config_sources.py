@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from preble.config import Settings, flat_environ, load_configuration, load_settings, to_environ
+from preble.config.sources import RENAMED
 from preble.errors import ConfigError
 
 HOME = {"HOME": "/home/user"}
@@ -234,3 +235,33 @@ def test_a_secret_s_file_must_hold_one(tmp_path: Path, content: bytes | None, wh
     said = refused({"PREBLE_WEBHOOK_SECRET_FILE": str(tmp_path / "key")})
     assert said.startswith("setting webhook_secret: ")
     assert what in said
+
+
+# Settings that were renamed.
+
+
+@pytest.fixture
+def renamed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """As if `slots` had been called `places` in the last version."""
+    monkeypatch.setitem(RENAMED, "places", "slots")
+    caplog.set_level(logging.WARNING)
+
+
+@pytest.mark.usefixtures("renamed")
+def test_an_old_name_is_read_and_told(toml: Path, caplog: pytest.LogCaptureFixture) -> None:
+    toml.write_text("places = 2")
+    assert load_settings(HOME, config=str(toml)).slots == 2
+    assert f"{toml}: setting places is called slots now" in caplog.text
+    assert load_settings(HOME | {"PREBLE_PLACES": "3"}).slots == 3
+    assert "the environment: setting places is called slots now" in caplog.text
+
+
+@pytest.mark.usefixtures("renamed")
+def test_old_and_new_name_at_once_are_refused_unless_the_old_is_empty(toml: Path) -> None:
+    assert "places is called slots now, and both are given: drop places" in refused(
+        {"PREBLE_PLACES": "2", "PREBLE_SLOTS": "3"}
+    )
+    assert load_settings({"PREBLE_PLACES": "", "PREBLE_SLOTS": "3"}).slots == 3
+    assert load_settings({"PREBLE_PLACES": "2", "PREBLE_SLOTS": ""}).slots == 2
+    toml.write_text("places = 2\nslots = 3")
+    assert "drop places" in refused({}, config=str(toml))
