@@ -67,9 +67,9 @@ async def test_a_pool_without_a_number_has_the_first(
 
 async def test_a_scheduler_of_another_schema_never_leads(broker: RedisBroker, redis: Redis) -> None:
     redis.set(KEY, SCHEMA + 1)
+    process = SchedulerProcess(broker, Settings(), SystemClock(), SchedulerMetrics(None))
     with pytest.raises(PoolMismatch, match=TOO_NEW):
-        metrics = SchedulerMetrics(None)
-        await SchedulerProcess(broker, Settings(), SystemClock(), metrics).run()
+        await process.run()
     assert not redis.exists(PoolKeys(POOL)("leader"))
 
 
