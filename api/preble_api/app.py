@@ -23,6 +23,9 @@ from preble.pool import pool_record
 from preble.tokenizer import TextCache, Tokenizer
 from preble_api.admission import Admission
 from preble_api.batches.service import BATCH_STRUCTS, BatchService
+from preble_api.console.door import Door
+from preble_api.console.service import Console
+from preble_api.console.sessions import Sessions
 from preble_api.cors import allow_origins, origins_of
 from preble_api.direct import DirectRoutes, RawRoute
 from preble_api.edge import Edge
@@ -88,6 +91,7 @@ def create_app(
                     task.cancel()
         finally:
             threads.close()
+            await console.close()
             await broker.close()
             await api_keys.close()
 
@@ -117,7 +121,7 @@ def create_app(
     app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
     # The last one added is the outermost.
     app.add_middleware(DirectRoutes, routes=hot)
-    _guard(app, settings, Keyring(api_keys, clock), openness, metrics, clock)
+    console = _guard(app, settings, broker, batches, api_keys, openness, metrics, clock)
     return app
 
 
@@ -139,10 +143,13 @@ def _described(lifespan: Lifespan[FastAPI]) -> DescribedApi:
 
 
 def _guard(
-    app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness, metrics: ApiMetrics,
-    clock: SystemClock,
-) -> None:  # fmt: skip
-    """Let in what may come, and no more of it than may; count it."""
+    app: FastAPI, settings: Settings, broker: Broker, batches: BatchService, api_keys: ApiKeys,
+    openness: Openness, metrics: ApiMetrics, clock: SystemClock,
+) -> Console:  # fmt: skip
+    """Let in what may come, by key or through the console, and no more of it than may; count it."""
+    keyring, sessions = Keyring(api_keys, clock), Sessions(settings.api_key)
+    console = Console(settings, broker, batches, keyring, sessions, clock)
+    console.add_to(app)
     origins = origins_of(settings.cors_origins)
     app.add_middleware(
         BodyLimit,
@@ -150,10 +157,14 @@ def _guard(
         streamed={FILES_PATH: settings.max_file_bytes + FORM_BYTES},
     )
     app.add_middleware(
-        Gate, admin_key=settings.api_key, keyring=keyring, openness=openness, origins=origins
-    )
+        Gate, admin_key=settings.api_key, keyring=keyring, openness=openness, sessions=sessions,
+        origins=origins,
+    )  # fmt: skip
+    if settings.console:
+        app.add_middleware(Door, error_page=console.error_page)
     app.add_middleware(Edge, metrics=metrics, clock=clock)
     allow_origins(app, origins)
+    return console
 
 
 def _leave_to_edge(_: Request, error: Exception) -> NoReturn:
