@@ -25,6 +25,9 @@ from preble.tokenizer import TextCache, Tokenizer
 from preble.tracing import NoTracing, Tracing
 from preble_api.admission import Admission
 from preble_api.batches.service import BATCH_STRUCTS, BatchService
+from preble_api.console.door import Door
+from preble_api.console.service import Console
+from preble_api.console.sessions import Sessions
 from preble_api.cors import allow_origins, origins_of
 from preble_api.direct import DirectRoutes, RawRoute
 from preble_api.edge import Edge
@@ -81,6 +84,8 @@ def create_app(
     admission = Admission(broker)
     waits = Waits(broker, clock, longest_s=settings.result_ttl_s)
     batches = BatchService(settings, broker, intake, rendering, admission, waits, metrics, clock)
+    keyring, sessions = Keyring(api_keys, clock), Sessions(settings.api_key)
+    console = Console(settings, broker, batches, keyring, sessions, clock)
 
     async def begin() -> None:
         await insist(lambda: broker.join_pool(record))
@@ -88,6 +93,7 @@ def create_app(
 
     async def close() -> None:
         threads.close()
+        await console.close()
         await broker.close()
         await api_keys.close()
 
@@ -114,10 +120,11 @@ def create_app(
     AbortRoutes(broker).add_to(app)
     batches.add_to(app)
     app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
+    console.add_to(app)
     # The last one added is the outermost.
     app.add_middleware(DirectRoutes, routes=hot)
     edge = partial(Edge, metrics=metrics, clock=clock, tracing=tracing or NoTracing())
-    _guard(app, settings, Keyring(api_keys, clock), openness, edge)
+    _guard(app, settings, keyring, sessions, openness, edge, console)
     return app
 
 
@@ -161,9 +168,10 @@ def _described(lifespan: Lifespan[FastAPI]) -> DescribedApi:
 
 
 def _guard(
-    app: FastAPI, settings: Settings, keyring: Keyring, openness: Openness, edge: partial[Edge]
-) -> None:
-    """Let in what may come, and no more of it than may; count it."""
+    app: FastAPI, settings: Settings, keyring: Keyring, sessions: Sessions, openness: Openness,
+    edge: partial[Edge], console: Console,
+) -> None:  # fmt: skip
+    """Let in what may come, by key or through the console, and no more of it than may; count it."""
     origins = origins_of(settings.cors_origins)
     app.add_middleware(
         BodyLimit,
@@ -171,8 +179,11 @@ def _guard(
         streamed={FILES_PATH: settings.max_file_bytes + FORM_BYTES},
     )
     app.add_middleware(
-        Gate, admin_key=settings.api_key, keyring=keyring, openness=openness, origins=origins
-    )
+        Gate, admin_key=settings.api_key, keyring=keyring, openness=openness, sessions=sessions,
+        origins=origins,
+    )  # fmt: skip
+    if settings.console:
+        app.add_middleware(Door, error_page=console.error_page)
     app.add_middleware(edge)
     allow_origins(app, origins)
 

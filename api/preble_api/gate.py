@@ -3,14 +3,13 @@
     no key was ever made, loopback, no admin key ─▶ open: whoever comes is the operator
     `Authorization: Bearer …` = PREBLE_API_KEY    ─▶ the operator; nobody is asked
     `Authorization: Bearer pk_…`                  ─▶ the key's tenant and scopes (`keyring.py`)
+    a console's page, with a session's cookie     ─▶ who logged in (`console/sessions.py`)
     else                                          ─▶ 401
 
 A route that is declared and says nothing is guarded: reading needs scope `read`, all else `submit`.
 """
 
-import hmac
 from collections.abc import Collection, Sequence
-from hashlib import sha256
 from http import HTTPStatus
 from typing import Final
 
@@ -18,10 +17,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from preble.broker.api_keys import KEY
 from preble.broker.api_keys import Scope as KeyScope
+from preble_api.console.paths import is_console, is_open
+from preble_api.console.sessions import Sessions
 from preble_api.errors import HttpError
+from preble_api.key_holders import KeyHolders
 from preble_api.keyring import Keyring
 from preble_api.open_mode import Openness, require_no_strange_page
-from preble_api.principal import ANYONE, Principal, principal_of_key, set_principal
+from preble_api.principal import ANYONE, Principal, set_principal
 
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/health", "/docs", "/openapi.json"})
 """Answered without a key: probes have none, and the documentation holds nothing secret."""
@@ -38,22 +40,23 @@ class Gate:
         admin_key: The operator's; empty for none.
         keyring: Knows all others.
         openness: Whether no key is needed.
+        sessions: Of browsers at the console, where a key may be shown by cookie.
         origins: Of web pages that may ask without one, while none is needed.
     """
 
     def __init__(
         self, app: ASGIApp, *, admin_key: str, keyring: Keyring, openness: Openness,
-        origins: Collection[str] = (),
+        sessions: Sessions, origins: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._app = app
-        self._admin_digest = sha256(admin_key.encode()).digest() if admin_key else None
-        self._keyring = keyring
+        self._holders = KeyHolders(admin_key, keyring)
+        self._sessions = sessions
         self._openness = openness
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request that may pass. Raises: HttpError (401, 403, 429), BrokerUnavailable."""
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and not _needs_no_key(scope["path"]):
             principal = await self._principal(scope)
             principal.require(scope_of(scope["method"]))
             set_principal(scope, principal)
@@ -64,17 +67,18 @@ class Gate:
         if await self._openness.is_open(is_key_shown=any(map(KEY.search, shown))):
             require_no_strange_page(scope, origins=self._origins)
             return ANYONE
-        given = _bearer(shown)
-        if self._is_admin(given):
-            return ANYONE
-        if key := await self._keyring.find(given):
-            return principal_of_key(key)
-        raise _unauthorized("this api key is not known here: it may have expired or been revoked")
+        if is_console(scope["path"]) and (digest := self._sessions.digest_in(scope)):
+            found = await self._holders.of_digest(digest)
+        else:
+            found = await self._holders.of_key(_bearer(shown))
+        if found is None:
+            message = "this api key is not known here: it may have expired or been revoked"
+            raise _unauthorized(message)
+        return found
 
-    def _is_admin(self, given: bytes) -> bool:
-        """Takes the same time however long the key is, and wherever it differs."""
-        digest = sha256(given).digest()
-        return self._admin_digest is not None and hmac.compare_digest(digest, self._admin_digest)
+
+def _needs_no_key(path: str) -> bool:
+    return path in OPEN_PATHS or is_open(path)
 
 
 def scope_of(method: str) -> KeyScope:

@@ -66,9 +66,10 @@ class Keyring:
             HttpError: If too many unknown keys are being tried (429).
             BrokerUnavailable: If it is not known here and Redis cannot be asked.
         """
-        if not KEY.fullmatch(key):
-            return None
-        digest = digest_of(key)
+        return await self.of_digest(digest_of(key)) if KEY.fullmatch(key) else None
+
+    async def of_digest(self, digest: str) -> ApiKey | None:
+        """The key with this digest, if it is valid. Raises: as `find`."""
         now_s = self._clock.now_s()
         if (known := self._found.get(digest)) and now_s - known.asked_s < FOUND_S:
             return known.key

@@ -36,6 +36,10 @@ class Remembered(Generic[_T]):
             self._answer.add_done_callback(_taken_note_of)
         return await asyncio.shield(self._answer)  # one who leaves takes it from nobody
 
+    def forget(self) -> None:
+        """What was asked about has changed: the next who asks has it found anew."""
+        self._answer = None
+
 
 def _taken_note_of(answer: asyncio.Task[_T]) -> None:
     """An error is told to those who wait; there may be none left."""

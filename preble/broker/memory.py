@@ -302,5 +302,6 @@ class MemoryBroker:
         state.ingresses.remove(job_id, job)
         instance.queue.append(job_id)
         job.state, job.instance_id, job.assignment = JobState.ASSIGNED, instance_id, assignment
+        job.assigned_at_s = self._clock.now_s()
         state.call(instance_id, Ring.ASSIGNED)
         return True

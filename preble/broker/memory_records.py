@@ -61,6 +61,7 @@ class Job:
     attempt: int = 0
     instance_id: InstanceId | None = None
     execution_id: ExecutionId | None = None
+    assigned_at_s: float | None = None
     started_at_s: float | None = None
     ended_at_s: float | None = None
     assignment: Assignment | None = None
@@ -104,7 +105,7 @@ class Job:
         return replace(
             self.summary(job_id),
             position=position, assignment=self.assignment, result=self.result,
-            webhook=self._webhook(),
+            assigned_at_s=self.assigned_at_s if self.assignment else None, webhook=self._webhook(),
         )  # fmt: skip
 
     def _webhook(self) -> WebhookView | None:

@@ -13,8 +13,8 @@ from preble.messages import JobId, JobView
 WHOLE_POOL: Final = "*"
 """Scope of the lists of the pool; no tenant is called so."""
 
-_NOT_LISTED: Final = (None, None, None, None)
-"""What VIEW says beyond LIST: position, decision, return value, webhook."""
+_NOT_LISTED: Final = (None, None, None, None, None)
+"""What VIEW says beyond LIST: position, decision, return value, webhook, time of assignment."""
 
 
 def list_arguments(query: JobQuery) -> Sequence[Argument]:

@@ -121,7 +121,7 @@ def reaped(reply: Sequence[Any]) -> Reaped:
 def job_view(job_id: JobId, reply: Sequence[Any]) -> JobView:
     """VIEW's reply."""
     (state, spec, attempt, submitted, deadline, started, ended, instance, failure, position,
-     decision, return_value, webhook) = reply  # fmt: skip
+     decision, return_value, webhook, assigned) = reply  # fmt: skip
     return JobView(
         job_id=job_id,
         state=JobState(state.decode()),
@@ -131,6 +131,7 @@ def job_view(job_id: JobId, reply: Sequence[Any]) -> JobView:
         deadline_at_s=_seconds(deadline),
         position=position,
         instance_id=InstanceId(instance.decode()) if instance else None,
+        assigned_at_s=_seconds(assigned) if decision else None,
         started_at_s=_seconds(started),
         ended_at_s=_seconds(ended),
         assignment=_decode_assignment(decision) if decision else None,

@@ -85,6 +85,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of clients to one api at once; more are told to come back (503)."""
     cors_origins: str = ""
     """Origins whose web pages may ask, such as `https://app.example.com`, separated by commas."""
+    console: bool = True
+    """Whether the api serves the web console, at `/ui`."""
+    console_text: bool = False
+    """Whether it shows the outputs of jobs; else they are hidden there."""
     webhook_secret: str = ""
     """Signs webhooks, `whsec_…`; of several, with spaces between, all do. Empty: none are sent."""
     webhook_allow: str = ""

@@ -24,6 +24,8 @@ class JobView(msgspec.Struct, frozen=True):
     position: int | None = None
     """Jobs ahead in the same queue; None beyond the counted depth or once running."""
     instance_id: InstanceId | None = None
+    assigned_at_s: float | None = None
+    """When it was bound to its instance; None before, and in lists."""
     started_at_s: float | None = None
     ended_at_s: float | None = None
     assignment: Assignment | None = None

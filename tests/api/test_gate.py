@@ -18,6 +18,7 @@ from preble.broker.memory_api_keys import MemoryApiKeys
 from preble.clock import ManualClock
 from preble.config import Settings
 from preble.errors import BrokerUnavailable, InvariantError
+from preble_api.console.sessions import Sessions
 from preble_api.errors import HttpError
 from preble_api.gate import Gate
 from preble_api.keyring import FOUND_S, Keyring
@@ -58,7 +59,8 @@ class Door:
         self.came_in: list[Principal] = []
         keyring = Keyring(self.keys, self.clock)
         self.gate = Gate(
-            self._note, admin_key=admin_key, keyring=keyring, openness=self.openness
+            self._note, admin_key=admin_key, keyring=keyring, openness=self.openness,
+            sessions=Sessions(admin_key),
         )  # fmt: skip
 
     async def _note(self, scope: Scope, receive: Receive, send: Send) -> None:

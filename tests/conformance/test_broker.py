@@ -244,7 +244,9 @@ async def test_a_claim_brings_the_prompt_and_counts_the_attempt(broker: Broker) 
     view = await broker.view(JobId("a"))
     assert view
     assert (view.state, view.attempt, view.position) == (JobState.RUNNING, 1, None)
+    assert view.assigned_at_s
     assert view.started_at_s
+    assert view.submitted_at_s <= view.assigned_at_s <= view.started_at_s
 
 
 async def test_a_repeated_claim_returns_the_same_jobs(broker: Broker) -> None:
@@ -337,6 +339,7 @@ async def test_jobs_of_expired_leases_wait_again_in_front(broker: Broker) -> Non
     view = await broker.view(JobId("a"))
     assert view
     assert (view.instance_id, view.started_at_s, view.assignment) == (None, None, None)
+    assert view.assigned_at_s is None
     assert await reap(broker) == ((), ())
 
 

@@ -45,33 +45,34 @@ class BatchService:
         self, settings: Settings, broker: Broker, intake: Intake, rendering: Rendering,
         admission: Admission, waits: Waits, metrics: ApiMetrics, clock: Clock,
     ) -> None:  # fmt: skip
-        self._is_offered = bool(settings.files_dir)
-        layout = Layout(Path(settings.files_dir), settings.pool)
+        self.is_offered = bool(settings.files_dir)
+        """Whether there is a folder for files."""
+        self.layout = layout = Layout(Path(settings.files_dir), settings.pool)
         bounds = FileBounds(
             settings.max_file_bytes, settings.max_tenant_files, settings.max_tenant_file_bytes
         )
         files = FileStore(layout, bounds)
-        self._batches = BatchStore(
+        self.store = BatchStore(
             layout, files, model=settings.model, max_tenant_batches=settings.max_tenant_batches
         )
         tools = Tools(
             broker, intake, rendering, admission, waits, files, metrics, clock,
             settings.result_ttl_s, settings.max_body_bytes,
         )  # fmt: skip
-        self._drivers = Drivers(tools, self._batches)
+        self._drivers = Drivers(tools, self.store)
         self._sweep = FileSweep(files, layout)
         self._file_routes = FileRoutes(files, layout)
-        self._batch_routes = BatchRoutes(self._batches, layout, intake, self._drivers.look_again)
+        self._batch_routes = BatchRoutes(self.store, layout, intake, self._drivers.look_again)
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes, if there is a folder for files."""
-        if self._is_offered:
+        if self.is_offered:
             self._file_routes.add_to(app)
             self._batch_routes.add_to(app)
 
     async def run(self) -> None:
         """Drive batches and sweep, until cancelled."""
-        if not self._is_offered:
+        if not self.is_offered:
             return
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._drivers.run())
@@ -81,7 +82,7 @@ class BatchService:
         while True:
             try:
                 await in_thread(self._sweep.sweep)
-                await in_thread(self._batches.sweep)
+                await in_thread(self.store.sweep)
             except OSError:
                 _log.exception("files that have expired could not be removed")
             await asyncio.sleep(SWEEP_S)

@@ -88,9 +88,11 @@ class ResultWriter:
 
     def _save_progress(self) -> None:
         tally, state = self._shift.tally, self._shift.state
+        now = replace(
+            state, request_counts=tally.counts(self._total), usage=tally.usage(),
+            errors=tally.errors(),
+        )  # fmt: skip
         try:
-            self._shift.save(
-                replace(state, request_counts=tally.counts(self._total), usage=tally.usage())
-            )
+            self._shift.save(now)
         except OSError as error:
             _log.warning("progress of a batch cannot be written: %s", error)

@@ -33,7 +33,7 @@ local function move(ingress, job, instance, decision, available)
   if at[3] and tonumber(at[3]) <= now or not leave(ingress, job) then return 0 end
   local queue = instance_queue(instance)
   redis.call('HSET', k.job(job), 'origin', queue, 'preble_state', 'assigned',
-    'preble_instance', instance, 'preble_available', available)
+    'preble_instance', instance, 'preble_available', available, 'preble_assigned_ms', now)
   redis.call('SET', k.decision(job), decision)
   redis.call('RPUSH', k.queue(queue), job)
   rung[instance] = true
