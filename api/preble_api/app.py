@@ -31,6 +31,7 @@ from preble_api.files.routes import FILES_PATH
 from preble_api.gate import Gate
 from preble_api.intake import Intake
 from preble_api.job_access import JobAccess
+from preble_api.job_ids import JobIds
 from preble_api.keyring import Keyring
 from preble_api.limits import BodyLimit
 from preble_api.open_mode import Openness
@@ -70,7 +71,10 @@ def create_app(
     threads = TextThreads(settings.tokenizer_threads)
     webhooks = WebhookService(settings, broker, metrics)
     cache = TextCache(tokenizer, settings.text_cache_bytes)
-    intake = Intake(record, tokenizer, cache, threads, metrics, has_webhooks=webhooks.is_offered)
+    ids = JobIds(settings.pool)
+    intake = Intake(
+        record, ids, tokenizer, cache, threads, metrics, has_webhooks=webhooks.is_offered
+    )
     clock = SystemClock()
     openness = Openness(api_keys, clock, may_be_open=settings.may_be_open)
 
@@ -95,13 +99,13 @@ def create_app(
     admission = Admission(broker)
     waits = Waits(broker, SystemClock(), longest_s=settings.result_ttl_s)
     app.state.stop_waits = waits.stop
-    JobEndingRoutes(broker, waits, clock).add_to(app)
+    JobEndingRoutes(broker, ids, waits, clock).add_to(app)
     jobs = JobRoutes(
         broker, intake, admission, metrics, waits=waits, result_ttl_s=settings.result_ttl_s
     )
     jobs.add_to(app)
     JobListRoutes(broker).add_to(app)
-    access = JobAccess(broker, result_ttl_s=settings.result_ttl_s)
+    access = JobAccess(broker, ids, result_ttl_s=settings.result_ttl_s)
     EventRoutes(access, waits).add_to(app)
     ExplainRoutes(broker, access).add_to(app)
     GenerateRoutes(intake, admission, waits, metrics).add_to(app)
@@ -112,7 +116,7 @@ def create_app(
     HealthRoutes(broker, registry, clock).add_to(app)
     ServerInfoRoutes(broker, record).add_to(app)
     WorkerRoutes(broker).add_to(app)
-    AbortRoutes(broker).add_to(app)
+    AbortRoutes(broker, ids).add_to(app)
     batches.add_to(app)
     app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
     # The last one added is the outermost.

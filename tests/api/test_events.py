@@ -14,6 +14,7 @@ from preble.broker.memory import MemoryBroker
 from preble.messages import ClaimedJob, JobId
 from preble_api.job_access import JobAccess
 from preble_api.job_events import JobEvents, Mark
+from preble_api.job_ids import JobIds
 from preble_api.routes.events import EventRoutes
 from preble_api.waits import Waits
 
@@ -220,7 +221,7 @@ async def test_an_unknown_job_has_no_events(client: httpx2.AsyncClient, job_id: 
 async def test_a_stopped_api_ends_its_streams_with_a_comment(memory_broker: MemoryBroker) -> None:
     async with listening(memory_broker) as waits:
         await memory_broker.admit([[new_job()]])
-        access = JobAccess(memory_broker, result_ttl_s=600)
+        access = JobAccess(memory_broker, JobIds("default"), result_ttl_s=600)
         stream = EventRoutes(access, waits).stream(A, Mark())
         assert await anext(stream) == b"retry: 1000\n\n"
         assert b"waiting" in await anext(stream)

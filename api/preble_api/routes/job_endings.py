@@ -14,7 +14,7 @@ from preble.clock import Clock
 from preble.errors import InvalidJob
 from preble.messages import JobId, JobView
 from preble_api.endings import LOOKS_PER_S
-from preble_api.job_ids import may_be_id
+from preble_api.job_ids import JobIds
 from preble_api.list_schemas import MAX_ASKED, EndedJobs, EndedQuery
 from preble_api.openapi import prefer_parameter, problems, query_parameters, response_of
 from preble_api.parsing import parse_query
@@ -34,12 +34,14 @@ class JobEndingRoutes:
 
     Args:
         broker: The queue.
+        ids: Of its jobs.
         waits: Says when this api is being stopped.
         clock: Measures how long a request waits.
     """
 
-    def __init__(self, broker: Broker, waits: Waits, clock: Clock) -> None:
+    def __init__(self, broker: Broker, ids: JobIds, waits: Waits, clock: Clock) -> None:
         self._broker = broker
+        self._ids = ids
         self._waits = waits
         self._clock = clock
         self._awaited_jobs = 0
@@ -66,7 +68,8 @@ class JobEndingRoutes:
 
     async def ended(self, request: Request) -> Response:
         """The jobs that have ended. Raises: InvalidJob, BrokerUnavailable."""
-        job_ids = _ids(parse_query(request.query_params.multi_items(), EndedQuery).ids)
+        asked = parse_query(request.query_params.multi_items(), EndedQuery)
+        job_ids = _ids_of(asked.ids, self._ids)
         principal = principal_of(request.scope)
         preference = preference_of(request)
         until_s = self._clock.now_s() + (preference.wait_s or 0)
@@ -109,12 +112,12 @@ def _add(found: EndedJobs, job_id: JobId, view: JobView | None) -> None:
         found.data.append(status_of(view))
 
 
-def _ids(text: str) -> list[JobId]:
+def _ids_of(text: str, ids: JobIds) -> list[JobId]:
     """Raises: InvalidJob."""
     names = list(dict.fromkeys(text.split(",")))
     if len(names) > MAX_ASKED:
         raise InvalidJob("ids", f"names {len(names)} jobs; ask for {MAX_ASKED} at most")
     for name in names:
-        if not may_be_id(name):
+        if not ids.may_be(name):
             raise InvalidJob("ids", "must be ids of jobs, with commas between them")
     return [JobId(name) for name in names]

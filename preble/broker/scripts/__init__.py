@@ -16,7 +16,11 @@ from preble.config import LONGEST_LEASE_S
 from preble.messages import QUARANTINE_AFTER
 
 _LIBRARY: Final = "lib.lua"
+_RESULTS_KEPT: Final = 10
+"""Of one job, as RQ does."""
+
 _CONSTANTS: Final = f"""\
+local RESULTS_KEPT = {_RESULTS_KEPT}
 local QUARANTINE_AFTER = {QUARANTINE_AFTER}
 local LONGEST_LEASE_MS = {LONGEST_LEASE_S * 1000:.0f}
 local INBOX_ENTRIES = {INBOX_ENTRIES}

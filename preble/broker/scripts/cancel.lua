@@ -2,7 +2,7 @@
 -- CANCEL: end jobs wherever they stand.
 --
 -- Keys:  ingresses, queues, queue, job, leases, started, execution, executions, worker,
---        worker_executions, prompt, block_keys, decision, deadlines, results, canceled, jobs_in,
+--        worker_executions, prompt, block_keys, decision, deadlines, canceled, jobs_in,
 --        ended, counts, totals, recalls, inbox, log, webhooks, webhook, dead_webhooks,
 --        signals
 -- Args:  result_ttl_s, JobFailure, RQ result text, then jobs

@@ -120,13 +120,14 @@ end
 local RQ_STATUS = {completed = 'finished', failed = 'failed', expired = 'failed',
   cancelled = 'canceled'}
 
--- RQ lists what ended on an instance with its queue, and keeps a result of each execution.
+-- RQ lists what ended on an instance with its queue, and keeps a result of each execution that was
+-- not cancelled. So CANCEL writes no results, and the account of an api needs no right to (ADR 0039).
 local function tell_rq(job, instance, execution, outcome, result_ttl_s, now)
   local queue, completed = instance_queue(instance), outcome.state == 'completed'
   local registry = completed and k.finished or outcome.state == 'cancelled' and k.canceled or k.failed
   redis.call('ZADD', registry(queue), math.floor(now / 1000) + result_ttl_s, job)
-  if not execution then return end
-  redis.call('XADD', k.results(job), 'MAXLEN', 10, '*', 'type', completed and 1 or 2,
+  if not execution or outcome.state == 'cancelled' then return end
+  redis.call('XADD', k.results(job), 'MAXLEN', RESULTS_KEPT, '*', 'type', completed and 1 or 2,
     'worker_name', queue, 'execution_id', execution, 'execution_ended_at', now / 1000,
     completed and 'return_value' or 'exc_string', outcome.text)
   redis.call('EXPIRE', k.results(job), result_ttl_s)
