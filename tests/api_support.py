@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import count
-from typing import Protocol
+from typing import Final, Protocol
 
 import httpx2
 from msgspec.structs import replace
@@ -29,6 +29,10 @@ from preble.messages import (
     TokenDelta,
     TokenLogprob,
 )
+from preble_api.job_ids import JobIds
+
+SOME_JOB: Final = JobIds("default").new()
+"""An id that a job may have."""
 
 
 class Serve(Protocol):

@@ -42,6 +42,8 @@ class Stack:
             "PREBLE_FILES_DIR": str(folder / "files"),
             **{f"PREBLE_{name.upper()}": value for name, value in settings.items()},
         }
+        key = settings.get("api_key")
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
@@ -86,13 +88,13 @@ class Stack:
 
     def submit(self, jobs: list[dict[str, object]]) -> list[str]:
         """Submit a list; returns the ids."""
-        reply = _HTTP.post(f"{self.url}/v1/jobs", json=jobs)
+        reply = _HTTP.post(f"{self.url}/v1/jobs", json=jobs, headers=self._headers)
         assert reply.status_code == 202, reply.text
         return [job["id"] for job in reply.json()["data"]]
 
     def job(self, job_id: str) -> dict[str, object]:
         """One job, as the api shows it."""
-        reply = _HTTP.get(f"{self.url}/v1/jobs/{job_id}")
+        reply = _HTTP.get(f"{self.url}/v1/jobs/{job_id}", headers=self._headers)
         assert reply.status_code == 200, reply.text
         return dict(reply.json())
 

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -110,15 +110,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def valkey(folder: Path, port: int) -> Generator[subprocess.Popen[bytes]]:
-    """A real Valkey with an append-only file in `folder`, killed at the end."""
+def valkey(
+    folder: Path, port: int, *options: str, host: str = "127.0.0.1", under: Sequence[str] = ()
+) -> Generator[subprocess.Popen[bytes]]:
+    """A real Valkey with an append-only file in `folder`, killed at the end.
+
+    Args:
+        folder: Where its files lie.
+        port: Where it listens.
+        options: More of its own.
+        host: Likewise.
+        under: A command that becomes the server, such as `ip netns exec NAME`.
+    """
     command = [
-        str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-        "--appendonly", "yes", "--dir", str(folder),
+        *under, str(get_binary_path()), "--port", str(port), "--bind", host, "--save", "",
+        "--appendonly", "yes", "--dir", str(folder), *options,
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            eventually(lambda: _answers(port))
+            eventually(lambda: _answers(host, port))
             yield process
         finally:
             process.kill()
@@ -138,8 +148,8 @@ def eventually(condition: Callable[[], bool], *, within_s: float = 30.0) -> None
         time.sleep(0.01)
 
 
-def _answers(port: int) -> bool:
-    with redis.Redis(port=port) as client:
+def _answers(host: str, port: int) -> bool:
+    with redis.Redis(host=host, port=port) as client:
         try:
             return bool(client.ping())
         except redis.ConnectionError:

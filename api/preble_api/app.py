@@ -36,6 +36,7 @@ from preble_api.files.routes import FILES_PATH
 from preble_api.gate import Gate
 from preble_api.intake import Intake
 from preble_api.job_access import JobAccess
+from preble_api.job_ids import JobIds
 from preble_api.keyring import Keyring
 from preble_api.limits import BodyLimit
 from preble_api.open_mode import Openness
@@ -77,7 +78,10 @@ def create_app(
     threads = TextThreads(settings.tokenizer_threads)
     webhooks = WebhookService(settings, broker, metrics)
     cache = TextCache(tokenizer, settings.text_cache_bytes)
-    intake = Intake(record, tokenizer, cache, threads, metrics, has_webhooks=webhooks.is_offered)
+    ids = JobIds(settings.pool)
+    intake = Intake(
+        record, ids, tokenizer, cache, threads, metrics, has_webhooks=webhooks.is_offered
+    )
     rendering = Rendering(threads, tokenizer.token_texts)
     clock = SystemClock()
     openness = Openness(api_keys, clock, may_be_open=settings.may_be_open)
@@ -85,7 +89,7 @@ def create_app(
     waits = Waits(broker, clock, longest_s=settings.result_ttl_s)
     batches = BatchService(settings, broker, intake, rendering, admission, waits, metrics, clock)
     keyring, sessions = Keyring(api_keys, clock), Sessions(settings.api_key)
-    console = Console(settings, broker, batches, keyring, sessions, clock)
+    console = Console(settings, broker, ids, batches, keyring, sessions, clock)
 
     async def begin() -> None:
         await insist(lambda: broker.join_pool(record))
@@ -99,14 +103,14 @@ def create_app(
 
     app = _described(_lifespan(begin, (waits.listen, batches.run, webhooks.run), close))
     app.state.stop_waits = waits.stop
-    JobEndingRoutes(broker, waits, rendering, clock).add_to(app)
+    JobEndingRoutes(broker, ids, waits, rendering, clock).add_to(app)
     jobs = JobRoutes(
         broker, intake, admission, metrics, waits=waits, rendering=rendering,
         result_ttl_s=settings.result_ttl_s,
     )  # fmt: skip
     jobs.add_to(app)
     JobListRoutes(broker).add_to(app)
-    access = JobAccess(broker, result_ttl_s=settings.result_ttl_s)
+    access = JobAccess(broker, ids, result_ttl_s=settings.result_ttl_s)
     EventRoutes(access, waits, rendering).add_to(app)
     ExplainRoutes(broker, access).add_to(app)
     GenerateRoutes(intake, admission, waits, metrics, rendering).add_to(app)
@@ -117,7 +121,7 @@ def create_app(
     HealthRoutes(broker, registry, clock).add_to(app)
     ServerInfoRoutes(broker, record).add_to(app)
     WorkerRoutes(broker).add_to(app)
-    AbortRoutes(broker).add_to(app)
+    AbortRoutes(broker, ids).add_to(app)
     batches.add_to(app)
     app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
     console.add_to(app)

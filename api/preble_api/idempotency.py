@@ -18,7 +18,7 @@ from starlette.requests import Request
 from preble.errors import InvalidJob
 from preble.messages import JobId, Submission
 from preble_api.deadlines import CANCEL_AFTER
-from preble_api.job_ids import keyed_job_id
+from preble_api.job_ids import JobIds
 from preble_api.queue_headers import QUEUE_HEADERS
 from preble_api.schemas import NO_KEY, JobRequest
 
@@ -32,7 +32,9 @@ _OWN: Final = "own"
 """Stands in a job's name where another has its place in a request."""
 
 
-async def under_key(request: Request, submissions: Sequence[Submission]) -> Sequence[Submission]:
+async def under_key(
+    request: Request, submissions: Sequence[Submission], ids: JobIds
+) -> Sequence[Submission]:
     """The jobs of a request, under the ids that its key gives them, if it has one.
 
     Raises:
@@ -45,13 +47,17 @@ async def under_key(request: Request, submissions: Sequence[Submission]) -> Sequ
         raise InvalidJob(IDEMPOTENCY_KEY, NO_KEY)
     fingerprint = await fingerprint_of(request)
     return [
-        replace(each, job_id=_job_id(each.spec.tenant, key, str(place)), fingerprint=fingerprint)
+        replace(
+            each,
+            job_id=_job_id(ids, each.spec.tenant, key, str(place)),
+            fingerprint=fingerprint,
+        )
         for place, each in enumerate(submissions)
     ]
 
 
 def under_own_keys(
-    requests: Sequence[JobRequest], submissions: Sequence[Submission]
+    requests: Sequence[JobRequest], submissions: Sequence[Submission], ids: JobIds
 ) -> Sequence[Submission]:
     """The jobs of a list, under the ids that their own keys give them, those that have one.
 
@@ -61,7 +67,8 @@ def under_own_keys(
     if all(each.idempotency_key is None for each in requests):
         return submissions
     keyed = [
-        _under_own_key(request, each) for request, each in zip(requests, submissions, strict=True)
+        _under_own_key(request, each, ids)
+        for request, each in zip(requests, submissions, strict=True)
     ]
     seen: set[JobId] = set()
     for place, each in enumerate(keyed):
@@ -71,13 +78,13 @@ def under_own_keys(
     return keyed
 
 
-def _under_own_key(request: JobRequest, submission: Submission) -> Submission:
+def _under_own_key(request: JobRequest, submission: Submission, ids: JobIds) -> Submission:
     key = request.idempotency_key
     if key is None:
         return submission
     return replace(
         submission,
-        job_id=_job_id(submission.spec.tenant, key, _OWN),
+        job_id=_job_id(ids, submission.spec.tenant, key, _OWN),
         fingerprint=_fingerprint(request),
     )
 
@@ -96,7 +103,7 @@ async def fingerprint_of(request: Request) -> str:
     return digest.hexdigest()
 
 
-def _job_id(tenant: str, key: str, place: str) -> JobId:
+def _job_id(ids: JobIds, tenant: str, key: str, place: str) -> JobId:
     """No part can hold the byte between them."""
     name = f"{tenant}\0{key}\0{place}"
-    return keyed_job_id(key, sha256(name.encode()).hexdigest())
+    return ids.keyed(key, sha256(name.encode()).hexdigest())

@@ -28,7 +28,7 @@ from preble.metrics import ApiMetrics
 from preble.tokenizer import Message, TextCache, TextTokens, Tokenizer
 from preble_api.draft import PART_CHARS, Draft
 from preble_api.errors import HttpError
-from preble_api.job_ids import new_job_id
+from preble_api.job_ids import JobIds
 from preble_api.logprobs import require_few
 from preble_api.principal import Principal
 from preble_api.sampling_schemas import RoomSampling, Sampling
@@ -57,6 +57,7 @@ class Intake:
 
     Args:
         pool: What all of it agrees on.
+        ids: Of its jobs.
         tokenizer: The pool's.
         cache: What remembers the tokens of texts.
         threads: Where long texts are tokenized.
@@ -65,11 +66,12 @@ class Intake:
     """
 
     def __init__(
-        self, pool: PoolRecord, tokenizer: Tokenizer, cache: TextCache, threads: TextThreads,
-        metrics: ApiMetrics, *, has_webhooks: bool = False,
+        self, pool: PoolRecord, ids: JobIds, tokenizer: Tokenizer, cache: TextCache,
+        threads: TextThreads, metrics: ApiMetrics, *, has_webhooks: bool = False,
     ) -> None:  # fmt: skip
         self._has_webhooks = has_webhooks
         self._pool = pool
+        self.ids = ids
         self._tokenizer = tokenizer
         self._cache = cache
         self._threads = threads
@@ -199,7 +201,7 @@ class Intake:
             request.deadline_s, is_logged=request.stream, traceparent=draft.traceparent,
         )  # fmt: skip
         webhook = Webhook(request.webhook.url) if request.webhook else None
-        return Submission(new_job_id(), spec, tokens, keys, webhook=webhook)
+        return Submission(self.ids.new(), spec, tokens, keys, webhook=webhook)
 
     def _sampling(self, given: Sampling, prompt_tokens: int) -> SamplingParams:
         params = _sampling_params(given)

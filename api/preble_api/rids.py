@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from preble.messages import JobId, Submission
-from preble_api.job_ids import keyed_job_id
+from preble_api.job_ids import JobIds
 
 _UUID: Final = re.compile(
     r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}(_\d{1,4})?", re.IGNORECASE
@@ -22,7 +22,7 @@ _UUID: Final = re.compile(
 
 
 def named_by_rids(
-    submissions: Sequence[Submission], rids: Sequence[str | None], fingerprint: str
+    submissions: Sequence[Submission], rids: Sequence[str | None], fingerprint: str, ids: JobIds
 ) -> list[Submission]:
     """The jobs of a request, under the ids that their rids give them, as far as these can.
 
@@ -30,9 +30,10 @@ def named_by_rids(
         submissions: Its jobs.
         rids: Of each.
         fingerprint: Of the request.
+        ids: Of the pool.
     """
     return [
-        replace(each, job_id=job_id_of_rid(each.spec.tenant, rid), fingerprint=fingerprint)
+        replace(each, job_id=job_id_of_rid(ids, each.spec.tenant, rid), fingerprint=fingerprint)
         if rid and names_a_job(rid)
         else each
         for each, rid in zip(submissions, rids, strict=True)
@@ -44,8 +45,8 @@ def names_a_job(rid: str) -> bool:
     return _UUID.fullmatch(rid) is not None
 
 
-def job_id_of_rid(tenant: str, rid: str) -> JobId:
+def job_id_of_rid(ids: JobIds, tenant: str, rid: str) -> JobId:
     """The id of the job that a tenant calls so."""
     # A key of a request has three parts, so that the two never meet.
     name = f"{tenant}\0{rid}"
-    return keyed_job_id(rid, sha256(name.encode()).hexdigest())
+    return ids.keyed(rid, sha256(name.encode()).hexdigest())

@@ -3,9 +3,12 @@
 `KEYS` is read by people (who writes, who reads, when it goes), by Python (`PoolKeys`) and
 by Lua (`lua_functions` renders the same templates as the functions of a table `k`).
 Names start with `preble:{pool}:` (ours) or `rq:` (RQ's own, kept truthful so that RQ's
-tools see what happens; its own `register_birth` keeps `rq:workers` and `rq:workers:{queue}`
-beside them). Scripts build key names themselves, so one pool lives on one
-primary: not on a Redis Cluster. `preble doctor` reads most of them and writes none.
+tools see what happens). Scripts build key names themselves, so one pool lives on one
+primary: not on a Redis Cluster. `preble doctor` reads most of them and writes none. Which process
+has which rights on them, where each has an account of its own, says `acl.py`.
+
+RQ names what it keeps of a job by the job's id alone, and what it keeps of a queue by the queue's
+name. Ids begin with their pool's `job_prefix`, names with the pool's own.
 
 Prompt and block keys go with a job's end; if it failed, with its result, while `dead` counts them.
 
@@ -25,6 +28,7 @@ ended (`broker/lists.py`).
 """
 
 import re
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -100,10 +104,19 @@ KEYS: Final = (
     Key("executions", "rq:executions:{job}", "zset", "CLAIM", "RQ", "DONE, REAP"),
     Key("worker", "rq:worker:{worker}", "hash", "CLAIM, RENEW, DONE", "RQ", "death or silence"),
     Key("worker_executions", "rq:worker:{worker}:executions", "set", "CLAIM, DONE", "RQ", "DONE"),
+    Key("workers", "rq:workers", "set", "worker", "RQ", "RQ"),
+    Key("queue_workers", "rq:workers:{queue}", "set", "worker", "RQ", "RQ"),
 )
 
 _TEMPLATES: Final = {key.name: key.template for key in KEYS}
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+
+JOB_PREFIX_LENGTH: Final = 12
+
+
+def job_prefix(pool: str) -> str:
+    """How the ids of a pool's jobs begin: `job_` and eight hexadecimal digits."""
+    return "job_" + sha256(pool.encode()).hexdigest()[: JOB_PREFIX_LENGTH - len("job_")]
 
 
 class PoolKeys:
@@ -136,6 +149,7 @@ class PoolKeys:
         name = _lua_concatenation(self.instance_queue("{instance}"))
         lines.append(f"local function instance_queue(instance) return {name} end")
         lines.append(f"local quarantine_queue = '{self.quarantine_queue}'")
+        lines.append(f"local pool_queues = '{self('queue', queue=f'{self.pool}.')}'")
         return "\n".join(lines)
 
     def _lua_function(self, key: Key) -> str:

@@ -108,7 +108,9 @@ class MemoryState:
         failure: JobFailure | None = None,
     ) -> None:  # fmt: skip
         """Give a job its end."""
-        ran = job.state is JobState.RUNNING
+        # An api cancels, and may neither write results nor drop them (ADR 0039).
+        is_cancelled = state is JobState.CANCELLED
+        ran = job.state is JobState.RUNNING and not is_cancelled
         job.state, job.result, job.failure = state, result, failure
         job.ended_at_s = self.clock.now_s()
         self.dead_letters.keep(job)
@@ -119,7 +121,8 @@ class MemoryState:
             job.owed = OwedWebhook(job.spec.tenant, state, now_s, now_s, int(now_s * 1_000))
             self.jobless_webhooks.pop(job_id, None)
         self.ended.keep(job_id, job, ran=ran)
-        self.drop_oldest_ended(DROPS_AT_AN_END)
+        if not is_cancelled:
+            self.drop_oldest_ended(DROPS_AT_AN_END)
         if job.instance_id:
             tokens, decode_s = (result.completion_tokens, result.decode_s) if result else (0, 0.0)
             self.signal(JobEnded(job_id, job.instance_id, tokens, decode_s))

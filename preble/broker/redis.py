@@ -158,9 +158,8 @@ class RedisBroker:
     async def cancel(self, job_ids: Sequence[JobId]) -> list[JobState | None]:
         """End jobs, wherever they stand."""
         reply = await self._scripts.run(
-            "cancel", self._result_ttl_s, self._max_ended_bytes, *failure_arguments(CANCELLED),
-            *job_ids,
-        )  # fmt: skip
+            "cancel", self._result_ttl_s, msgspec.json.encode(CANCELLED), *job_ids
+        )
         return [JobState(state.decode()) if state else None for state in reply]
 
     async def list_jobs(self, query: JobQuery) -> JobPage:

@@ -28,6 +28,7 @@ from preble.cli import (
     keys,
     plot,
     processes,
+    redis_accounts,
     simulate,
     webhooks,
     workers,
@@ -72,6 +73,7 @@ for detached in (
     batch.app.command()(detached)
 app.add_typer(batch.app, name="batch")
 app.add_typer(keys.app, name="keys")
+app.add_typer(redis_accounts.app, name="redis")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(workers.app, name="workers")
 app.add_typer(cache.app, name="cache")

@@ -14,7 +14,7 @@ from preble.messages import JobState
 
 Tenant = Annotated[str | None, typer.Option(help="Only its jobs.")]
 
-_COLUMNS: Final = "{:<36}  {:<9}  {:<20}  {:<8}  {:<12}  {:>6}  {}"
+_COLUMNS: Final = "{:<44}  {:<9}  {:<20}  {:<8}  {:<12}  {:>6}  {}"
 _HEAD: Final = ("ID", "STATUS", "SUBMITTED", "PRIORITY", "TENANT", "TOKENS", "INSTANCE OR ERROR")
 _OF_THE_JOB: Final = frozenset({404, 409, 410})
 """Refusals that say nothing of other jobs."""

@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 _T = TypeVar("_T")
-_COLUMNS: Final = "{:<36}  {:<9}  {:<20}  {:>8}  {:<32}  {}"
+_COLUMNS: Final = "{:<44}  {:<9}  {:<20}  {:>8}  {:<32}  {}"
 _HEAD: Final = ("JOB", "JOB ENDED", "GIVEN UP", "ATTEMPTS", "RECEIVER", "WHY")
 
 

@@ -2,7 +2,7 @@
 
 import httpx2
 import pytest
-from api_support import DownBroker, OneWorker, Serve
+from api_support import SOME_JOB, DownBroker, OneWorker, Serve
 
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
@@ -67,7 +67,7 @@ async def test_what_does_not_exist_cannot_be_cancelled(
 
 async def test_the_queue_must_be_there(serve: Serve, settings: Settings) -> None:
     async with serve(settings, DownBroker()) as client:
-        assert (await client.post("/v1/jobs/job_1/cancel")).status_code == 503
+        assert (await client.post(f"/v1/jobs/{SOME_JOB}/cancel")).status_code == 503
 
 
 async def test_cancelled_jobs_are_counted(client: httpx2.AsyncClient) -> None:

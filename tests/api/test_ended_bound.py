@@ -11,7 +11,7 @@ from support import completed, record
 from preble.broker.memory import MemoryBroker
 from preble.clock import unix_s
 from preble.config import Settings
-from preble_api.job_ids import new_job_id
+from preble_api.job_ids import JobIds
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def test_a_dropped_job_is_gone_and_one_that_never_was_is_not_found(
 ) -> None:
     dropped, kept = await cancelled(api), await cancelled(api)
     assert (await api.get(f"/v1/jobs/{kept}")).status_code == 200
-    never = new_job_id(lambda: unix_s() + 60)
+    never = JobIds("default").new(lambda: unix_s() + 60)
     for job_id, status, code in ((dropped, 410, "job_expired"), (never, 404, "job_not_found")):
         for method, path in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry")):
             reply = await api.request(method, f"/v1/jobs/{job_id}{path}")
@@ -52,7 +52,7 @@ async def test_while_nothing_was_dropped_an_unknown_job_is_not_found(
     api: httpx2.AsyncClient,
 ) -> None:
     await cancelled(api)
-    old = new_job_id(lambda: unix_s() - 60)
+    old = JobIds("default").new(lambda: unix_s() - 60)
     assert (await api.get(f"/v1/jobs/{old}")).status_code == 404
 
 

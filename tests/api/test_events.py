@@ -17,6 +17,7 @@ from preble.tokenizer import Tokenizer
 from preble_api import job_events
 from preble_api.job_access import JobAccess
 from preble_api.job_events import JobEvents, Mark, end_event
+from preble_api.job_ids import JobIds
 from preble_api.rendering import Rendering
 from preble_api.routes.events import EventRoutes
 from preble_api.threads import TextThreads
@@ -276,7 +277,7 @@ async def test_a_stopped_api_ends_its_streams_with_a_comment(
 ) -> None:
     async with listening(memory_broker) as waits:
         await memory_broker.admit([[new_job()]])
-        access = JobAccess(memory_broker, result_ttl_s=600)
+        access = JobAccess(memory_broker, JobIds("default"), result_ttl_s=600)
         rendering = Rendering(TextThreads(1), tokenizer.token_texts)
         stream = EventRoutes(access, waits, rendering).stream(A, Mark())
         assert await anext(stream) == b"retry: 1000\n\n"

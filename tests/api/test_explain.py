@@ -2,7 +2,7 @@
 
 import httpx2
 import pytest
-from api_support import DownBroker, OneWorker, Serve
+from api_support import SOME_JOB, DownBroker, OneWorker, Serve
 
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
@@ -47,4 +47,4 @@ async def test_of_nobody_nothing_is_explained(client: httpx2.AsyncClient, name: 
 
 async def test_while_the_queue_is_down_it_is_a_503(serve: Serve, settings: Settings) -> None:
     async with serve(settings, DownBroker()) as client:
-        assert (await client.get("/v1/jobs/job_1/explain")).status_code == 503
+        assert (await client.get(f"/v1/jobs/{SOME_JOB}/explain")).status_code == 503

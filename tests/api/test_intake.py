@@ -15,6 +15,7 @@ from preble.messages import pack_tokens
 from preble.metrics import ApiMetrics
 from preble.tokenizer import ChatTemplate, Message, TextCache, Tokenizer
 from preble_api.intake import SHORT_CHARS, Intake
+from preble_api.job_ids import JobIds
 from preble_api.principal import ANYONE
 from preble_api.schemas import ChatMessage, JobRequest
 from preble_api.threads import TextThreads
@@ -34,7 +35,9 @@ def intake(request: pytest.FixtureRequest) -> Iterator[Intake]:
     core.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", START)])
     tokenizer = Tokenizer(core, ChatTemplate(request.param, {"bos_token": "<s>"}), "f")
     cache = TextCache(tokenizer, 1_000_000)
-    yield Intake(POOL, tokenizer, cache, threads, ApiMetrics(CollectorRegistry()))
+    yield Intake(
+        POOL, JobIds("default"), tokenizer, cache, threads, ApiMetrics(CollectorRegistry())
+    )
     threads.close()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from api_support import DownBroker, OneWorker, Serve
+from api_support import SOME_JOB, DownBroker, OneWorker, Serve
 
 from preble.broker.memory import MemoryBroker
 from preble.broker.memory_api_keys import MemoryApiKeys
@@ -53,8 +53,8 @@ async def test_those_that_ended_come_whole_and_the_others_do_not(
 
 async def test_what_nobody_knows_is_missing(client: httpx2.AsyncClient) -> None:
     [job_id] = await submitted(client)
-    found = await ended(client, job_id, "job_unknown", headers=LONG)
-    assert found == {"object": "list", "data": [], "missing": ["job_unknown"]}
+    found = await ended(client, job_id, SOME_JOB, headers=LONG)
+    assert found == {"object": "list", "data": [], "missing": [SOME_JOB]}
 
 
 async def test_another_tenants_job_is_missing(
@@ -107,5 +107,5 @@ async def test_as_many_as_may_be_asked_for_fit_a_url(client: httpx2.AsyncClient)
 
 async def test_a_queue_that_is_away_is_no_end(serve: Serve, settings: Settings) -> None:
     async with serve(settings, DownBroker()) as client:
-        reply = await client.get("/v1/jobs/ended", params={"ids": "job_1"}, headers=SOON)
+        reply = await client.get("/v1/jobs/ended", params={"ids": SOME_JOB}, headers=SOON)
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "queue_unavailable")

@@ -2,7 +2,7 @@
 
 import httpx2
 import pytest
-from api_support import DownBroker, OneWorker, Serve
+from api_support import SOME_JOB, DownBroker, OneWorker, Serve
 
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
@@ -171,14 +171,14 @@ async def test_what_does_not_exist_cannot_run_again(
 
 
 async def test_an_expired_job_is_gone(client: httpx2.AsyncClient) -> None:
-    job_id = "job_" + "0" * 32
+    job_id = SOME_JOB[:12] + "0" * 32
     assert (await client.post(f"/v1/jobs/{job_id}/retry")).status_code == 410
 
 
 async def test_the_queue_must_be_there(serve: Serve, settings: Settings) -> None:
     async with serve(settings, DownBroker()) as client:
         assert (await client.get("/v1/jobs")).status_code == 503
-        assert (await client.post("/v1/jobs/job_1/retry")).status_code == 503
+        assert (await client.post(f"/v1/jobs/{SOME_JOB}/retry")).status_code == 503
 
 
 async def test_dead_letters_are_a_metric(

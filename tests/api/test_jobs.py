@@ -3,7 +3,7 @@
 import httpx2
 import msgspec
 import pytest
-from api_support import DownBroker, OneWorker, Serve
+from api_support import SOME_JOB, DownBroker, OneWorker, Serve
 
 from preble.block_keys import block_keys, root_key
 from preble.broker.memory import MemoryBroker
@@ -214,7 +214,7 @@ async def test_queue_down_is_503_and_never_202(serve: Serve, settings: Settings)
         for reply in (
             await client.post("/v1/jobs", json={"prompt": "hello"}),
             await client.post("/v1/jobs", json=[{"prompt": "hello"}] * 3),
-            await client.get("/v1/jobs/job_1"),
+            await client.get(f"/v1/jobs/{SOME_JOB}"),
         ):
             assert reply.status_code == 503
             assert 1 <= int(reply.headers["retry-after"]) <= 120

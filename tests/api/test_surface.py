@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import msgspec
 import pytest
-from api_support import DownBroker, OneWorker, Serve
+from api_support import SOME_JOB, DownBroker, OneWorker, Serve
 
 from preble.broker.memory import MemoryBroker
 from preble.config import Settings
@@ -84,7 +84,7 @@ async def test_bug_is_a_500_that_tells_nothing_and_is_logged_with_its_request_id
     serve: Serve, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(settings, BrokenBroker()) as client:
-        reply = await client.get("/v1/jobs/job_1")
+        reply = await client.get(f"/v1/jobs/{SOME_JOB}")
     assert reply.status_code == 500
     assert "prompt" not in reply.text
     [record] = [each for each in caplog.records if each.levelname == "ERROR"]

@@ -92,6 +92,7 @@ async def test_the_order_is_that_of_ends_not_of_submissions(make: Make) -> None:
     await hands.admit("a", "b", "c")
     for name in ("c", "a", "b"):
         await hands.broker.cancel([JobId(name)])
+    await hands.reap()
     assert await known(hands.broker) == ["a", "b"]
 
 
@@ -100,7 +101,18 @@ async def test_in_one_call_the_order_is_that_of_the_call(make: Make) -> None:
     names = [JobId(f"job{number}") for number in range(12)]
     await hands.admit(*names)
     assert await hands.broker.cancel(names[::-1]) == [JobState.CANCELLED] * 12
+    await hands.reap()
     assert await known(hands.broker) == ["job0", "job1"]
+
+
+async def test_cancelling_drops_nothing_until_reap_does(make: Make) -> None:
+    """An api cancels; its account may not drop results."""
+    hands = Hands(await make(max_ended_bytes=NONE_FITS))
+    await hands.admit("a", "b")
+    await hands.broker.cancel([JobId("a"), JobId("b")])
+    assert await known(hands.broker) == ["a", "b"]
+    await hands.reap()
+    assert await known(hands.broker) == ["b"]
 
 
 async def test_jobs_that_have_not_ended_are_never_dropped(make: Make) -> None:
@@ -189,10 +201,11 @@ async def test_how_long_jobs_are_kept_is_told_once_some_were_dropped(make: Make)
 
 
 async def hooked(broker: Broker, *names: str) -> None:
-    """New jobs with webhooks, which were cancelled."""
+    """New jobs with webhooks, which were cancelled; of all that ended the last is kept."""
     jobs: list[Submission] = [replace(submission(name), webhook=HOOK) for name in names]
     await broker.admit([jobs])
     await broker.cancel([JobId(name) for name in names])
+    await Hands(broker).reap()
 
 
 async def test_a_webhook_outlives_its_dropped_job_until_it_is_delivered(make: Make) -> None:

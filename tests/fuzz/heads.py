@@ -9,16 +9,17 @@ from fuzz.bodies import GENERATES, JOBS, encoded
 from fuzz.wire import Headers, Shot, message
 
 from preble.messages import DEFAULT_TENANT
-from preble_api.job_ids import keyed_job_id
+from preble_api.job_ids import JobIds
 
 JSON: Final = ((b"Content-Type", b"application/json"),)
+_IDS: Final = JobIds("default")
 _KEYS: Final = (b"one", b"one", b"two", b"two", b"three", b"a" * 255)
 
 
 def _job_path(key: str) -> bytes:
     """Of the first job that is submitted under a key (`preble_api.idempotency`)."""
     name = f"{DEFAULT_TENANT}\x00{key}\x000"
-    return f"/v1/jobs/{keyed_job_id(key, sha256(name.encode()).hexdigest())}".encode()
+    return f"/v1/jobs/{_IDS.keyed(key, sha256(name.encode()).hexdigest())}".encode()
 
 
 _KEYED: Final = (_job_path("one"), _job_path("two"))

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from preble.broker import keys
+from preble.broker.acl import RIGHTS, ROLES
 from preble.broker.keys import KEYS, Key
 from preble.broker.scripts import LIBRARY
 from tools.reference.markdown import code, document, paragraph, sentence, table
@@ -16,7 +17,8 @@ change it only by Preble's commands. A pool lives on one primary, not on a Redis
 
 `{pool}` is the pool's name (`PREBLE_POOL`); other words in braces say whose key it is. Words in
 capitals are [scripts](#scripts): Redis runs each as a whole. *Gone* says when a key ends: the
-script that deletes it, or a condition; "with the job" is `PREBLE_RESULT_TTL_S` after its end."""
+script that deletes it, or a condition; "with the job" is `PREBLE_RESULT_TTL_S` after its end.
+*Rights* are those of the accounts that `preble redis acl` prints: `r` reads, `w` writes."""
 
 _HEADER: Final = re.compile(r"^-- (?P<name>[A-Z_]+): (?P<what>.*?)\n--\n-- Keys: ", re.DOTALL)
 
@@ -62,9 +64,18 @@ def _script(source: str) -> Script:
 
 
 def _table(rows: list[Key]) -> str:
-    head = ["Name", "Key", "Type", "Written by", "Read by", "Gone"]
+    head = [
+        "Name",
+        "Key",
+        "Type",
+        "Written by",
+        "Read by",
+        "Gone",
+        *(f"Rights: {r}" for r in ROLES),
+    ]
     return table(head, map(_row, rows))
 
 
 def _row(key: Key) -> list[str]:
-    return [key.name, code(key.template), key.type, key.writers, key.readers, key.goes]
+    rights = RIGHTS[key.name]
+    return [key.name, code(key.template), key.type, key.writers, key.readers, key.goes, *rights]

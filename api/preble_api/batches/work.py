@@ -30,7 +30,6 @@ from preble_api.batches.shift import Kind
 from preble_api.batches.validation import LineRules
 from preble_api.errors import HttpError, refusal
 from preble_api.intake import Intake
-from preble_api.job_ids import keyed_job_id
 from preble_api.openai.asked import Asked
 from preble_api.openai.endpoints import Endpoint
 from preble_api.principal import Principal
@@ -111,7 +110,7 @@ class Work:
     def job_id(self, place: LinePlace) -> JobId:
         """Id of the line's job; says when the batch was made."""
         batch_id = self._record.id
-        return keyed_job_id(
+        return self._intake.ids.keyed(
             _dated_key(batch_id), sha256(f"{batch_id}\0{place.number}".encode()).hexdigest()
         )
 
@@ -181,6 +180,6 @@ def _failed(failure: JobFailure) -> HttpError:
 
 
 def _dated_key(batch_id: str) -> str:
-    """A UUID of version 7 with the batch's own time, as `keyed_job_id` reads it."""
+    """A UUID of version 7 with the batch's own time, as `JobIds.keyed` reads it."""
     made_ms = batch_id.removeprefix("batch_")[:12]
     return f"{made_ms[:8]}-{made_ms[8:]}-7000-8000-000000000000"

@@ -18,7 +18,7 @@ from preble_api.console.login import read_form
 from preble_api.console.paths import DEAD
 from preble_api.console.render import Renderer, is_operator
 from preble_api.errors import HttpError
-from preble_api.job_ids import may_be_id
+from preble_api.job_ids import JobIds
 from preble_api.principal import principal_of
 
 MOST_WEBHOOKS: Final = 50
@@ -33,8 +33,9 @@ _OUTCOMES: Final = {
 class DeadRoutes:
     """`/ui/dead`."""
 
-    def __init__(self, broker: Broker, renderer: Renderer) -> None:
+    def __init__(self, broker: Broker, ids: JobIds, renderer: Renderer) -> None:
         self._broker = broker
+        self._ids = ids
         self._renderer = renderer
 
     async def show(self, request: Request) -> Response:
@@ -65,7 +66,7 @@ class DeadRoutes:
 
     async def _own(self, request: Request, names: list[str]) -> list[JobId]:
         """Raises: HttpError (404) if one is not of whoever asks."""
-        job_ids = [JobId(name) for name in names if may_be_id(name)]
+        job_ids = [JobId(name) for name in names if self._ids.may_be(name)]
         principal = principal_of(request.scope)
         for view in await self._broker.views(job_ids):
             if view is None or not principal.may_see(view.spec.tenant):

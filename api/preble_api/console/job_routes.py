@@ -20,7 +20,7 @@ from preble_api.console.render import STOP_ASKING, Renderer, visitor_of
 from preble_api.console.shared import Shared
 from preble_api.errors import HttpError
 from preble_api.job_access import JobAccess
-from preble_api.job_ids import may_be_id
+from preble_api.job_ids import JobIds
 from preble_api.list_schemas import JobListQuery
 from preble_api.parsing import parse_query
 from preble_api.principal import Principal, principal_of
@@ -49,10 +49,11 @@ class JobRoutes:
     """
 
     def __init__(
-        self, broker: Broker, access: JobAccess, renderer: Renderer, clock: Clock, *,
+        self, broker: Broker, ids: JobIds, access: JobAccess, renderer: Renderer, clock: Clock, *,
         shows_text: bool,
     ) -> None:  # fmt: skip
         self._broker = broker
+        self._ids = ids
         self._access = access
         self._renderer = renderer
         self._shows_text = shows_text
@@ -104,7 +105,7 @@ class JobRoutes:
         return _back(job_id, "retry")
 
     def _found(self, request: Request, wanted: str) -> Response:
-        if may_be_id(wanted):
+        if self._ids.may_be(wanted):
             return RedirectResponse(f"{JOBS}/{wanted}", HTTPStatus.SEE_OTHER)
         told = "That is no id of a job: ids are letters, digits, `_` and `-`, at most 64."
         return self._list_page(request, query_of(request), Markup(), told)

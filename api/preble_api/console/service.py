@@ -36,6 +36,7 @@ from preble_api.console.tree_reader import TreeReader
 from preble_api.direct import Handler
 from preble_api.errors import HttpError
 from preble_api.job_access import JobAccess
+from preble_api.job_ids import JobIds
 from preble_api.key_holders import KeyHolders
 from preble_api.keyring import Keyring
 
@@ -47,23 +48,23 @@ class Console:
     """`/ui`, and what stands behind it."""
 
     def __init__(
-        self, settings: Settings, broker: Broker, batches: BatchService, keyring: Keyring,
-        sessions: Sessions, clock: Clock,
+        self, settings: Settings, broker: Broker, ids: JobIds, batches: BatchService,
+        keyring: Keyring, sessions: Sessions, clock: Clock,
     ) -> None:  # fmt: skip
         self._is_offered = settings.console
         self._renderer = Renderer(settings.pool)
         self._reader = TreeReader(settings, clock)
-        access = JobAccess(broker, result_ttl_s=settings.result_ttl_s)
+        access = JobAccess(broker, ids, result_ttl_s=settings.result_ttl_s)
         holders = KeyHolders(settings.api_key, keyring)
         self._login = LoginRoutes(holders, sessions, self._renderer)
         self._fleet = FleetRoutes(broker, self._renderer, clock)
         self._prefixes = PrefixRoutes(self._reader, self._renderer)
         self._jobs = JobRoutes(
-            broker, access, self._renderer, clock, shows_text=settings.console_text
+            broker, ids, access, self._renderer, clock, shows_text=settings.console_text
         )
         self._batches = BatchRoutes(batches, self._renderer, clock)
         self._latency = LatencyRoutes(broker, self._renderer, clock)
-        self._dead = DeadRoutes(broker, self._renderer)
+        self._dead = DeadRoutes(broker, ids, self._renderer)
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes, which the OpenAPI does not have: pages are no api."""

@@ -56,6 +56,7 @@ class Desk:
         self, intake: Intake, admission: Admission, waits: Waits, metrics: ApiMetrics
     ) -> None:
         self._intake = intake
+        self.ids = intake.ids
         self._admission = admission
         self._waits = waits
         self._metrics = metrics
@@ -91,7 +92,7 @@ class Desk:
             require_few_together(made)
         except InvalidJob as error:
             raise endpoint.in_its_names(error) from None
-        return await under_key(request, made)
+        return await under_key(request, made, self.ids)
 
     def _followed(self, asked: Asked, submission: Submission) -> Submission:
         """A stream that may be asked for again, from anywhere, is kept."""

@@ -14,7 +14,6 @@ from preble.clock import unix_s
 from preble.errors import InvalidJob
 from preble.messages import JobId, JobView
 from preble_api.errors import HttpError
-from preble_api.job_ids import may_be_id
 from preble_api.openai.asked import Asked, Echo
 from preble_api.openai.desk import Desk
 from preble_api.openai.endpoints import ENDPOINTS
@@ -121,7 +120,7 @@ class ResponseRoutes:
     async def _found(self, request: Request) -> tuple[JobId, Echo, JobView]:
         """The response of a path. Raises: HttpError (404) if this client has no such one."""
         job_id = job_id_of(request.path_params["response_id"])
-        if job_id is None or not may_be_id(job_id):
+        if job_id is None or not self._desk.ids.may_be(job_id):
             raise _unknown()
         note = await self._broker.notes.read(job_id)
         view = await self._broker.view(job_id)

@@ -14,7 +14,7 @@ from preble.broker.lists import JobQuery
 from preble.errors import InvalidJob
 from preble.messages import JobId, JobState
 from preble_api.errors import HttpError
-from preble_api.job_ids import may_be_id
+from preble_api.job_ids import JobIds
 from preble_api.openapi import body_of, header_parameters, problems, response_of
 from preble_api.parsing import decode_json, wrong_field
 from preble_api.principal import Principal, principal_of
@@ -41,8 +41,9 @@ _encode: Final = msgspec.json.Encoder().encode
 class AbortRoutes:
     """`POST /abort_request`."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, ids: JobIds) -> None:
         self._broker = broker
+        self._ids = ids
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the route."""
@@ -87,8 +88,8 @@ class AbortRoutes:
         return Response(_encode(aborted), media_type=JSON)
 
     async def _one(self, rid: str, principal: Principal, tenant: str) -> Aborted:
-        names = [JobId(rid)] if may_be_id(rid) else []
-        names += [job_id_of_rid(tenant, rid)] if names_a_job(rid) else []
+        names = [JobId(rid)] if self._ids.may_be(rid) else []
+        names += [job_id_of_rid(self._ids, tenant, rid)] if names_a_job(rid) else []
         for job_id in names:
             view = await self._broker.view(job_id)
             if view is not None and principal.may_see(view.spec.tenant):

@@ -180,8 +180,9 @@ class GenerateRoutes:
         """The jobs, under the ids that the request's key gives them, or their rids."""
         made = await self._made(generation, principal_of(request.scope))
         if IDEMPOTENCY_KEY in request.headers:
-            return await under_key(request, made)
-        return named_by_rids(made, generation.rids, await fingerprint_of(request))
+            return await under_key(request, made, self._intake.ids)
+        fingerprint = await fingerprint_of(request)
+        return named_by_rids(made, generation.rids, fingerprint, self._intake.ids)
 
     async def _made(self, generation: Generation, principal: Principal) -> Sequence[Submission]:
         jobs = generation.jobs

@@ -15,7 +15,7 @@ from preble.clock import Clock
 from preble.errors import InvalidJob
 from preble.messages import JobId, JobView
 from preble_api.endings import LOOKS_PER_S
-from preble_api.job_ids import may_be_id
+from preble_api.job_ids import JobIds
 from preble_api.list_schemas import MAX_ASKED, EndedJobs, EndedQuery
 from preble_api.logprobs import MOST_ANSWER_LOGPROBS, number_of
 from preble_api.openapi import prefer_parameter, problems, query_parameters, response_of
@@ -44,13 +44,17 @@ class JobEndingRoutes:
 
     Args:
         broker: The queue.
+        ids: Of its jobs.
         waits: Says when this api is being stopped.
         rendering: Makes answers.
         clock: Measures how long a request waits.
     """
 
-    def __init__(self, broker: Broker, waits: Waits, rendering: Rendering, clock: Clock) -> None:
+    def __init__(
+        self, broker: Broker, ids: JobIds, waits: Waits, rendering: Rendering, clock: Clock
+    ) -> None:
         self._broker = broker
+        self._ids = ids
         self._waits = waits
         self._rendering = rendering
         self._clock = clock
@@ -79,7 +83,8 @@ class JobEndingRoutes:
 
     async def ended(self, request: Request) -> Response:
         """The jobs that have ended. Raises: InvalidJob, BrokerUnavailable."""
-        job_ids = _ids(parse_query(request.query_params.multi_items(), EndedQuery).ids)
+        asked = parse_query(request.query_params.multi_items(), EndedQuery)
+        job_ids = _ids_of(asked.ids, self._ids)
         principal = principal_of(request.scope)
         preference = preference_of(request)
         until_s = self._clock.now_s() + (preference.wait_s or 0)
@@ -128,12 +133,12 @@ def _encoded(found: _Found) -> bytes:
     return _encode(EndedJobs([status_of(view) for view in found.ended], list(found.missing)))
 
 
-def _ids(text: str) -> list[JobId]:
+def _ids_of(text: str, ids: JobIds) -> list[JobId]:
     """Raises: InvalidJob."""
     names = list(dict.fromkeys(text.split(",")))
     if len(names) > MAX_ASKED:
         raise InvalidJob("ids", f"names {len(names)} jobs; ask for {MAX_ASKED} at most")
     for name in names:
-        if not may_be_id(name):
+        if not ids.may_be(name):
             raise InvalidJob("ids", "must be ids of jobs, with commas between them")
     return [JobId(name) for name in names]

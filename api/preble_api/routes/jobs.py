@@ -61,7 +61,7 @@ class JobRoutes:
         self._broker = broker
         self._waits = waits
         self._rendering = rendering
-        self._access = JobAccess(broker, result_ttl_s=result_ttl_s)
+        self._access = JobAccess(broker, intake.ids, result_ttl_s=result_ttl_s)
         self._intake = intake
         self._admission = admission
         self._metrics = metrics
@@ -206,14 +206,21 @@ class JobRoutes:
         if isinstance(parsed, JobRequest):
             [job] = with_deadline(request, with_queue(request, [parsed]))
             made = [await self._intake.one(job, principal)]
-            [submission] = under_own_keys([job], await under_key(request, made))
+            [submission] = await self._named(request, [job], made)
             await admit_request(request, self._admission, self._metrics, [submission])
             return _accepted_one(submission)
         jobs = with_deadline(request, with_queue(request, parsed))
         made = await self._intake.many(jobs, principal)
-        submissions = under_own_keys(jobs, await under_key(request, made))
+        submissions = await self._named(request, jobs, made)
         await admit_request(request, self._admission, self._metrics, submissions)
         return _accepted_list(submissions)
+
+    async def _named(
+        self, request: Request, jobs: Sequence[JobRequest], made: Sequence[Submission]
+    ) -> Sequence[Submission]:
+        """Under the ids that the keys of the request and of its jobs give them."""
+        ids = self._intake.ids
+        return under_own_keys(jobs, await under_key(request, made, ids), ids)
 
 
 def _encoded(view: JobView) -> bytes:

@@ -24,7 +24,11 @@ from preble.messages import QUARANTINE_AFTER
 LIBRARY: Final = ("lib.lua", "endings.lua")
 """What all scripts share, in this order."""
 
+_RESULTS_KEPT: Final = 1
+"""Of one job: what is kept of it is bounded in bytes, and only its last end is counted."""
+
 _CONSTANTS: Final = f"""\
+local RESULTS_KEPT = {_RESULTS_KEPT}
 local QUARANTINE_AFTER = {QUARANTINE_AFTER}
 local LONGEST_LEASE_MS = {LONGEST_LEASE_S * 1000:.0f}
 local INBOX_ENTRIES = {INBOX_ENTRIES}

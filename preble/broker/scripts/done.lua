@@ -33,6 +33,8 @@ end
 
 local function finish(job, execution, state, text, failure, prompt_tokens, completion_tokens,
   predicted, delivered, decode_s)
+  -- Changes nothing: an account that may not write results is refused here, before any write.
+  redis.call('XTRIM', k.results(job), 'MAXLEN', RESULTS_KEPT)
   if not end_execution(job, execution) then return is_mine(job, execution) and 1 or 0 end
   if redis.call('EXISTS', k.job(job)) == 0 then
     bury(job)

@@ -8,13 +8,15 @@ local function rq_registry(instance, state)
   return k[name](instance_queue(instance))
 end
 
--- RQ lists what ended on an instance with its queue, and keeps a result of each execution.
+-- RQ lists what ended on an instance with its queue, and keeps the result of its last execution,
+-- unless that was cancelled. So CANCEL writes no results, and the account of an api needs no right
+-- to (ADR 0039).
 local function tell_rq(job, instance, execution, outcome, result_ttl_s, now)
   local queue, completed = instance_queue(instance), outcome.state == 'completed'
   local registry = rq_registry(instance, outcome.state)
   redis.call('ZADD', registry, math.floor(now / 1000) + result_ttl_s, job)
-  if not execution then return end
-  redis.call('XADD', k.results(job), 'MAXLEN', 10, '*', 'type', completed and 1 or 2,
+  if not execution or outcome.state == 'cancelled' then return end
+  redis.call('XADD', k.results(job), 'MAXLEN', RESULTS_KEPT, '*', 'type', completed and 1 or 2,
     'worker_name', queue, 'execution_id', execution, 'execution_ended_at', now / 1000,
     completed and 'return_value' or 'exc_string', outcome.text)
   redis.call('EXPIRE', k.results(job), result_ttl_s)
@@ -68,7 +70,8 @@ end
 -- many bytes are kept of it, but for jobs that ended under a version that did not count them. They
 -- stand in the order in which they ended, also where the clock was set back.
 local ENDED_STEP_MS = 1 / 1024
-local max_ended_bytes = math.huge -- the scripts that end jobs set it
+-- Those that end jobs set it, but for CANCEL: an api may not drop results. REAP does it soon.
+local max_ended_bytes = math.huge
 local newest_ended_ms
 
 local function ended_entry(job, tenant, order, state, bytes)
@@ -181,7 +184,8 @@ local function conclude(job, instance, execution, outcome, result_ttl_s, now)
     'preble_inbox', 'preble_log_bytes', 'preble_webhook', 'preble_spec', 'preble_note')
   local tenant, order, webhook = tenant_of(own[2]), own[3], own[6]
   local bytes = ended_bytes(own[7], own[8], webhook, outcome.failure,
-    instance and redis.call('STRLEN', k.decision(job)) or 0, own[5], execution and outcome.text)
+    instance and redis.call('STRLEN', k.decision(job)) or 0, own[5],
+    execution and outcome.state ~= 'cancelled' and outcome.text)
   redis.call('HSET', k.job(job), 'preble_state', outcome.state, 'preble_ended_ms', now,
     'status', RQ_STATUS[outcome.state], 'ended_at', iso(now), 'preble_ended_bytes', bytes)
   if outcome.failure then redis.call('HSET', k.job(job), 'preble_failure', outcome.failure) end

@@ -108,10 +108,12 @@ for _, instance in ipairs(redis.call('ZRANGE', k.drained(), 0, -1)) do empty_que
 
 local now_s = math.floor(now / 1000)
 for _, queue in ipairs(redis.call('SMEMBERS', k.queues())) do
-  local name = string.match(queue, '^rq:queue:(.*)$')
-  redis.call('ZREMRANGEBYSCORE', k.finished(name), '-inf', now_s)
-  redis.call('ZREMRANGEBYSCORE', k.failed(name), '-inf', now_s)
-  redis.call('ZREMRANGEBYSCORE', k.canceled(name), '-inf', now_s)
+  if string.sub(queue, 1, #pool_queues) == pool_queues then -- RQ lists those of all pools
+    local name = string.match(queue, '^rq:queue:(.*)$')
+    redis.call('ZREMRANGEBYSCORE', k.finished(name), '-inf', now_s)
+    redis.call('ZREMRANGEBYSCORE', k.failed(name), '-inf', now_s)
+    redis.call('ZREMRANGEBYSCORE', k.canceled(name), '-inf', now_s)
+  end
 end
 
 local expired_jobs = redis.call('ZRANGEBYSCORE', k.ended(), '-inf', now, 'LIMIT', 0, ARGV[2])

@@ -2,7 +2,7 @@
 -- RETRY: let failed jobs run again, each for itself.
 --
 -- Keys:  counts, totals, tenants, ingresses, queues, queue, job, prompt, block_keys, decision,
---        deadlines, results, failed, jobs_in, ended, dead, log, webhooks, webhook, dead_webhooks, signals
+--        deadlines, failed, jobs_in, ended, dead, log, webhooks, webhook, dead_webhooks, signals
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, then jobs
 -- Reply: for each: {its state now} | {'dropped', job} if its prompt is no longer kept | {'full', …},
 --        as ADMIT says it; false if it is unknown
@@ -17,7 +17,7 @@ local function forget_last_run(job)
   redis.call('HDEL', k.job(job), 'preble_execution', 'preble_instance', 'preble_available',
     'preble_started_ms', 'preble_ended_ms', 'preble_failure', 'started_at', 'ended_at',
     'worker_name', 'preble_log_bytes', 'preble_ended_bytes')
-  redis.call('DEL', k.decision(job), k.log(job), k.results(job), k.webhook(job))
+  redis.call('DEL', k.decision(job), k.log(job), k.webhook(job))
   redis.call('ZREM', k.webhooks(), job)
   redis.call('ZREM', k.dead_webhooks(), job)
 end

@@ -3,9 +3,10 @@
 --
 -- Keys:  job, queue, decision, results, webhook
 -- Args:  job, depth to which positions are counted
--- Reply: false if unknown; else {state, spec, attempt, submitted ms, deadline ms, started ms,
---        ended ms, instance, failure, position, decision, RQ return value, webhook, assigned
---        ms}, false where absent; webhook: {} before the job's end, then {status, attempts, error}
+-- Reply: false if unknown, or completed without a result; else {state, spec, attempt, submitted ms,
+--        deadline ms, started ms, ended ms, instance, failure, position, decision, RQ return value,
+--        webhook, assigned ms}, false where absent; webhook: {} before the job's end, then {status,
+--        attempts, error}
 -- Twice: reads only.
 
 local job = ARGV[1]
@@ -21,6 +22,8 @@ elseif f[1] == 'completed' then
   for i = 1, newest and #newest[2] or 0, 2 do
     if newest[2][i] == 'return_value' then return_value = newest[2][i + 1] end
   end
+  -- Only those who may write results complete a job, whatever its hash says (ADR 0039).
+  if not return_value then return false end
 end
 if f[11] then
   webhook = f[7] and redis.call('HMGET', k.webhook(job), 'status', 'attempts', 'error') or {}
