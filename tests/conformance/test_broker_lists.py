@@ -105,14 +105,15 @@ async def test_a_tenant_sees_its_own(hands: Hands) -> None:
 
 
 async def test_an_entry_says_what_the_job_itself_says(hands: Hands) -> None:
-    """But for its position, assignment and result."""
+    """But for its position, assignment and result, and when it was assigned."""
     await one_of_each(hands)
     entries = (await hands.broker.list_jobs(OLDEST_FIRST)).jobs
     assert len(entries) == len(JobState)
     for entry in entries:
         view = await hands.broker.view(entry.job_id)
         assert view
-        assert entry == replace(view, position=None, assignment=None, result=None)
+        unlisted = {"position": None, "assignment": None, "assigned_at_s": None, "result": None}
+        assert entry == replace(view, **unlisted)
     completed, *_ = entries
     assert completed.instance_id == InstanceId("gpu0")
     assert completed.ended_at_s
