@@ -80,7 +80,7 @@ RIGHTS: Final[Mapping[str, tuple[str, str, str]]] = {
 _SENT_ALONE: Final = (
     "client|info", "client|setinfo", "client|setname", "evalsha", "exec", "getrange", "hexists",
     "hgetall", "hlen",
-    "multi", "ping", "script|load", "select", "waitaof", "xlen", "xread", "zrevrange",
+    "mget", "multi", "ping", "script|load", "select", "waitaof", "xlen", "xread", "zrevrange",
 )  # fmt: skip
 """By this package, redis-py or RQ; what scripts call, too, is not named again."""
 

@@ -11,6 +11,7 @@ from console_support import Browser, new_key
 from msgspec.structs import replace
 from support import record, submission
 
+from preble.broker.keys import job_prefix
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory import MemoryBroker
 from preble.broker.memory_api_keys import MemoryApiKeys
@@ -43,7 +44,7 @@ async def browser(
 
 
 async def admitted(broker: MemoryBroker, name: str, tenant: str = "acme") -> JobId:
-    made = submission(name, tenant=tenant)
+    made = submission(job_prefix("default") + name, tenant=tenant)
     assert await broker.admit([[made]]) == [None]
     return made.job_id
 

@@ -169,6 +169,7 @@ async def test_of_dropped_jobs_nothing_is_left_anywhere(narrow: Hands, redis: Re
     assert left(redis, ["expires"])
     await hands.admit("last")
     await broker.cancel([JobId("last")])
+    await hands.reap()
     assert left(redis, ["completes", "stopped", "fails", "expires"]) == []
     assert redis.hget(f"preble:{POOL}:counts", "dead_letter_bytes") == b"0"
 
@@ -227,6 +228,7 @@ async def test_what_ends_after_the_clock_was_set_back_is_not_dropped_before_the_
     entries: Any = redis.zrange(f"preble:{POOL}:ended", 0, -1)
     redis.zincrby(f"preble:{POOL}:ended", 3_600_000, entries[0])
     await narrow.broker.cancel([JobId("late")])
+    await narrow.reap()
     assert await narrow.state("early") is None
     assert await narrow.state("late") == "cancelled"
 
