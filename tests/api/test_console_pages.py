@@ -274,7 +274,8 @@ async def test_how_long_jobs_took_is_drawn(browser: Browser, memory_broker: Memo
 
 async def test_while_the_queue_is_away_a_page_says_so(serve: Serve, settings: Settings) -> None:
     async with serve(settings, DownBroker(max_jobs=1)) as client:
-        for path in ("/ui/fleet", "/ui/jobs", "/ui/jobs/j1", "/ui/latency", "/ui/dead"):
+        job = f"/ui/jobs/{job_prefix('default')}j1"
+        for path in ("/ui/fleet", "/ui/jobs", job, "/ui/latency", "/ui/dead"):
             page = await client.get(path)
             assert page.status_code == 503
             assert "the queue cannot be reached" in page.text

@@ -72,8 +72,8 @@ def accepted_ids(exchange: Exchange) -> list[str]:
     reply = exchange.reply
     if reply is None or reply.status not in _SUCCESS:
         return []
-    if job_id := reply.headers.get("x-preble-job"):
-        return [job_id]
+    if job_ids := reply.headers.get("x-preble-job"):
+        return job_ids.split(", ")
     if reply.status != 202:
         return []
     told = json.loads(reply.body)
