@@ -46,7 +46,9 @@ class OutputLogprobs:
 
     def in_meta(self, known: MetaInfo) -> MetaInfo:
         """The figures of an answer, with these."""
-        top = {"input_top_logprobs": [], "output_top_logprobs": _array(self._top)}
+        top: dict[str, object] = {
+            "input_top_logprobs": [], "output_top_logprobs": _array(self._top),
+        }  # fmt: skip
         return msgspec.structs.replace(
             known,
             input_token_logprobs=[],

@@ -138,8 +138,9 @@ def _each(
     """One for all prompts, or one for each. Raises: InvalidJob if a list does not fit."""
     if not isinstance(given, list):
         return [given] * number
-    _require_one_each(len(given), number, field, is_list=is_list)
-    return cast("list[_T]", given)
+    each = cast("list[_T]", given)
+    _require_one_each(len(each), number, field, is_list=is_list)
+    return each
 
 
 def _rids(rid: str | list[str] | None, number: int, *, is_list: bool) -> Sequence[str | None]:
