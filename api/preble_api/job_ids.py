@@ -25,6 +25,7 @@ from preble.messages import JobId
 Now = Callable[[], float]
 """Unix seconds. Only days are told apart, so hosts' clocks may differ by minutes."""
 
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REST: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 UUID_WITH_TIME: Final = 7
 UUID_LENGTH: Final = 36
@@ -71,6 +72,11 @@ def _made_at_s(key: str) -> int | None:
     except ValueError:
         return None
     return (made.int >> 80) // 1000 if made.version == UUID_WITH_TIME else None
+
+
+def is_id(text: str) -> bool:
+    """Whether it looks like an id, if not like one of this pool's."""
+    return _ID.fullmatch(text) is not None
 
 
 def has_expired(job_id: JobId, *, kept_s: float, now: Now = unix_s) -> bool:

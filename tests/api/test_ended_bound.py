@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 from api_support import Serve
+from queue_support import Hands
 from stream_support import HandWorker
 from support import completed, record
 
@@ -30,16 +31,18 @@ async def api(
         yield made
 
 
-async def cancelled(api: httpx2.AsyncClient) -> str:
+async def cancelled(api: httpx2.AsyncClient, broker: MemoryBroker) -> str:
+    """A job that has ended; others that ended before it are dropped."""
     job_id = str((await api.post("/v1/jobs", json={"prompt": "a"})).json()["id"])
     assert (await api.post(f"/v1/jobs/{job_id}/cancel")).json()["status"] == "cancelled"
+    await Hands(broker).reap()
     return job_id
 
 
 async def test_a_dropped_job_is_gone_and_one_that_never_was_is_not_found(
-    api: httpx2.AsyncClient,
+    api: httpx2.AsyncClient, broker: MemoryBroker
 ) -> None:
-    dropped, kept = await cancelled(api), await cancelled(api)
+    dropped, kept = await cancelled(api, broker), await cancelled(api, broker)
     assert (await api.get(f"/v1/jobs/{kept}")).status_code == 200
     never = JobIds("default").new(lambda: unix_s() + 60)
     for job_id, status, code in ((dropped, 410, "job_expired"), (never, 404, "job_not_found")):
@@ -49,30 +52,30 @@ async def test_a_dropped_job_is_gone_and_one_that_never_was_is_not_found(
 
 
 async def test_while_nothing_was_dropped_an_unknown_job_is_not_found(
-    api: httpx2.AsyncClient,
+    api: httpx2.AsyncClient, broker: MemoryBroker
 ) -> None:
-    await cancelled(api)
+    await cancelled(api, broker)
     old = JobIds("default").new(lambda: unix_s() - 60)
     assert (await api.get(f"/v1/jobs/{old}")).status_code == 404
 
 
 async def test_who_asks_which_jobs_have_ended_is_told_which_are_missing(
-    api: httpx2.AsyncClient,
+    api: httpx2.AsyncClient, broker: MemoryBroker
 ) -> None:
-    dropped, kept = await cancelled(api), await cancelled(api)
+    dropped, kept = await cancelled(api, broker), await cancelled(api, broker)
     reply = (await api.get(f"/v1/jobs/ended?ids={dropped},{kept}")).json()
     assert [job["id"] for job in reply["data"]] == [kept]
     assert reply["missing"] == [dropped]
 
 
 async def test_a_request_under_the_key_of_a_dropped_job_makes_a_new_one(
-    api: httpx2.AsyncClient,
+    api: httpx2.AsyncClient, broker: MemoryBroker
 ) -> None:
     """As of an expired one: nothing is known of either."""
     headers = {"Idempotency-Key": "report-2026-11-23"}
     first = (await api.post("/v1/jobs", json={"prompt": "a"}, headers=headers)).json()["id"]
     await api.post(f"/v1/jobs/{first}/cancel")
-    await cancelled(api)
+    await cancelled(api, broker)
     again = await api.post("/v1/jobs", json={"prompt": "a"}, headers=headers)
     assert (again.json()["id"], again.json()["status"]) == (first, "waiting")
 

@@ -275,7 +275,10 @@ class QueueMachine(RuleBasedStateMachine):
             kinds = (reaped.requeued, reaped.failed, reaped.expired, reaped.gone)
             return tuple(sorted(kind) for kind in kinds)
 
-        self.both(call)
+        if self.both(call) is not None:
+            stats = self.both(lambda broker: broker.stats())
+            assert stats
+            assert stats.ended_bytes <= ENDED_BYTES
 
     @rule(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=2))
     def cancel(self, names: list[str]) -> None:
@@ -338,7 +341,6 @@ class QueueMachine(RuleBasedStateMachine):
         entries = [entry.decode().split(":") for entry in listed]
         assert {JobId(job) for _, _, job, _, _ in entries} == self.ended
         assert sum(int(counted) for _, counted, _, _, _ in entries) == counted_bytes
-        assert counted_bytes <= ENDED_BYTES
 
     def check_ingresses(self, views: list[JobView]) -> None:
         """Ours and RQ's are those in which a job waits, no more and no fewer."""

@@ -15,7 +15,7 @@ from preble.clock import Clock
 from preble.errors import InvalidJob
 from preble.messages import JobId, JobView
 from preble_api.endings import LOOKS_PER_S
-from preble_api.job_ids import JobIds
+from preble_api.job_ids import JobIds, is_id
 from preble_api.list_schemas import MAX_ASKED, EndedJobs, EndedQuery
 from preble_api.logprobs import MOST_ANSWER_LOGPROBS, number_of
 from preble_api.openapi import prefer_parameter, problems, query_parameters, response_of
@@ -84,7 +84,7 @@ class JobEndingRoutes:
     async def ended(self, request: Request) -> Response:
         """The jobs that have ended. Raises: InvalidJob, BrokerUnavailable."""
         asked = parse_query(request.query_params.multi_items(), EndedQuery)
-        job_ids = _ids_of(asked.ids, self._ids)
+        job_ids = _ids_of(asked.ids)
         principal = principal_of(request.scope)
         preference = preference_of(request)
         until_s = self._clock.now_s() + (preference.wait_s or 0)
@@ -109,10 +109,11 @@ class JobEndingRoutes:
         return True
 
     async def _look(self, job_ids: Sequence[JobId], principal: Principal) -> _Found:
-        views = [_visible(each, principal) for each in await self._broker.views(job_ids)]
+        ours = [job_id for job_id in job_ids if self._ids.may_be(job_id)]
+        views = [_visible(each, principal) for each in await self._broker.views(ours)]
         ended = [view for view in views if view is not None and view.state.is_terminal]
-        by_id = zip(job_ids, views, strict=True)
-        return _Found(list(_few(ended)), [job_id for job_id, view in by_id if view is None])
+        seen = {view.job_id for view in views if view is not None}
+        return _Found(list(_few(ended)), [job_id for job_id in job_ids if job_id not in seen])
 
 
 def _visible(view: JobView | None, principal: Principal) -> JobView | None:
@@ -133,12 +134,12 @@ def _encoded(found: _Found) -> bytes:
     return _encode(EndedJobs([status_of(view) for view in found.ended], list(found.missing)))
 
 
-def _ids_of(text: str, ids: JobIds) -> list[JobId]:
+def _ids_of(text: str) -> list[JobId]:
     """Raises: InvalidJob."""
     names = list(dict.fromkeys(text.split(",")))
     if len(names) > MAX_ASKED:
         raise InvalidJob("ids", f"names {len(names)} jobs; ask for {MAX_ASKED} at most")
     for name in names:
-        if not ids.may_be(name):
+        if not is_id(name):
             raise InvalidJob("ids", "must be ids of jobs, with commas between them")
     return [JobId(name) for name in names]
