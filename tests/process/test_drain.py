@@ -1,5 +1,6 @@
 """Instances are drained and resumed in a whole stack, whatever dies meanwhile."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Generator
@@ -61,8 +62,10 @@ def kill(stack: PrivateStack, word: str) -> None:
     """Kill the child of the stack whose command has this word, and its environment's, if any."""
     tasks = Path(f"/proc/{stack.pid}/task").iterdir()
     for pid in [pid for task in tasks for pid in (task / "children").read_text().split()]:
-        if word in Path(f"/proc/{pid}/cmdline").read_text():
-            os.kill(int(pid), signal.SIGKILL)
+        # One that was killed just before may be gone by now.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if word in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def test_a_drained_instance_ends_what_it_runs_and_gets_no_more(stack: PrivateStack) -> None:
