@@ -12,8 +12,9 @@ from typing import Protocol
 
 import msgspec
 
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens, PageEvent
+from preble_workers.engine import Completion, EngineInfo, EngineRequest, PageEvent
 from preble_workers.kv_events import Endpoints
+from preble_workers.token_teller import TokenTeller
 
 EventReader = Callable[[bytes], list[PageEvent]]
 """Reads the payloads of one server's KV events, in order. Raises: EventsLost."""
@@ -87,11 +88,8 @@ class Dialect(Protocol):
         """
         ...
 
-    def reader(
-        self, request: EngineRequest, on_tokens: OnTokens,
-        on_begin: Callable[[EngineRequest], None],
-    ) -> ReplyReader:  # fmt: skip
-        """Reads the answer; `on_begin` is called before the first tokens are told."""
+    def reader(self, teller: TokenTeller) -> ReplyReader:
+        """Reads the answer to the teller's request, and has it told."""
         ...
 
     def event_reader(self, page_size: int) -> EventReader:

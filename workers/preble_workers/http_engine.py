@@ -23,6 +23,7 @@ from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnToken
 from preble_workers.page_source import PageSource
 from preble_workers.reported_pages import ReportedPages
 from preble_workers.server_client import ServerClient
+from preble_workers.token_teller import TokenTeller
 
 _STREAM_END: Final = "[DONE]"
 _MAX_FLUSHES: Final = 3
@@ -186,7 +187,7 @@ class HttpEngine:
         rid = f"{request.job_id}-{uuid4().hex}"
         dialect = self._present()
         try:
-            reader = dialect.reader(request, on_tokens, self._pages.prefilled)
+            reader = dialect.reader(TokenTeller(request, on_tokens, self._pages.prefilled))
             return await self._stream(dialect, dialect.body(request, rid), reader)
         except asyncio.CancelledError:
             self._abort_soon(dialect, rid)

@@ -5,12 +5,11 @@ long prefill keeps all streams silent, `/health_generate` tells whether the serv
 a busy one answers it after its next step, at no cost.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 from preble.errors import ConfigError, EngineUnavailable
 from preble_workers.dialect import EventReader, ServerFacts, ServerLoad
-from preble_workers.engine import EngineInfo, EngineRequest, OnTokens
+from preble_workers.engine import EngineInfo, EngineRequest
 from preble_workers.server_client import SHORT_TIMEOUT, STEP_TIMEOUT, ServerClient
 from preble_workers.sglang_events import advertised_endpoints, parse_events
 from preble_workers.sglang_wire import (
@@ -22,6 +21,7 @@ from preble_workers.sglang_wire import (
     server_identity,
     server_load,
 )
+from preble_workers.token_teller import TokenTeller
 
 MODEL_INFO: Final = "/model_info"
 """What only SGLang has."""
@@ -80,12 +80,9 @@ class SGLangDialect:
         check_possible(request.sampling, honours_seeds=self._honours_seeds)
         return generate_body(request, rid)
 
-    def reader(
-        self, request: EngineRequest, on_tokens: OnTokens,
-        on_begin: Callable[[EngineRequest], None],
-    ) -> SGLangReader:  # fmt: skip
+    def reader(self, teller: TokenTeller) -> SGLangReader:
         """As `Dialect.reader`."""
-        return SGLangReader(request, on_tokens, on_begin)
+        return SGLangReader(teller)
 
     def event_reader(self, page_size: int) -> EventReader:
         """As `Dialect.event_reader`; SGLang's events need no memory."""

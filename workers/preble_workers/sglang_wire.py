@@ -11,7 +11,7 @@ with text and ids from the beginning on (cumulative); an event may be {"error": 
     "output_top_logprobs": [[[-0.1, 5, null], ...], ...]
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from itertools import repeat
 from typing import Final
@@ -21,7 +21,7 @@ import msgspec
 from preble.errors import EngineRefused, EngineUnavailable
 from preble.messages import SamplingParams, TokenLogprob, unpack_tokens
 from preble_workers.dialect import ServerLoad
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens
+from preble_workers.engine import Completion, EngineInfo, EngineRequest
 from preble_workers.logprobs import check_logprobs, token_logprob
 from preble_workers.token_teller import TokenTeller
 from preble_workers.wire_errors import WireError, engine_error, raise_told
@@ -116,17 +116,12 @@ class SGLangReader:
     """Tells what is new in each event of a stream; the last is the completion.
 
     Args:
-        request: That is answered.
-        on_tokens: Called with what is new; once, with nothing, if the request is not streamed.
-        on_begin: Called with the request before the first tokens are told.
+        teller: Told of it.
     """
 
-    def __init__(
-        self, request: EngineRequest, on_tokens: OnTokens,
-        on_begin: Callable[[EngineRequest], None],
-    ) -> None:  # fmt: skip
-        self._request = request
-        self._teller = TokenTeller(request, on_tokens, on_begin)
+    def __init__(self, teller: TokenTeller) -> None:
+        self._request = teller.request
+        self._teller = teller
         self._num_ids = 0
         self._text = ""
         self._last = ""

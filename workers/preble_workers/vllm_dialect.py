@@ -5,15 +5,15 @@ connection aborts it. What the server is like stands in `/v1/models`, `/metrics`
 `/kv_event_sources`; one small request shows whether it tells token ids and cached tokens.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import httpx2
 
 from preble.errors import ConfigError, EngineUnavailable
 from preble_workers.dialect import EventReader, ServerFacts
-from preble_workers.engine import EngineInfo, EngineRequest, OnTokens
+from preble_workers.engine import EngineInfo, EngineRequest
 from preble_workers.server_client import ServerClient
+from preble_workers.token_teller import TokenTeller
 from preble_workers.vllm_events import VLLMEvents
 from preble_workers.vllm_wire import (
     Trial,
@@ -91,12 +91,9 @@ class VLLMDialect:
         """As `Dialect.body`."""
         return completion_body(self._model, request, rid)
 
-    def reader(
-        self, request: EngineRequest, on_tokens: OnTokens,
-        on_begin: Callable[[EngineRequest], None],
-    ) -> VLLMReader:  # fmt: skip
+    def reader(self, teller: TokenTeller) -> VLLMReader:
         """As `Dialect.reader`."""
-        return VLLMReader(request, on_tokens, on_begin)
+        return VLLMReader(teller)
 
     def event_reader(self, page_size: int) -> EventReader:
         """As `Dialect.event_reader`."""

@@ -11,7 +11,7 @@ logprobs, if they were asked for; each of the top may have the chosen token besi
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import repeat
 from typing import Final
 
@@ -20,7 +20,7 @@ import msgspec
 from preble.errors import EngineRefused, EngineUnavailable
 from preble.messages import TokenLogprob, unpack_tokens
 from preble_workers.dialect import ServerLoad
-from preble_workers.engine import Completion, EngineInfo, EngineRequest, OnTokens
+from preble_workers.engine import Completion, EngineInfo, EngineRequest
 from preble_workers.kv_events import Endpoints, PublisherConfig, endpoints_of
 from preble_workers.logprobs import check_logprobs, token_logprob
 from preble_workers.token_teller import TokenTeller
@@ -131,17 +131,12 @@ class VLLMReader:
     """Tells what is new in each event of a stream, and keeps it for the completion.
 
     Args:
-        request: That is answered.
-        on_tokens: Called with what is new; once, with nothing, if the request is not streamed.
-        on_begin: Called with the request before the first tokens are told.
+        teller: Told of it.
     """
 
-    def __init__(
-        self, request: EngineRequest, on_tokens: OnTokens,
-        on_begin: Callable[[EngineRequest], None],
-    ) -> None:  # fmt: skip
-        self._request = request
-        self._teller = TokenTeller(request, on_tokens, on_begin)
+    def __init__(self, teller: TokenTeller) -> None:
+        self._request = teller.request
+        self._teller = teller
         self._ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
         self._texts: list[str] = []

@@ -3,8 +3,7 @@
 --
 -- Keys:  ingresses, queues, queue, job, leases, started, execution, executions, worker,
 --        worker_executions, prompt, block_keys, decision, deadlines, canceled, jobs_in, ended,
---        dead, counts, totals, recalls, inbox, log, webhooks, webhook, dead_webhooks,
---        signals
+--        counts, tenants, totals, recalls, inbox, log, webhooks, webhook, dead_webhooks, signals
 -- Args:  result_ttl_s, JobFailure, then jobs
 -- Reply: for each its state now; false if it is unknown
 -- Twice: a job that has ended stays as it is.

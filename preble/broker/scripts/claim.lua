@@ -2,7 +2,7 @@
 -- CLAIM: lease jobs from the head of an instance's queue to its worker.
 --
 -- Keys:  instance, queue, job, prompt, leases, started, execution, executions, worker,
---        worker_executions; of jobs whose deadline has passed those of CANCEL, too
+--        worker_executions; of jobs whose deadline has passed those of DONE, too
 -- Args:  instance, epoch, number of this claim, most jobs, most tokens, jobs that the worker
 --        holds, lease ms, result_ttl_s, JobFailure of a job whose deadline has passed,
 --        max_ended_bytes
