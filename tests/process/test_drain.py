@@ -4,11 +4,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from proc_support import child_pids, command_line
 from support import eventually
 
 from preble.cli import run
@@ -60,12 +60,11 @@ def ended(url: str, job_ids: list[str]) -> list[dict[str, Any]]:
 
 def kill(stack: PrivateStack, word: str) -> None:
     """Kill the child of the stack whose command has this word, and its environment's, if any."""
-    tasks = Path(f"/proc/{stack.pid}/task").iterdir()
-    for pid in [pid for task in tasks for pid in (task / "children").read_text().split()]:
-        # One that was killed just before may be gone by now.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if word in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(int(pid), signal.SIGKILL)
+    for pid in child_pids(stack.pid):
+        if word in command_line(pid):
+            # One that was killed just before may be gone by now.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_drained_instance_ends_what_it_runs_and_gets_no_more(stack: PrivateStack) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from proc_support import child_pids, is_gone
 from sglang_stub import SGLangStub
 
 import preble
@@ -95,19 +96,6 @@ async def front_door(tmp_path: Path) -> AsyncIterator[FrontDoor]:
         yield running
 
 
-def children(parent: int) -> list[int]:
-    tasks = Path(f"/proc/{parent}/task").iterdir()
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended; a zombie has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def data(line: str) -> Any:  # noqa: ANN401  JSON
     return json.loads(line.removeprefix("data: "))
 
@@ -133,7 +121,7 @@ async def test_example_answers_streams_and_leaves_nothing_behind(front_door: Fro
 
     said = front_door.log.read_text()
     assert "clients will see the name mistralai/Mistral-7B-v0.1" in said
-    started_here = children(front_door.process.pid)
+    started_here = child_pids(front_door.process.pid)
     assert len(started_here) == 5
 
     front_door.process.send_signal(signal.SIGTERM)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from proc_support import child_pids, command_line, is_gone
 from support import eventually
 
 from preble.client import Client
@@ -47,26 +48,6 @@ class Served:
             if "scheduler_process" in arguments:
                 found["scheduler"] = pid
         return found
-
-
-def child_pids(parent: int) -> list[int]:
-    tasks = Path(f"/proc/{parent}/task")
-    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended; a zombie has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def command(*flags: str) -> list[str]:
