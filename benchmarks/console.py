@@ -183,7 +183,7 @@ async def _until(is_so: Callable[[], Awaitable[bool]]) -> None:
 async def _fill(settings: Settings, jobs: int, instances: int, blocks: int) -> None:
     broker = RedisBroker.from_settings(settings)
     try:
-        await broker.join_pool(pool_record(settings, load_tokenizer(settings.tokenizer)))
+        await broker.agreement.join_pool(pool_record(settings, load_tokenizer(settings.tokenizer)))
         records = [await _instance(broker, settings, n, blocks // instances)
                    for n in range(instances)]  # fmt: skip
         await _templates(broker, records)
@@ -208,7 +208,7 @@ async def _instance(
     await broker.register(record, lease_s=60)
     report = InstanceReport(blocks * 20, 1_000_000, 700_000)
     await broker.renew(record, [], lease_s=60, report=report)
-    await broker.save_snapshot(Snapshot(record.instance_id, "e", 1, _runs(number, blocks)))
+    await broker.bulletin.save_snapshot(Snapshot(record.instance_id, "e", 1, _runs(number, blocks)))
     return record
 
 

@@ -83,7 +83,7 @@ async def look(
 
 async def _load(scheduler: Scheduler, broker: Broker, clock: Clock) -> None:
     """As `Leadership.load`, but for a gap in the events: what is missing is left out."""
-    pool = await broker.load_pool()
+    pool = await broker.bulletin.load_pool()
     for record in pool.instances:
         scheduler.join(record)
     for snapshot in pool.snapshots:
@@ -92,7 +92,7 @@ async def _load(scheduler: Scheduler, broker: Broker, clock: Clock) -> None:
         scheduler.restore(job, now_s=clock.now_s())
     cursor = pool.cursor
     for _ in range(_MOST_READS):
-        news = await broker.follow(cursor, timeout_s=0)
+        news = await broker.bulletin.follow(cursor, timeout_s=0)
         cursor = news.cursor
         for batch in news.batches:
             if not scheduler.fold(batch):

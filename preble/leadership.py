@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from preble.broker import Broker
-from preble.broker.views import Cursor, News
+from preble.broker.bulletin import Cursor, News
 from preble.clock import Clock
 from preble.config import Settings
 from preble.errors import ConfigError
@@ -71,7 +71,7 @@ class Leadership:
 
     async def load(self) -> None:
         """Build the Scheduler's state from the broker. Raises: BrokerUnavailable."""
-        pool = await self._broker.load_pool()
+        pool = await self._broker.bulletin.load_pool()
         self._cursor = pool.cursor
         for record in pool.instances:
             self._join(record)
@@ -99,7 +99,7 @@ class Leadership:
         Bounded, for events may come as fast as they are read.
         """
         for _ in range(CATCH_UP_READS):
-            news = await self._broker.follow(self._cursor, timeout_s=0)
+            news = await self._broker.bulletin.follow(self._cursor, timeout_s=0)
             await self._fold(news)
             if not (news.batches or news.signals):
                 return
@@ -115,7 +115,7 @@ class Leadership:
             await self._reap()
         has_more = self._has_waiting and await self._place_window()
         timeout_s = 0 if has_more else REAP_EVERY_S
-        await self._fold(await self._broker.follow(self._cursor, timeout_s=timeout_s))
+        await self._fold(await self._broker.bulletin.follow(self._cursor, timeout_s=timeout_s))
 
     async def _reap(self) -> None:
         """Take back what the dead hold, and hear of it before anything is placed again."""
@@ -235,7 +235,7 @@ class Leadership:
 
     async def _resume(self, instance_id: InstanceId) -> None:
         """Join a drained instance, with the jobs that it still has. Rare, so all may be read."""
-        pool = await self._broker.load_pool()
+        pool = await self._broker.bulletin.load_pool()
         for record in pool.instances:
             if record.instance_id == instance_id:
                 self._join(record)
@@ -261,7 +261,7 @@ class Leadership:
 
     async def _load_snapshot(self, instance_id: InstanceId) -> None:
         """Take the newest snapshot and follow the instance's events from there."""
-        snapshot, event_cursor = await self._broker.load_snapshot(instance_id)
+        snapshot, event_cursor = await self._broker.bulletin.load_snapshot(instance_id)
         if snapshot:
             self._scheduler.load_snapshot(snapshot)
             self._metrics.snapshots_loaded.inc()

@@ -12,10 +12,8 @@
             ▼
     all others                    wait on, and are planned anew when more is known
 
-An instance has *credit* while the prefill placed there is predicted to keep it busy for less
-than `credit_s`, a slot of its engine is free, and so is KV memory. A plan is made when some
-instance has half of it left and several slots, so that one plan serves several short jobs. No
-job waits for an instance by a timeout: the plan says each time anew whether waiting is worth it.
+A plan is made when an instance asks for jobs (`credit`). No job waits for an instance by a
+timeout: the plan says each time anew whether waiting is worth it.
 """
 
 from collections import defaultdict
@@ -24,13 +22,12 @@ from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
+from preble.credit import Credit
 from preble.decision import assignment_of
 from preble.fair_share import FairShare, Queue, Turns
 from preble.fleet import Fleet
-from preble.history import Column
 from preble.instance import PlacedRequest
 from preble.messages import Assignment, JobId, WaitingJob
 from preble.policy import Choice, Policy
@@ -50,10 +47,6 @@ one of 5 s does. As many seconds count for others when the policy weighs it."""
 MAX_SKIPS: Final = 16
 """Jobs that take the KV memory a larger one waits for. Then it goes to its instance, where nothing
 starts before it."""
-
-AHEAD_SLOTS: Final = 1 / 16
-"""Of an engine's slots: so many jobs more may be placed on it than it runs at once, and a plan is
-made when all that are placed can run. So one plan fills several slots, and none stands idle."""
 
 
 Placed: TypeAlias = tuple[Assignment, PlacedRequest]
@@ -91,8 +84,7 @@ class Planner:
         self._policy = policy
         self._shares = FairShare()
         self._window = Window(fleet)
-        self._relief: Column = np.zeros(0)
-        """That of each instance when the last plan was made."""
+        self._credit = Credit(fleet)
         self._skips: dict[JobId, int] = {}
         """How often others took the memory that a job of the window waits for."""
         self._passed_over: dict[Queue, int] = {}
@@ -100,7 +92,7 @@ class Planner:
 
     def has_credit(self, credit_s: float) -> bool:
         """Whether any instance has enough of it for a plan. Cost: O(instances)."""
-        return bool(self._asks(credit_s).any())
+        return bool(self._credit.asking(credit_s).any())
 
     def plan(self, jobs: Sequence[WaitingJob], *, credit_s: float, now_s: float) -> list[Placed]:
         """Place what instances have use for now.
@@ -117,13 +109,13 @@ class Planner:
         anything changed since the last plan, else O(jobs).
         """
         has_new = self._enter(jobs)
-        if not self.has_credit(credit_s) or not (has_new or self._is_relieved(credit_s)):
+        if not self.has_credit(credit_s) or not (has_new or self._credit.is_relieved(credit_s)):
             return []
         placed = list(self._take_what_insists(credit_s=credit_s, now_s=now_s))
         planned = self._place_virtually(credit_s=credit_s, now_s=now_s)
         for row, queues in planned.items():
             placed += self._take(row, queues, credit_s=credit_s, now_s=now_s)
-        self._relief = self._fleet.relief.copy()
+        self._credit.note_plan()
         return placed
 
     def _enter(self, jobs: Sequence[WaitingJob]) -> bool:
@@ -135,52 +127,13 @@ class Planner:
         }
         return has_new
 
-    # Credit.
-
-    def _credit(self, credit_s: float) -> npt.NDArray[np.bool_]:
-        fleet = self._fleet
-        has_room = (fleet.outstanding == 0) | (fleet.free_kv_tokens > 0)
-        has_slot = fleet.outstanding < fleet.slots + np.floor(fleet.slots * AHEAD_SLOTS)
-        credit: npt.NDArray[np.bool_] = (fleet.backlog_s < credit_s) & has_slot & has_room
-        return credit
-
-    def _asks(self, credit_s: float) -> npt.NDArray[np.bool_]:
-        """Which instances have half of their credit left, and a slot for all that is placed."""
-        fleet = self._fleet
-        asks: npt.NDArray[np.bool_] = self._credit(credit_s / 2) & (
-            fleet.outstanding <= fleet.slots
-        )
-        return asks
-
-    def _is_relieved(self, credit_s: float) -> bool:
-        """Whether an instance that has credit can take more than at the last plan.
-
-        What was not planned for one that had credit then, is not now that others have more.
-        """
-        relief, before = self._fleet.relief, self._relief
-        if len(relief) != len(before):
-            return True
-        return bool((self._asks(credit_s) & (relief != before)).any())
-
-    def _has_credit(self, row: int, credit_s: float) -> bool:
-        """As `_credit`; of one row, which it is asked for after each job, in plain numbers."""
-        fleet = self._fleet
-        outstanding, slots = int(fleet.outstanding[row]), int(fleet.slots[row])
-        return (
-            fleet.backlog_s[row] < credit_s
-            and outstanding < slots + int(slots * AHEAD_SLOTS)
-            and (outstanding == 0 or bool(fleet.free_kv_tokens[row] > 0))
-        )
-
-    # The plan.
-
     def _place_virtually(self, *, credit_s: float, now_s: float) -> dict[int, _Candidates]:
         """What is planned for each row with credit. Changes: nothing in the end.
 
         Ends early when all credit is used up and only batch jobs are left: they are taken in
         their order, so later ones do not matter.
         """
-        rows: list[int] = self._credit(credit_s).nonzero()[0].tolist()
+        rows: list[int] = self._credit.rows(credit_s).nonzero()[0].tolist()
         planned: dict[int, _Candidates] = {row: defaultdict(list) for row in rows}
         unfilled = set(rows)
         num_ranked = sum(not each.is_batch for each in self._window)
@@ -192,7 +145,7 @@ class Planner:
             virtual.append(waiting.job.job_id)
             if row in planned:
                 planned[row][waiting.queue].append(one)
-                if not self._has_credit(row, credit_s):
+                if not self._credit.has(row, credit_s):
                     unfilled.discard(row)
                 if not (unfilled or num_ranked):
                     break
@@ -214,7 +167,7 @@ class Planner:
     ) -> Iterator[Placed]:
         """Place for good what is planned for an instance, while it has credit."""
         turns = Turns(self._shares, queues)
-        while turns and self._has_credit(row, credit_s):
+        while turns and self._credit.has(row, credit_s):
             queue = turns.queue
             taken = self._next_that_fits(row, queues[queue], now_s)
             if taken is None:
@@ -256,7 +209,7 @@ class Planner:
         choice = self._policy.choose(waiting.options(self._fleet, now_s))
         if choice.cost is None:
             return None
-        cost = np.where(self._credit(credit_s), choice.cost, np.inf)
+        cost = np.where(self._credit.rows(credit_s), choice.cost, np.inf)
         row = int(cost.argmin())
         if not (np.isfinite(cost[row]) and self._fits(row, waiting)):
             return None

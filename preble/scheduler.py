@@ -2,28 +2,20 @@
 
 Pure and synchronous: no I/O, no clock of its own; `leadership` moves the messages, and
 the simulator calls the same code. The state has two parts, both rebuilt from Redis by a new
-leader:
+leader, beside the rule, `policy`:
 
-    fleet     who is alive, what each holds and is expected to hold, what was placed on each
-    policy    the rule
-
-Expected blocks of a job cover its whole prompt, not only what was missing when it was placed:
-the held part may be evicted before the job runs, and is then computed again. They end when
-its last block is stored, when the job ends or loses its lease, or when twice the predicted
-time has passed, whichever is first. A prefill that stores no block, because all are held or
-the prompt is shorter than one, counts as over when its predicted time has passed: else every
-solution sampled from one prompt would look like a prefill for as long as it decodes.
+    fleet           who is alive, what each holds and is expected to hold, what was placed on each
+    expectations    until when what was placed is expected
 """
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
-from itertools import count
 from typing import Final
 
 from msgspec.structs import replace
 
 from preble.cost_model import load_cost_model
 from preble.decision import assignment_of
+from preble.expectations import Expectations
 from preble.fleet import Fleet
 from preble.instance import Instance, PlacedRequest
 from preble.messages import (
@@ -45,9 +37,6 @@ from preble.planning import Planner
 from preble.policy import Options, Policy
 from preble.prefix_tree import EVERYTHING, Drawing, Selection, draw
 
-EXPECT_AT_LEAST_S: Final = 1.0
-"""Added to twice the predicted prefill: what a job takes on its way to the engine."""
-
 _MIN_DECODE_TOKENS: Final = 8
 """Of a job whose decode time says how fast its instance is."""
 
@@ -65,10 +54,7 @@ class Scheduler:
         self._policy = policy
         self._fleet = Fleet(block_size=block_size, history_s=history_s)
         self._planner = Planner(self._fleet, policy)
-        self._expecting: list[tuple[float, int, PlacedRequest]] = []
-        self._unheard: list[tuple[float, int, PlacedRequest]] = []
-        """Those whose prefill stores no block: no event will say that it is over."""
-        self._serials = count()
+        self._expectations = Expectations(self._fleet)
 
     @property
     def instances(self) -> Sequence[InstanceRecord]:
@@ -189,7 +175,7 @@ class Scheduler:
             job.job_id, instance, keys, match, prompt_tokens=prompt_tokens, hit_tokens=resident,
             prefill_s=prefill_s, now_s=now_s,
         )  # fmt: skip
-        self._remember(placed, resident)
+        self._expectations.remember(placed, resident)
 
     def assign(self, job: WaitingJob, *, now_s: float) -> Assignment | None:
         """Eager binding: decide where a job goes, and count it there at once.
@@ -203,9 +189,9 @@ class Scheduler:
         """
         if not self._fleet.instances:
             return None
-        self._expire(now_s)
+        self._expectations.expire(now_s)
         assignment, placed = self._decide(job, now_s)
-        self._remember(placed, assignment.resident_hit_tokens)
+        self._expectations.remember(placed, assignment.resident_hit_tokens)
         return assignment
 
     def plan(
@@ -226,15 +212,15 @@ class Scheduler:
         Cost: less than that of `assign` for each job, if any instance has credit and anything
         changed since the last plan.
         """
-        self._expire(now_s)
+        self._expectations.expire(now_s)
         planned = self._planner.plan(jobs, credit_s=credit_s, now_s=now_s)
         for assignment, placed in planned:
-            self._remember(placed, assignment.resident_hit_tokens)
+            self._expectations.remember(placed, assignment.resident_hit_tokens)
         return [assignment for assignment, _ in planned]
 
     def has_credit(self, credit_s: float, *, now_s: float) -> bool:
         """Whether a plan could move anything that waits. Cost: O(instances)."""
-        self._expire(now_s)
+        self._expectations.expire(now_s)
         return self._planner.has_credit(credit_s)
 
     def ended(self, end: JobEnded, *, now_s: float) -> None:
@@ -259,13 +245,6 @@ class Scheduler:
         self._fleet.forget(job_id)
 
     # Helpers.
-
-    def _expire(self, now_s: float) -> None:
-        self._fleet.history.expire(now_s)
-        while self._expecting and self._expecting[0][0] <= now_s:
-            self._fleet.unexpect(heappop(self._expecting)[2])
-        while self._unheard and self._unheard[0][0] <= now_s:
-            self._fleet.computed(heappop(self._unheard)[2])
 
     def _fold_event(
         self, instance: Instance, event: BlocksStored | BlocksRemoved | AllBlocksCleared
@@ -301,16 +280,6 @@ class Scheduler:
             hit_tokens=options.hits[choice.row], prefill_s=assignment.prefill_s, now_s=now_s,
         )  # fmt: skip
         return assignment, placed
-
-    def _remember(self, placed: PlacedRequest, resident_tokens: int) -> None:
-        self._fleet.remember(placed)
-        backlog_s = float(self._fleet.backlog_s[placed.instance.account.row])  # its own too
-        if self._fleet.fills_no_block(placed.prompt_tokens, resident_tokens):
-            computed_at_s = placed.placed_at_s + backlog_s
-            heappush(self._unheard, (computed_at_s, next(self._serials), placed))
-        else:
-            ends_at_s = placed.placed_at_s + 2 * backlog_s + EXPECT_AT_LEAST_S
-            heappush(self._expecting, (ends_at_s, next(self._serials), placed))
 
     def _learn(self, placed: PlacedRequest, end: JobEnded, now_s: float) -> None:
         """How long it waited for its prefill to begin, and how fast its instance decodes."""

@@ -61,7 +61,7 @@ class SchedulerProcess:
         while not self._stopping.is_set():
             holder = uuid4().hex  # new for each term: a token never comes twice
             try:
-                await self._broker.agree_on_schema()
+                await self._broker.agreement.agree_on_schema()
                 token = await self._broker.lead(holder, ttl_s=LEADER_LEASE_S)
                 if token:
                     await self._lead(holder, token)

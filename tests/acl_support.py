@@ -22,11 +22,13 @@ SECRET: Final = "of-a-test"  # noqa: S105
 
 _CALLS: Final[Mapping[Role, frozenset[str]]] = {
     "scheduler": frozenset({
-        "lead", "resign", "load_pool", "follow", "peek", "route", "reap", "load_snapshot",
+        "lead", "resign", "peek", "route", "reap",
+        "bulletin.load_pool", "bulletin.follow", "bulletin.load_snapshot",
     }),
     "worker": frozenset({
-        "register", "claim", "listen", "renew", "finish", "publish", "save_snapshot", "release",
-        "retire", "agree_on_weights",
+        "register", "claim", "listen", "renew", "finish", "release", "retire",
+        "agreement.agree_on_weights", "bulletin.publish", "bulletin.save_snapshot",
+        "streams.publish",
     }),
 }  # fmt: skip
 """All others are an api's."""
@@ -71,7 +73,9 @@ class RedisByRole:
         self.brokers: dict[Role, RedisBroker] = {
             role: redis_broker(as_user(redis_url, users[role]), pool, bounds) for role in ROLES
         }
-        self.streams = _RoleStreams(self.brokers)
+        self.agreement = _PartByRole(self.brokers, "agreement")
+        self.bulletin = _PartByRole(self.brokers, "bulletin")
+        self.streams = _PartByRole(self.brokers, "streams")
 
     async def close(self) -> None:
         """Of all."""
@@ -79,17 +83,21 @@ class RedisByRole:
             await broker.close()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # any of Broker's
-        roles: list[Role] = [role for role, calls in _CALLS.items() if name in calls]
-        role: Role = roles[0] if roles else "api"
-        return getattr(self.brokers[role], name)
+        return getattr(self.brokers[_role_of(name)], name)
 
 
-class _RoleStreams:
-    """Apis listen and read, workers publish."""
+class _PartByRole:
+    """An attribute of the broker whose calls are made by several roles."""
 
-    def __init__(self, brokers: Mapping[Role, RedisBroker]) -> None:
+    def __init__(self, brokers: Mapping[Role, RedisBroker], part: str) -> None:
         self._brokers = brokers
+        self._part = part
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # any of Streams'
-        role: Role = "worker" if name == "publish" else "api"
-        return getattr(self._brokers[role].streams, name)
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # any of the attribute's
+        broker = self._brokers[_role_of(f"{self._part}.{name}")]
+        return getattr(getattr(broker, self._part), name)
+
+
+def _role_of(call: str) -> Role:
+    roles: list[Role] = [role for role, calls in _CALLS.items() if call in calls]
+    return roles[0] if roles else "api"

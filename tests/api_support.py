@@ -15,6 +15,7 @@ from preble.broker.answers import Admitted, Retried
 from preble.broker.api_keys import ApiKeys
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.memory import MemoryBroker
+from preble.broker.memory_counts import MemoryCounts
 from preble.config import Settings
 from preble.errors import BrokerUnavailable
 from preble.messages import (
@@ -43,8 +44,19 @@ class Serve(Protocol):
     ) -> AbstractAsyncContextManager[httpx2.AsyncClient]: ...
 
 
+class DownCounts(MemoryCounts):
+    """Counts that cannot be had."""
+
+    async def stats(self) -> PoolStats:
+        raise BrokerUnavailable("redis is gone")
+
+
 class DownBroker(MemoryBroker):
     """A queue that was reached once and no longer is."""
+
+    def __init__(self, *, max_jobs: int = 100_000) -> None:
+        super().__init__(max_jobs=max_jobs)
+        self.counts = DownCounts(self._state)
 
     async def admit(self, batches: Sequence[Sequence[Submission]]) -> list[Admitted]:
         del batches
@@ -64,9 +76,6 @@ class DownBroker(MemoryBroker):
 
     async def retry(self, job_ids: Sequence[JobId]) -> list[Retried]:
         del job_ids
-        raise BrokerUnavailable("redis is gone")
-
-    async def stats(self) -> PoolStats:
         raise BrokerUnavailable("redis is gone")
 
 

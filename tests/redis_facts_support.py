@@ -30,7 +30,7 @@ async def lead(broker: RedisBroker) -> LeaderToken:
 
 async def fill(broker: RedisBroker) -> None:
     """Job a is completed, b runs under lease `b:c-2`, c is assigned, d waits."""
-    await broker.join_pool(RECORD)
+    await broker.agreement.join_pool(RECORD)
     await broker.register(record(), lease_s=60)
     for name in ("a", "b", "c"):
         await broker.admit([[submission(name)]])

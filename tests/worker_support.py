@@ -118,7 +118,7 @@ async def working(
 
 
 async def has_instance(broker: MemoryBroker) -> bool:
-    return (await broker.stats()).instances == 1
+    return (await broker.counts.stats()).instances == 1
 
 
 async def has_left(broker: MemoryBroker) -> bool:
@@ -179,7 +179,7 @@ async def for_ever(_: EngineRequest) -> Completion:
 
 
 async def the_record(broker: MemoryBroker) -> InstanceRecord:
-    (record,) = (await broker.load_pool()).instances
+    (record,) = (await broker.bulletin.load_pool()).instances
     return record
 
 
@@ -187,7 +187,7 @@ async def next_life(broker: MemoryBroker, earlier: InstanceRecord) -> None:
     """Wait until the instance has begun a new life."""
 
     async def has_begun() -> bool:
-        records = (await broker.load_pool()).instances
+        records = (await broker.bulletin.load_pool()).instances
         return bool(records) and records[0].epoch != earlier.epoch
 
     await until(has_begun)

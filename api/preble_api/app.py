@@ -92,7 +92,7 @@ def create_app(
     console = Console(settings, broker, ids, batches, keyring, sessions, clock)
 
     async def begin() -> None:
-        await insist(lambda: broker.join_pool(record))
+        await insist(lambda: broker.agreement.join_pool(record))
         await insist(openness.begin)
 
     async def close() -> None:

@@ -59,7 +59,7 @@ class JobAccess:
         return JobId(job_id)
 
     async def _unknown(self, job_id: JobId) -> HttpError:
-        kept_s = min(self._result_ttl_s, await self._broker.kept_s())
+        kept_s = min(self._result_ttl_s, await self._broker.counts.kept_s())
         if not has_expired(job_id, kept_s=kept_s):
             return _unknown_job()
         message = f"the job has ended, and its result, kept for {kept_s:.0f} s, is gone"

@@ -23,7 +23,7 @@ class PoolLook(NamedTuple):
 async def look_at(broker: Broker) -> PoolLook:
     """Ask the queue. Raises: BrokerUnavailable. Cost: O(instances + ingress queues)."""
     return PoolLook(
-        await broker.stats(), await broker.roster.views(), await broker.rq_view()
+        await broker.counts.stats(), await broker.roster.views(), await broker.counts.rq_view()
     )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ async def _fill(
     broker: RedisBroker, settings: Settings, blocks: int, instances: int
 ) -> Sequence[int]:
     """Register instances with snapshots. Returns the keys of a prompt that the last one holds."""
-    await broker.join_pool(PoolRecord("bench", "", 1, settings.context_length, 64, 16))
+    await broker.agreement.join_pool(PoolRecord("bench", "", 1, settings.context_length, 64, 16))
     chance = random.Random(0)  # noqa: S311  # the same keys in each run
     keys: list[int] = []
     for number in range(instances):
@@ -132,7 +132,7 @@ async def _fill(
         record = InstanceRecord(instance_id, "e", "noop", 64, capacity_tokens, settings.cost_model)
         await broker.register(record, lease_s=LEASE_S)
         runs, keys = _runs(chance, blocks // instances)
-        await broker.save_snapshot(Snapshot(instance_id, "e", 1, runs))
+        await broker.bulletin.save_snapshot(Snapshot(instance_id, "e", 1, runs))
     return keys
 
 

@@ -12,27 +12,28 @@ tests), held to the same conformance suite. A broker knows messages, never decis
     from any of the three:  cancel ──▶ cancelled,  reap, its deadline has come ──▶ expired
 
 Each arrow is one atomic call that does no harm when it runs twice, so a process may die
-before, after or in the middle of any of them, and its client may retry.
+before, after or in the middle of any of them, and its client may retry. What is no step of a job's
+way is an attribute, with a protocol of its own.
 """
 
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from preble.broker.agreement import Agreement
 from preble.broker.answers import Admitted, Retried
+from preble.broker.bulletin import Bulletin
+from preble.broker.counts import Counts
 from preble.broker.custody import Custody
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.notes import Notes
 from preble.broker.roster import Roster
 from preble.broker.streams import Streams
-from preble.broker.views import Cursor, News, PoolView
 from preble.broker.webhooks import Webhooks
 from preble.messages import (
     NO_REPORT,
     Assignment,
     ClaimedJob,
-    EventBatch,
     InstanceId,
-    InstanceLoad,
     InstanceRecord,
     InstanceReport,
     JobId,
@@ -41,12 +42,8 @@ from preble.messages import (
     LeaderToken,
     Lease,
     Outcome,
-    PoolRecord,
-    PoolStats,
     Reaped,
     Ring,
-    RqView,
-    Snapshot,
     Submission,
     WaitingJob,
 )
@@ -58,33 +55,48 @@ PEEKED_JOBS: Final = 4_096
 class Broker(Protocol):
     """The queue of one pool. Every call may raise BrokerUnavailable, and says so here once."""
 
-    async def agree_on_schema(self) -> None:
-        """Let the pool have this Preble's schema; its first process sets it. `join_pool` asks, too.
-
-        Raises:
-            PoolMismatch: If it has another one, with what to do.
-        """
-        ...
-
-    async def join_pool(self, record: PoolRecord) -> None:
-        """Found the pool with this record, or agree with it.
-
-        Raises:
-            PoolMismatch: If the pool was founded with another record, naming the difference, or
-                has another schema.
-        """
-        ...
-
-    async def agree_on_weights(self, fingerprint: str) -> None:
-        """Say which weights a worker's engine serves; those of its first worker are the pool's.
-
-        Raises:
-            PoolMismatch: If they are others.
-        """
-        ...
-
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+    @property
+    def agreement(self) -> Agreement:
+        """What all processes of the pool have in common."""
+        ...
+
+    @property
+    def bulletin(self) -> Bulletin:
+        """What instances hold, and what happens to jobs."""
+        ...
+
+    @property
+    def counts(self) -> Counts:
+        """How much there is in the pool."""
+        ...
+
+    @property
+    def custody(self) -> Custody:
+        """Who looks after what."""
+        ...
+
+    @property
+    def notes(self) -> Notes:
+        """What an api keeps with jobs."""
+        ...
+
+    @property
+    def roster(self) -> Roster:
+        """Which instances there are, and which get no more jobs."""
+        ...
+
+    @property
+    def streams(self) -> Streams:
+        """How ends and tokens reach those who follow jobs."""
+        ...
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Who is told of ends, outside."""
         ...
 
     # The api's calls.
@@ -142,50 +154,6 @@ class Broker(Protocol):
         """
         ...
 
-    async def stats(self) -> PoolStats:
-        """Counts of the pool. Cost: O(instances + ingress queues)."""
-        ...
-
-    async def kept_s(self) -> float:
-        """For how long jobs that ended are known, as far as `max_ended_bytes` says.
-
-        What ended longer ago may have been dropped. Infinity if nothing was.
-        """
-        ...
-
-    async def loads(self) -> list[InstanceLoad]:
-        """The registered instances, by id. Cost: O(instances)."""
-        ...
-
-    async def rq_view(self) -> RqView:
-        """What RQ's records say; nothing where there is no RQ. Cost: as `stats`."""
-        ...
-
-    @property
-    def custody(self) -> Custody:
-        """Who looks after what."""
-        ...
-
-    @property
-    def notes(self) -> Notes:
-        """What an api keeps with jobs."""
-        ...
-
-    @property
-    def roster(self) -> Roster:
-        """Which instances there are, and which get no more jobs."""
-        ...
-
-    @property
-    def streams(self) -> Streams:
-        """How ends and tokens reach those who follow jobs."""
-        ...
-
-    @property
-    def webhooks(self) -> Webhooks:
-        """Who is told of ends, outside."""
-        ...
-
     # The scheduler's calls.
 
     async def lead(self, holder: str, *, ttl_s: float) -> LeaderToken | None:
@@ -199,14 +167,6 @@ class Broker(Protocol):
 
     async def resign(self, token: LeaderToken) -> None:
         """Give leadership up, so that a standby need not wait. Harmless if already lost."""
-        ...
-
-    async def load_pool(self) -> PoolView:
-        """The whole state a new leader needs; of drained instances nothing."""
-        ...
-
-    async def follow(self, cursor: Cursor, *, timeout_s: float) -> News:
-        """What happened since the cursor; waits up to the timeout for something to happen."""
         ...
 
     async def peek(
@@ -254,10 +214,6 @@ class Broker(Protocol):
         Raises:
             NotLeader: As `route`.
         """
-        ...
-
-    async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
-        """An instance's newest snapshot and the event cursor that follows it."""
         ...
 
     # The worker's calls.
@@ -322,17 +278,6 @@ class Broker(Protocol):
         Returns:
             Whether each was accepted: exactly one execution of a job ever is. Finishing
             the same execution again says True again and changes nothing.
-        """
-        ...
-
-    async def publish(self, batches: Sequence[EventBatch]) -> None:
-        """Append block events to the instance's stream."""
-        ...
-
-    async def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Store what the instance holds; followers that missed events reload it.
-
-        Call it after `publish` of the batch that it names.
         """
         ...
 

@@ -1,6 +1,6 @@
 """What processes of one pool must agree on before they may touch a job."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from preble.errors import PoolMismatch
 from preble.messages import PoolRecord
@@ -13,6 +13,35 @@ FIRST_SCHEMA: Final = 1
 """Of pools that were founded before they had a number."""
 
 _PAGE: Final = "docs/explanation/compatibility.md"
+
+
+class Agreement(Protocol):
+    """The foundation of one pool. Every call may raise BrokerUnavailable, and says so here once."""
+
+    async def agree_on_schema(self) -> None:
+        """Let the pool have this Preble's schema; its first process sets it. `join_pool` asks, too.
+
+        Raises:
+            PoolMismatch: If it has another one, with what to do.
+        """
+        ...
+
+    async def join_pool(self, record: PoolRecord) -> None:
+        """Found the pool with this record, or agree with it.
+
+        Raises:
+            PoolMismatch: If the pool was founded with another record, naming the difference, or
+                has another schema.
+        """
+        ...
+
+    async def agree_on_weights(self, fingerprint: str) -> None:
+        """Say which weights a worker's engine serves; those of its first worker are the pool's.
+
+        Raises:
+            PoolMismatch: If they are others.
+        """
+        ...
 
 
 def require_same_schema(pool: str, founded: int) -> None:

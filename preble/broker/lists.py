@@ -4,6 +4,7 @@ Jobs are listed in the order of their admission, which never changes, so a page 
 one before it ended, whatever comes, goes or changes its state between them.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -63,3 +64,8 @@ def group_of(state: JobState) -> str:
     if state is JobState.COMPLETED:
         return ""
     return state.value if state.is_terminal else UNFINISHED
+
+
+def without_positions(views: Iterable[JobView | None]) -> list[JobView | None]:
+    """Jobs whose places in their queues nobody asks for."""
+    return [view and msgspec.structs.replace(view, position=None) for view in views]

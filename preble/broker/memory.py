@@ -8,6 +8,9 @@ plain Python: read it to learn what the scripts do. Nothing survives the process
     memory_ended.py      what is kept of jobs that have ended
     memory_admission.py  ADMIT, RETRY
     memory_leader.py     LEAD, RESIGN
+    memory_agreement.py  what processes have in common
+    memory_bulletin.py   what a scheduler loads and follows
+    memory_counts.py     how much there is
     memory_custody.py    CUSTODY
     memory_notes.py      NOTE
     memory_leases.py     REGISTER, CLAIM, RENEW, RELEASE, DONE
@@ -16,38 +19,34 @@ plain Python: read it to learn what the scripts do. Nothing survives the process
     memory_lists.py      LIST, dead letters
     memory_streams.py    TELL, inboxes and logs
     memory_webhooks.py   WEBHOOK_TAKE, WEBHOOK_SETTLE, WEBHOOK_RETRY
-    memory_news.py       what a scheduler loads and follows
 """
 
 from collections.abc import Sequence
 
-from preble.broker.agreement import require_same_pool, require_same_weights
 from preble.broker.answers import CANCELLED, Admitted, Retried
 from preble.broker.bounds import Bounds
-from preble.broker.lists import JobPage, JobQuery
+from preble.broker.lists import JobPage, JobQuery, without_positions
 from preble.broker.memory_admission import MemoryAdmission
+from preble.broker.memory_agreement import MemoryAgreement
+from preble.broker.memory_bulletin import MemoryBulletin
+from preble.broker.memory_counts import MemoryCounts
 from preble.broker.memory_custody import MemoryCustody
 from preble.broker.memory_leader import MemoryLeader
 from preble.broker.memory_leases import claim, finish, register, release, renew
 from preble.broker.memory_lists import page_of
-from preble.broker.memory_loads import loads_of
-from preble.broker.memory_news import news, pool_view, snapshot_of
 from preble.broker.memory_notes import MemoryNotes
 from preble.broker.memory_reaping import reap
 from preble.broker.memory_records import Job
 from preble.broker.memory_roster import MemoryRoster
-from preble.broker.memory_state import POOL, MemoryState
+from preble.broker.memory_state import MemoryState
 from preble.broker.memory_streams import MemoryStreams
 from preble.broker.memory_webhooks import MemoryWebhooks
-from preble.broker.views import Cursor, News, PoolView, without_positions
 from preble.clock import Clock, SystemClock
 from preble.messages import (
     NO_REPORT,
     Assignment,
     ClaimedJob,
-    EventBatch,
     InstanceId,
-    InstanceLoad,
     InstanceRecord,
     InstanceReport,
     JobId,
@@ -56,12 +55,8 @@ from preble.messages import (
     LeaderToken,
     Lease,
     Outcome,
-    PoolRecord,
-    PoolStats,
     Reaped,
     Ring,
-    RqView,
-    Snapshot,
     Submission,
     WaitingJob,
 )
@@ -84,30 +79,18 @@ class MemoryBroker:
         self._state = MemoryState(self._clock, bounds)
         self._admission = MemoryAdmission(self._state, bounds)
         self._leader = MemoryLeader(self._clock)
+        self.agreement = MemoryAgreement()
+        self.bulletin = MemoryBulletin(self._state)
+        self.counts = MemoryCounts(self._state)
         self.custody = MemoryCustody(self._clock)
         self.roster = MemoryRoster(self._state)
         self.notes = MemoryNotes(self._state)
         self.streams = MemoryStreams(self._state)
         self.webhooks = MemoryWebhooks(self._state)
         self._max_attempts = max_attempts
-        self._pool: PoolRecord | None = None
-        self._weights = ""
 
     async def close(self) -> None:
         """Nothing to release."""
-
-    async def agree_on_schema(self) -> None:
-        """Nobody else is in this pool."""
-
-    async def join_pool(self, record: PoolRecord) -> None:
-        """Found the pool, or agree with it. Raises: PoolMismatch."""
-        self._pool = self._pool or record
-        require_same_pool(POOL, self._pool, record)
-
-    async def agree_on_weights(self, fingerprint: str) -> None:
-        """Set the pool's weights, or agree with them. Raises: PoolMismatch."""
-        self._weights = self._weights or fingerprint
-        require_same_weights(POOL, self._weights, fingerprint)
 
     # The api's calls.
 
@@ -136,32 +119,6 @@ class MemoryBroker:
         """Let failed jobs wait again."""
         return [self._admission.retry(job_id) for job_id in job_ids]
 
-    async def stats(self) -> PoolStats:
-        """Counts of the pool."""
-        state = self._state
-        return PoolStats(
-            waiting=state.ingresses.num_jobs,
-            assigned=sum(len(instance.queue) for instance in state.instances.values()),
-            running=len(state.leases),
-            prompt_bytes=state.prompt_bytes,
-            instances=len(state.instances),
-            totals=dict(state.totals),
-            dead_letter_bytes=state.dead_letters.num_bytes,
-            ended_bytes=state.ended.num_bytes,
-        )
-
-    async def kept_s(self) -> float:
-        """For how long jobs that ended are known."""
-        return self._clock.now_s() - self._state.ended.dropped_until_s
-
-    async def loads(self) -> list[InstanceLoad]:
-        """The registered instances."""
-        return loads_of(self._state)
-
-    async def rq_view(self) -> RqView:
-        """Nothing: there is no RQ in here."""
-        return RqView()
-
     # The scheduler's calls.
 
     async def lead(self, holder: str, *, ttl_s: float) -> LeaderToken | None:
@@ -171,18 +128,6 @@ class MemoryBroker:
     async def resign(self, token: LeaderToken) -> None:
         """Give leadership up."""
         self._leader.resign(token)
-
-    async def load_pool(self) -> PoolView:
-        """The whole state a new leader needs."""
-        return pool_view(self._state)
-
-    async def follow(self, cursor: Cursor, *, timeout_s: float) -> News:
-        """What happened since the cursor."""
-        heard = news(self._state, cursor)
-        if not (heard.signals or heard.batches):
-            await self._state.wait(timeout_s)
-            heard = news(self._state, cursor)
-        return heard
 
     async def peek(
         self, window_jobs: int, *, batch_window_jobs: int | None = None
@@ -204,10 +149,6 @@ class MemoryBroker:
         """Take back what the dead hold. Raises: NotLeader."""
         self._leader.require(token)
         return reap(self._state, limit=limit, max_attempts=self._max_attempts)
-
-    async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
-        """An instance's newest snapshot and the event cursor that follows it."""
-        return snapshot_of(self._state, instance_id)
 
     # The worker's calls.
 
@@ -239,18 +180,6 @@ class MemoryBroker:
     async def finish(self, record: InstanceRecord, outcomes: Sequence[Outcome]) -> list[bool]:
         """Record how executions ended; the fence refuses lost leases."""
         return [finish(self._state, record.instance_id, outcome) for outcome in outcomes]
-
-    async def publish(self, batches: Sequence[EventBatch]) -> None:
-        """Append block events to the instances' streams."""
-        for batch in batches:
-            if instance := self._state.instances.get(batch.instance_id):
-                instance.batches.append(batch)
-        self._state.ring()
-
-    async def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Store what the instance holds."""
-        if instance := self._state.instances.get(snapshot.instance_id):
-            instance.snapshot = (snapshot, len(instance.batches))
 
     async def release(
         self, record: InstanceRecord, leases: Sequence[Lease], *, is_attempt: bool

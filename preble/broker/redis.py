@@ -17,37 +17,32 @@ from preble.broker.keys import PoolKeys
 from preble.broker.lists import JobPage, JobQuery
 from preble.broker.redis_admission import RedisAdmission
 from preble.broker.redis_agreement import RedisAgreement
+from preble.broker.redis_bulletin import RedisBulletin
 from preble.broker.redis_client import Argument, connect
 from preble.broker.redis_confirmation import Confirmation
+from preble.broker.redis_counts import RedisCounts
 from preble.broker.redis_custody import RedisCustody
-from preble.broker.redis_events import RedisEvents
 from preble.broker.redis_leader import RedisLeader
 from preble.broker.redis_lists import job_page, job_views, list_arguments
-from preble.broker.redis_news import RedisNews
 from preble.broker.redis_notes import RedisNotes
 from preble.broker.redis_outcomes import done_arguments, failure_arguments
 from preble.broker.redis_peek import RedisPeek
 from preble.broker.redis_replies import claimed_jobs, job_view, leases_from, led, reaped, unfenced
 from preble.broker.redis_rings import RedisRings
 from preble.broker.redis_roster import RedisRoster
-from preble.broker.redis_rq import RedisRq
 from preble.broker.redis_scripts import ScriptRunner
-from preble.broker.redis_stats import instance_loads, kept_s, pool_stats
 from preble.broker.redis_streams import RedisStreams
 from preble.broker.redis_webhooks import RedisWebhooks
 from preble.broker.rq_records import RqRecords
 from preble.broker.rq_worker import RQ_WORKER_TTL_S
 from preble.broker.scripts import load_scripts
-from preble.broker.views import Cursor, News, PoolView
 from preble.config import Durability, Settings
 from preble.messages import (
     NO_REPORT,
     Assignment,
     ClaimedJob,
-    EventBatch,
     InstanceId,
     InstanceJoined,
-    InstanceLoad,
     InstanceRecord,
     InstanceReport,
     JobId,
@@ -56,12 +51,8 @@ from preble.messages import (
     LeaderToken,
     Lease,
     Outcome,
-    PoolRecord,
-    PoolStats,
     Reaped,
     Ring,
-    RqView,
-    Snapshot,
     Submission,
     WaitingJob,
     encode,
@@ -86,7 +77,10 @@ class RedisBroker:
         calls.name_scripts(self._scripts.names)
         is_replicated = durability == "replicated"
         self._confirmation = Confirmation(self._client, self._keys) if is_replicated else None
-        self._agreement = RedisAgreement(self._client, self._keys)
+        self._leader = RedisLeader(self._scripts)
+        self.agreement = RedisAgreement(self._client, self._keys)
+        self.bulletin = RedisBulletin(self._client, self._keys, self._leader)
+        self.counts = RedisCounts(self._client, self._keys)
         self.custody = RedisCustody(self._scripts)
         self.roster = RedisRoster(self._client, self._scripts, self._keys)
         self.notes = RedisNotes(self._client, self._scripts, self._keys)
@@ -96,13 +90,9 @@ class RedisBroker:
             self._client, self._scripts, self._keys, bounds=bounds, result_ttl_s=result_ttl_s,
             confirmation=self._confirmation,
         )  # fmt: skip
-        self._leader = RedisLeader(self._scripts)
         self._peek = RedisPeek(self._scripts, self._keys)
-        self._events = RedisEvents(self._client, self._keys)
-        self._news = RedisNews(self._client, self._keys, self._events)
         self._rings = RedisRings(self._client, self._keys)
         self._rq_records = RqRecords(redis_url, self._keys)
-        self._rq = RedisRq(self._client, self._keys)
         self._max_attempts = max_attempts
         self._max_dead_letter_bytes = bounds.max_dead_letter_bytes
         self._max_ended_bytes = bounds.max_ended_bytes
@@ -127,18 +117,6 @@ class RedisBroker:
         if self._confirmation:
             await self._confirmation.close()
         await self._client.aclose()
-
-    async def agree_on_schema(self) -> None:
-        """Set the pool's schema, or agree with it. Raises: PoolMismatch."""
-        await self._agreement.agree_on_schema()
-
-    async def join_pool(self, record: PoolRecord) -> None:
-        """Found the pool, or agree with it. Raises: PoolMismatch."""
-        await self._agreement.join_pool(record)
-
-    async def agree_on_weights(self, fingerprint: str) -> None:
-        """Set the pool's weights, or agree with them. Raises: PoolMismatch."""
-        await self._agreement.agree_on_weights(fingerprint)
 
     # The api's calls.
 
@@ -170,22 +148,6 @@ class RedisBroker:
         """Let failed jobs wait again."""
         return await self._admission.retry(job_ids)
 
-    async def stats(self) -> PoolStats:
-        """Counts of the pool."""
-        return await pool_stats(self._client, self._keys)
-
-    async def kept_s(self) -> float:
-        """For how long jobs that ended are known."""
-        return await kept_s(self._client, self._keys)
-
-    async def loads(self) -> list[InstanceLoad]:
-        """The registered instances."""
-        return await instance_loads(self._client, self._keys)
-
-    async def rq_view(self) -> RqView:
-        """What RQ's records say."""
-        return await self._rq.view()
-
     # The scheduler's calls.
 
     async def lead(self, holder: str, *, ttl_s: float) -> LeaderToken | None:
@@ -195,17 +157,6 @@ class RedisBroker:
     async def resign(self, token: LeaderToken) -> None:
         """Give leadership up."""
         await self._leader.resign(token)
-
-    async def load_pool(self) -> PoolView:
-        """The whole state a new leader needs."""
-        return await self._news.load_pool()
-
-    async def follow(self, cursor: Cursor, *, timeout_s: float) -> News:
-        """What happened since the cursor."""
-        heard = await self._news.follow(cursor, timeout_s=timeout_s)
-        if heard.signals:
-            self._leader.hear(heard.cursor.signals)
-        return heard
 
     async def peek(
         self, window_jobs: int, *, batch_window_jobs: int | None = None
@@ -237,10 +188,6 @@ class RedisBroker:
         )  # fmt: skip
         return reaped(led(reply))
 
-    async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
-        """An instance's newest snapshot and the event cursor that follows it."""
-        return await self._events.load_snapshot(instance_id)
-
     # The worker's calls.
 
     async def register(self, record: InstanceRecord, *, lease_s: float) -> None:
@@ -249,7 +196,7 @@ class RedisBroker:
             "register", record.instance_id, record.epoch, encode(record), _ms(lease_s),
             encode(InstanceJoined(record)),
         )  # fmt: skip
-        self._events.begin_anew(record.instance_id)
+        self.bulletin.begin_anew(record.instance_id)
         self._rings.forget()  # its streams may be new, and the clock may have been set back
         await self._rq_records.announce(record.instance_id)
 
@@ -293,14 +240,6 @@ class RedisBroker:
         if self._confirmation:
             self._confirmation.watch()
         return [bool(ok) for ok in accepted]
-
-    async def publish(self, batches: Sequence[EventBatch]) -> None:
-        """Append block events to the instances' streams."""
-        await self._events.publish(batches)
-
-    async def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Store what the instance holds."""
-        await self._events.save_snapshot(snapshot)
 
     async def release(
         self, record: InstanceRecord, leases: Sequence[Lease], *, is_attempt: bool

@@ -15,7 +15,7 @@ from preble.messages import PoolRecord
 
 
 class RedisAgreement:
-    """The foundation of one pool."""
+    """The foundation of one pool. Implements `Agreement`."""
 
     def __init__(self, client: Client, keys: PoolKeys) -> None:
         self._client = client

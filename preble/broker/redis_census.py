@@ -15,7 +15,7 @@ from preble.broker.facts import (
     StrandedQueue,
 )
 from preble.broker.keys import PoolKeys
-from preble.broker.redis_events import EVENTS_KEPT
+from preble.broker.redis_bulletin import EVENTS_KEPT
 from preble.broker.redis_questions import RECOUNTED_JOBS, Names, Replies, names_from, texts
 from preble.broker.redis_replies import decode_record
 from preble.messages import EventBatch, InstanceId, InstanceRecord, JobId, Snapshot

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from preble.broker.lists import JobPage, JobQuery
+from preble.broker.lists import JobPage, JobQuery, without_positions
 from preble.broker.redis_client import Argument
 from preble.broker.redis_replies import job_view
-from preble.broker.views import without_positions
 from preble.errors import BrokerError
 from preble.messages import JobId, JobView
 

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from preble.broker.answers import NOT_LEADER, fenced
+from preble.broker.bulletin import Cursor, News
 from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Streams
-from preble.broker.views import Cursor, News
 from preble.broker.webhooks import FORGOTTEN
 from preble.errors import InstanceFenced, NotLeader
 from preble.messages import (

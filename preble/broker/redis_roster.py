@@ -12,7 +12,7 @@ from preble.broker.redis_questions import Question, Questions, Replies, question
 from preble.broker.redis_replies import decode_record
 from preble.broker.redis_scripts import ScriptRunner
 from preble.broker.roster import state_of
-from preble.messages import QUARANTINE_AFTER, InstanceId, InstanceReport, InstanceView
+from preble.messages import QUARANTINE_AFTER, InstanceId, InstanceLoad, InstanceReport, InstanceView
 
 _decode_report: Final = msgspec.msgpack.Decoder(InstanceReport).decode
 
@@ -37,6 +37,25 @@ class RedisRoster:
         replies |= await self._ask(self._attempts_of_single_jobs(replies, names))
         return [
             self._view(name, replies, leases_ms.get(name), drained_ms.get(name)) for name in names
+        ]
+
+    async def loads(self) -> list[InstanceLoad]:
+        """The registered instances, by id: two round trips."""
+        keys = self._keys
+        with translated():
+            registered = await self._client.zrange(keys("instances"), 0, -1)
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for name in sorted(name.decode() for name in registered):
+                    queue = keys.instance_queue(name)
+                    pipeline.hget(keys("instance", instance=name), "record")
+                    pipeline.llen(keys("queue", queue=queue))
+                    pipeline.zcard(keys("started", queue=queue))
+                replies = await pipeline.execute()
+        triples = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+        return [
+            InstanceLoad(decode_record(record), assigned, running)
+            for record, assigned, running in triples
+            if record  # else it has left since it was listed
         ]
 
     async def drain(self, instance_id: InstanceId) -> bool:

@@ -119,7 +119,7 @@ async def test_wrong_bodies_are_named_and_end_nothing(
     await generate(client)
     reply = await client.post("/abort_request", json=body)
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, named)
-    assert (await memory_broker.stats()).waiting == 1
+    assert (await memory_broker.counts.stats()).waiting == 1
 
 
 async def test_anothers_job_is_unknown_by_any_name(locked: httpx2.AsyncClient, key: Key) -> None:
@@ -172,6 +172,6 @@ async def test_ending_all_is_bounded_and_goes_on_when_asked_again(
     await client.post("/v1/jobs", json=[{"prompt": "a"}] * 250)
     first = await client.post("/abort_request", json={"abort_all": True})
     assert first.json() == {"aborted": 200, "has_more": True}
-    assert (await memory_broker.stats()).waiting == 50
+    assert (await memory_broker.counts.stats()).waiting == 50
     await client.post("/abort_request", json={"abort_all": True})
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0

@@ -87,7 +87,7 @@ async def refused(
     reply = await client.post(
         "/v1/jobs", content=content, headers={"content-type": "application/json"}
     )
-    stats = await broker.stats()
+    stats = await broker.counts.stats()
     assert (stats.waiting, stats.prompt_bytes) == (0, 0)
     assert 400 <= reply.status_code < 500
     assert reply.headers["content-type"] == "application/problem+json"
@@ -238,4 +238,4 @@ async def test_what_a_foreign_web_page_could_send_is_refused(
     headers = {"content-type": media_type} if media_type else {}
     reply = await client.post("/v1/jobs", content=b'{"prompt": "hi"}', headers=headers)
     assert reply.status_code == 415
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0

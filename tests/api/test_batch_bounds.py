@@ -134,7 +134,7 @@ async def test_a_batch_whose_answers_cannot_be_kept_ends_too(
     batch_id = await begin(api, lines(1))
     await api.post(f"/v1/batches/{batch_id}/cancel")
     assert (await comes_to(api, batch_id, "failed"))["error_file_id"] is None
-    assert (await memory_broker.stats()).running == 0
+    assert (await memory_broker.counts.stats()).running == 0
 
 
 # Whose turn it is.

@@ -28,7 +28,7 @@ def long_body(settings: Settings) -> bytes:
 
 async def admitted(broker: MemoryBroker, jobs: int) -> None:
     async with asyncio.timeout(20):
-        while (await broker.stats()).waiting < jobs:  # noqa: ASYNC110  # see support.eventually
+        while (await broker.counts.stats()).waiting < jobs:  # noqa: ASYNC110  # see support.eventually
             await asyncio.sleep(0)
 
 

@@ -86,7 +86,7 @@ async def test_what_is_kept_of_ended_jobs_is_a_metric(
     await api.post("/v1/jobs", json={"prompt": "a"})
     (job,) = await HandWorker(broker).begin()
     await broker.finish(record(), [completed(job.lease, "x" * 5_000)])
-    held = (await broker.stats()).ended_bytes
+    held = (await broker.counts.stats()).ended_bytes
     assert held > 5_000
     page = (await api.get("/metrics")).text
     assert f"preble_pool_ended_bytes {float(held)}" in page.splitlines()

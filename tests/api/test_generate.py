@@ -164,7 +164,7 @@ async def test_wrong_body_is_a_400_that_names_the_field(
     reply = await client.post("/generate", json=body)
     assert reply.status_code == 400
     assert reply.json()["error"]["message"].startswith(named)
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"priority": ' + b"[" * 100_000])
@@ -214,7 +214,7 @@ async def test_who_leaves_says_clearly_what_becomes_of_the_job(
     reply = await client.post("/generate", json={"text": "a"}, headers=headers)
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == "x-preble-cancel-on-disconnect"
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 REFUSED = JobFailure("engine_refused", "too hot")
@@ -281,4 +281,4 @@ async def test_key_and_media_type_are_asked_for(
         assert (await locked.post("/generate", json={"text": "a"})).status_code == 401
     reply = await client.post("/generate", content=b'{"text": "a"}')
     assert reply.status_code == 415
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0

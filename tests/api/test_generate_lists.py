@@ -165,7 +165,7 @@ async def test_wrong_list_is_a_400_that_names_the_field_and_no_job_is_made(
     reply = await client.post("/generate", json=body)
     assert reply.status_code == 400
     assert reply.json()["error"]["message"].startswith(named)
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 async def test_a_list_that_does_not_fit_is_refused_whole(serve: Serve, settings: Settings) -> None:
@@ -173,7 +173,7 @@ async def test_a_list_that_does_not_fit_is_refused_whole(serve: Serve, settings:
     async with serve(settings, broker) as client:
         reply = await client.post("/generate", json={"text": ["a", "b", "c"]})
     assert reply.status_code == 429
-    assert (await broker.stats()).waiting == 0
+    assert (await broker.counts.stats()).waiting == 0
 
 
 async def test_who_does_not_wait_is_told_where_each_is(client: httpx2.AsyncClient) -> None:

@@ -25,7 +25,7 @@ def ids(reply: httpx2.Response) -> Sequence[str]:
 
 
 async def num_waiting(broker: MemoryBroker) -> int:
-    return (await broker.stats()).waiting
+    return (await broker.counts.stats()).waiting
 
 
 @pytest.mark.parametrize("body", [JOB, [JOB, {"prompt": "hi"}, JOB]])

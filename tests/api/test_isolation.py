@@ -246,7 +246,7 @@ async def test_key_submits_for_its_tenant_and_no_other(
         "/generate", json={"text": "a"}, headers=key | {"X-Preble-Tenant": "b"}
     )
     assert generate.status_code == 403
-    assert (await memory_broker.stats()).waiting == 3
+    assert (await memory_broker.counts.stats()).waiting == 3
 
 
 async def test_operator_submits_for_anybody(house: House) -> None:

@@ -129,7 +129,7 @@ async def test_retrying_twice_does_no_harm(
     replies = [await client.post(f"/v1/jobs/{job_id}/retry") for _ in range(2)]
     assert [reply.status_code for reply in replies] == [200, 200]
     assert replies[0].json() == replies[1].json()
-    assert (await memory_broker.stats()).waiting == 1
+    assert (await memory_broker.counts.stats()).waiting == 1
 
 
 async def test_what_ended_otherwise_cannot_run_again(client: httpx2.AsyncClient) -> None:
@@ -185,7 +185,7 @@ async def test_dead_letters_are_a_metric(
     client: httpx2.AsyncClient, memory_broker: MemoryBroker
 ) -> None:
     await fail(client, memory_broker)
-    held = (await memory_broker.stats()).dead_letter_bytes
+    held = (await memory_broker.counts.stats()).dead_letter_bytes
     assert held
     page = (await client.get("/metrics")).text
     assert f"preble_pool_dead_letter_bytes {float(held)}" in page.splitlines()

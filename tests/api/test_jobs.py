@@ -74,7 +74,7 @@ async def test_thousand_jobs_at_once(
 ) -> None:
     reply = await client.post("/v1/jobs", json=[{"input_ids": [7] * 40}] * 1000)
     assert len(reply.json()["data"]) == 1000
-    assert (await memory_broker.stats()).waiting == 1000
+    assert (await memory_broker.counts.stats()).waiting == 1000
 
 
 async def test_ids_become_tokens_and_block_keys(
@@ -232,4 +232,4 @@ async def test_full_queue_is_429_for_the_whole_list(serve: Serve, settings: Sett
         assert reply.headers["retry-after"] == "1"
         assert reply.headers["x-should-retry"] == "true"
         assert reply.json()["error"]["type"] == "rate_limit_error"
-        assert (await broker.stats()).waiting == 1
+        assert (await broker.counts.stats()).waiting == 1

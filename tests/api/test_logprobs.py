@@ -263,7 +263,7 @@ async def test_more_than_redis_should_hold_is_refused(
     assert "ask for fewer, or for a shorter output" in error["message"] or (
         "send them as several requests" in error["message"]
     )
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 async def test_a_chat_without_a_limit_is_bounded_by_the_default(

@@ -98,7 +98,7 @@ async def test_a_failed_job_is_an_internal_server_error_that_is_not_tried_again(
         await end_of(client, memory_broker, call, USED_UP)
     assert caught.value.code == "attempts_used_up"
     assert caught.value.response.headers["x-should-retry"] == "false"
-    assert (await memory_broker.stats()).totals["failed"] == 1
+    assert (await memory_broker.counts.stats()).totals["failed"] == 1
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -113,7 +113,7 @@ async def test_a_cancelled_job_is_a_conflict_that_is_not_tried_again(
         with pytest.raises(openai.ConflictError) as caught:
             await asked
     assert caught.value.code == "cancelled"
-    assert (await memory_broker.stats()).totals["cancelled"] == 1
+    assert (await memory_broker.counts.stats()).totals["cancelled"] == 1
 
 
 async def test_a_passed_deadline_is_a_conflict_that_is_not_tried_again(

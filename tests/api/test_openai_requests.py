@@ -194,7 +194,7 @@ async def test_wrong_prompts_are_named_and_none_is_admitted(
     assert reply.status_code == 400
     error = reply.json()["error"]
     assert error["param"].startswith(named), error
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 NEUTRAL: Mapping[str, dict[str, Any]] = {
@@ -305,7 +305,7 @@ async def test_what_is_not_offered_is_refused_by_name(
     error = reply.json()["error"]
     assert (error["code"], error["param"]) == ("unsupported_parameter", named)
     assert error["message"].startswith(named)
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -350,7 +350,7 @@ async def test_wrong_fields_are_named(
     error = reply.json()["error"]
     assert error["param"].startswith(named), error
     assert error["type"] == "invalid_request_error"
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 @pytest.mark.parametrize("path", MINIMAL)

@@ -113,7 +113,7 @@ async def test_a_tenant_too_many_is_429_and_told_what_to_do(
         assert reply.headers["retry-after"] == "1"
         assert "its 1 ingress queues" in reply.json()["detail"]
         assert "PREBLE_MAX_INGRESSES" in reply.json()["detail"]
-        assert (await broker.stats()).waiting == 1
+        assert (await broker.counts.stats()).waiting == 1
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ async def test_a_wrong_header_is_named(
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == name
     assert "must be" in reply.json()["detail"]
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ import pytest
 from api_support import SOME_JOB, DownBroker, OneWorker, Serve
 
 from preble.broker.memory import MemoryBroker
+from preble.broker.memory_agreement import MemoryAgreement
+from preble.broker.memory_counts import MemoryCounts
+from preble.broker.memory_state import MemoryState
 from preble.config import Settings
 from preble.messages import JobId, JobView, PoolRecord, PoolStats
 from preble.metrics.table import POOL_TOTALS
@@ -158,7 +161,7 @@ async def test_key_opens_and_probes_need_none(serve: Serve, memory_broker: Memor
         assert (await client.get("/metrics", headers=headers)).status_code == 200
         refused = await client.post("/v1/jobs", json={"prompt": "hello"})
         assert refused.status_code == 401
-        assert (await memory_broker.stats()).waiting == 0
+        assert (await memory_broker.counts.stats()).waiting == 0
         accepted = await client.post("/v1/jobs", json={"prompt": "hello"}, headers=headers)
         assert accepted.status_code == 202
         for path in ("/livez", "/readyz", "/health", "/docs", "/openapi.json"):
@@ -174,7 +177,7 @@ async def test_body_that_says_it_is_too_large_is_refused_unread(
     assert reply.status_code == 413
     assert reply.json()["error"]["code"] == "body_too_large"
     assert not sent
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 async def test_body_that_does_not_say_so_is_refused_at_the_limit(
@@ -184,7 +187,7 @@ async def test_body_that_does_not_say_so_is_refused_at_the_limit(
     reply = await client.post("/v1/jobs", content=chunks(50_000_000, sent), headers=JSON)
     assert reply.status_code == 413
     assert sum(sent) <= settings.max_body_bytes + 10_000
-    assert (await memory_broker.stats()).waiting == 0
+    assert (await memory_broker.counts.stats()).waiting == 0
 
 
 async def test_bodies_together_are_bounded(client: httpx2.AsyncClient, settings: Settings) -> None:
@@ -276,7 +279,7 @@ async def test_every_total_of_the_queue_is_a_metric(
     await worker.assign_all()
     await worker.run_all()
     await worker.complete_all()
-    totals = (await memory_broker.stats()).totals
+    totals = (await memory_broker.counts.stats()).totals
     assert totals["completed"] == 3
     assert totals.keys() <= POOL_TOTALS.keys()
     page = (await client.get("/metrics")).text.splitlines()
@@ -292,19 +295,33 @@ async def test_metrics_are_served_while_the_queue_is_down(serve: Serve, settings
         assert "preble_pool_jobs" not in reply.text
 
 
+class RecordingAgreement(MemoryAgreement):
+    def __init__(self, calls: list[str]) -> None:
+        super().__init__()
+        self._calls = calls
+
+    async def join_pool(self, record: PoolRecord) -> None:
+        self._calls.append(f"join {record.model}")
+
+
+class RecordingCounts(MemoryCounts):
+    def __init__(self, state: MemoryState, calls: list[str]) -> None:
+        super().__init__(state)
+        self._calls = calls
+
+    async def stats(self) -> PoolStats:
+        self._calls.append("stats")
+        return await super().stats()
+
+
 class RecordingBroker(MemoryBroker):
     """Remembers how it was treated."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[str] = []
-
-    async def join_pool(self, record: PoolRecord) -> None:
-        self.calls.append(f"join {record.model}")
-
-    async def stats(self) -> PoolStats:
-        self.calls.append("stats")
-        return await super().stats()
+        self.agreement = RecordingAgreement(self.calls)
+        self.counts = RecordingCounts(self._state, self.calls)
 
     async def close(self) -> None:
         self.calls.append("close")

@@ -46,7 +46,7 @@ async def test_an_instance_is_drained_and_resumed(
         reply = await client.post("/v1/workers/gpu0/drain")
         assert (reply.status_code, reply.json()["state"]) == (200, "drained")
         assert reply.json()["drained_at"] is not None
-    assert [each.instance_id for each in (await pool.load_pool()).instances] == ["gpu1"]
+    assert [each.instance_id for each in (await pool.bulletin.load_pool()).instances] == ["gpu1"]
     for _ in range(2):
         reply = await client.post("/v1/workers/gpu0/resume")
         assert (reply.status_code, reply.json()["state"]) == (200, "ready")

@@ -89,17 +89,17 @@ async def reap(broker: Broker) -> tuple[tuple[JobId, ...], tuple[JobId, ...]]:
 
 
 async def test_workers_of_a_pool_serve_the_same_weights(broker: Broker) -> None:
-    await broker.agree_on_weights("a" * 64)
-    await broker.agree_on_weights("a" * 64)
+    await broker.agreement.agree_on_weights("a" * 64)
+    await broker.agreement.agree_on_weights("a" * 64)
     with pytest.raises(PoolMismatch, match="its weights are aaaaaaaaaaaa, here they are bbbb"):
-        await broker.agree_on_weights("b" * 64)
+        await broker.agreement.agree_on_weights("b" * 64)
 
 
 async def test_the_first_founds_the_pool_and_others_must_agree(broker: Broker) -> None:
-    await broker.join_pool(POOL)
-    await broker.join_pool(POOL)
+    await broker.agreement.join_pool(POOL)
+    await broker.agreement.join_pool(POOL)
     with pytest.raises(PoolMismatch, match="block_size is 128 here and 64 in the pool"):
-        await broker.join_pool(replace(POOL, block_size=128))
+        await broker.agreement.join_pool(replace(POOL, block_size=128))
 
 
 # Admission.
@@ -131,7 +131,7 @@ async def test_admitting_twice_is_admitting_once(broker: Broker) -> None:
     await admit(broker, "a")
     await admit(broker, "a", "b")
     assert [job.job_id for job in await broker.peek(10)] == ["a", "b"]
-    assert (await broker.stats()).prompt_bytes == 80
+    assert (await broker.counts.stats()).prompt_bytes == 80
 
 
 async def test_an_unknown_job_has_no_view(broker: Broker) -> None:
@@ -156,7 +156,7 @@ async def test_prompt_bytes_are_bounded_and_freed_by_the_end_of_jobs(broker: Bro
     await place(broker)
     (job,) = await claim(broker, record())
     await broker.finish(record(), [completed(job.lease)])
-    assert (await broker.stats()).prompt_bytes == 0
+    assert (await broker.counts.stats()).prompt_bytes == 0
     assert await broker.admit([[submission("more", prompt_tokens=1_000)]]) == [None]
 
 
@@ -275,7 +275,7 @@ async def test_a_result_is_kept_and_counted(broker: Broker) -> None:
     assert view
     assert (view.state, view.result) == (JobState.COMPLETED, completed(job.lease).result)
     assert view.ended_at_s
-    stats = await broker.stats()
+    stats = await broker.counts.stats()
     assert (stats.waiting, stats.assigned, stats.running) == (0, 0, 0)
     assert stats.totals == {
         "completed": 1, "prompt_tokens": 10, "completion_tokens": 2, "hit_tokens_available": 7,
@@ -300,7 +300,7 @@ async def test_finishing_twice_is_finishing_once(broker: Broker) -> None:
     assert view
     assert view.result
     assert view.result.text == "first"
-    assert (await broker.stats()).totals["completed"] == 1
+    assert (await broker.counts.stats()).totals["completed"] == 1
 
 
 async def test_a_late_result_of_a_lost_lease_is_refused(broker: Broker) -> None:
@@ -394,7 +394,7 @@ async def test_the_queue_of_an_instance_that_is_gone_comes_back(broker: Broker) 
     reaped = await broker.reap(await leader(broker), limit=100)
     assert (set(reaped.requeued), reaped.gone) == ({"a", "b"}, ("gpu0",))
     assert [job.job_id for job in await broker.peek(10)] == ["a", "b", "c"]
-    assert (await broker.stats()).instances == 0
+    assert (await broker.counts.stats()).instances == 0
     with pytest.raises(InstanceFenced):
         await claim(broker, record(), 9)
 
@@ -419,7 +419,7 @@ async def test_reaping_is_bounded(broker: Broker) -> None:
 
 async def test_signals_and_events_are_followed_in_order(broker: Broker) -> None:
     await broker.register(record(), lease_s=LEASE_S)
-    pool = await broker.load_pool()
+    pool = await broker.bulletin.load_pool()
     assert pool.instances == (record(),)
     await admit(broker, "a", "b")
     await place(broker)
@@ -431,12 +431,12 @@ async def test_signals_and_events_are_followed_in_order(broker: Broker) -> None:
             record().instance_id, "e1", 2, (BlocksRemoved(pack_keys([8])), AllBlocksCleared())
         ),
     ]
-    await broker.publish(batches)
-    news = await broker.follow(pool.cursor, timeout_s=1)
+    await broker.bulletin.publish(batches)
+    news = await broker.bulletin.follow(pool.cursor, timeout_s=1)
     end = JobEnded(job.job_id, record().instance_id, completion_tokens=2, decode_s=0.25)
     assert news.signals == (JobsAdmitted(2), end)
     assert list(news.batches) == batches
-    nothing = await broker.follow(news.cursor, timeout_s=0.001)
+    nothing = await broker.bulletin.follow(news.cursor, timeout_s=0.001)
     assert (nothing.signals, nothing.batches) == ((), ())
 
 
@@ -448,17 +448,17 @@ async def test_a_failure_tells_no_seconds_of_decode(broker: Broker) -> None:
         await reap(broker)
         await place(broker)
         (lost,) = await claim(broker, record(), number, lease_s=GONE)
-    pool = await broker.load_pool()
+    pool = await broker.bulletin.load_pool()
     await broker.finish(record(), [Outcome(told.lease, failure=JobFailure("any", "any"))])
     assert await reap(broker) == ((), ("lost",))
     who = record().instance_id
     ends = (JobEnded(JobId("told"), who, 0, 0.0), JobEnded(JobId("lost"), who, 0, 0.0))
-    assert (await broker.follow(pool.cursor, timeout_s=1)).signals == ends
+    assert (await broker.bulletin.follow(pool.cursor, timeout_s=1)).signals == ends
 
 
 async def test_following_wakes_when_something_happens(broker: Broker) -> None:
-    pool = await broker.load_pool()
-    following = asyncio.create_task(broker.follow(pool.cursor, timeout_s=2))
+    pool = await broker.bulletin.load_pool()
+    following = asyncio.create_task(broker.bulletin.follow(pool.cursor, timeout_s=2))
     await broker.register(record(), lease_s=LEASE_S)
     assert (await following).signals == (InstanceJoined(record()),)
 
@@ -466,25 +466,25 @@ async def test_following_wakes_when_something_happens(broker: Broker) -> None:
 async def test_a_snapshot_stands_for_the_events_before_it(broker: Broker) -> None:
     await broker.register(record(), lease_s=LEASE_S)
     who = record().instance_id
-    await broker.publish([EventBatch(who, "e1", 1, (BlocksStored(pack_keys([7])),))])
+    await broker.bulletin.publish([EventBatch(who, "e1", 1, (BlocksStored(pack_keys([7])),))])
     saved = Snapshot(who, "e1", 1, (BlocksStored(pack_keys([7])), BlocksStored(pack_keys([9]), 7)))
-    await broker.save_snapshot(saved)
+    await broker.bulletin.save_snapshot(saved)
     later = EventBatch(who, "e1", 2, (BlocksStored(pack_keys([8])),))
-    await broker.publish([later])
-    snapshot, _ = await broker.load_snapshot(who)
+    await broker.bulletin.publish([later])
+    snapshot, _ = await broker.bulletin.load_snapshot(who)
     assert snapshot == saved
-    pool = await broker.load_pool()
+    pool = await broker.bulletin.load_pool()
     assert pool.snapshots == (snapshot,)
-    assert (await broker.follow(pool.cursor, timeout_s=1)).batches == (later,)
+    assert (await broker.bulletin.follow(pool.cursor, timeout_s=1)).batches == (later,)
 
 
 async def test_a_new_life_starts_with_nothing_cached(broker: Broker) -> None:
     await broker.register(record(), lease_s=LEASE_S)
     who = record().instance_id
-    await broker.publish([EventBatch(who, "e1", 1, (BlocksStored(pack_keys([7])),))])
-    await broker.save_snapshot(Snapshot(who, "e1", 1, (BlocksStored(pack_keys([7])),)))
+    await broker.bulletin.publish([EventBatch(who, "e1", 1, (BlocksStored(pack_keys([7])),))])
+    await broker.bulletin.save_snapshot(Snapshot(who, "e1", 1, (BlocksStored(pack_keys([7])),)))
     await broker.register(record(epoch="e2"), lease_s=LEASE_S)
-    assert (await broker.load_snapshot(who))[0] is None
+    assert (await broker.bulletin.load_snapshot(who))[0] is None
 
 
 async def test_a_new_leader_sees_what_is_placed(broker: Broker) -> None:
@@ -492,6 +492,6 @@ async def test_a_new_leader_sees_what_is_placed(broker: Broker) -> None:
     await admit(broker, "b", "c")
     waiting = (await broker.peek(10))[0]
     await broker.route(await leader(broker), [(waiting.ingress, assignment(waiting))])
-    placed = (await broker.load_pool()).placed
+    placed = (await broker.bulletin.load_pool()).placed
     assert {(job.job_id, job.instance_id) for job in placed} == {("a", "gpu0"), ("b", "gpu0")}
     assert all(job.block_keys == pack_keys([1, 2]) for job in placed)

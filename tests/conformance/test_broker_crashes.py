@@ -107,7 +107,7 @@ async def test_everybody_dies_after_a_call(broker: Broker, calls_made: int) -> N
         await call()
     await recover(broker, first)
     assert await ends(broker) == [JobState.COMPLETED] * 3
-    assert (await broker.stats()).totals["completed"] == 3
+    assert (await broker.counts.stats()).totals["completed"] == 3
 
 
 @pytest.mark.parametrize("repeated", range(NUM_CALLS))
@@ -119,7 +119,7 @@ async def test_a_call_is_sent_twice(broker: Broker, repeated: int) -> None:
             await call()
     await recover(broker, actors)
     assert await ends(broker) == [JobState.COMPLETED] * 3
-    stats = await broker.stats()
+    stats = await broker.counts.stats()
     assert stats.totals["completed"] == 3
     assert (stats.waiting, stats.assigned, stats.running, stats.prompt_bytes) == (0, 0, 0, 0)
 
@@ -138,4 +138,4 @@ async def test_the_dead_come_back_and_go_on(broker: Broker, calls_made: int) -> 
         except BrokerError:
             continue  # fenced, as it should be
     assert await ends(broker) == [JobState.COMPLETED] * 3
-    assert (await broker.stats()).totals["completed"] == 3
+    assert (await broker.counts.stats()).totals["completed"] == 3

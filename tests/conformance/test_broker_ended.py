@@ -31,7 +31,7 @@ async def known(broker: Broker) -> list[str]:
 
 
 async def ended_bytes(broker: Broker) -> int:
-    return (await broker.stats()).ended_bytes
+    return (await broker.counts.stats()).ended_bytes
 
 
 async def one_of_each_end(hands: Hands) -> None:
@@ -82,7 +82,7 @@ async def test_what_ended_first_is_dropped_first_whatever_became_of_it(make: Mak
     for name in ("completed", "failed", "cancelled"):
         assert await hands.broker.view(JobId(name)) is None
         assert await hands.broker.notes.read(JobId(name)) is None
-    stats = await hands.broker.stats()
+    stats = await hands.broker.counts.stats()
     assert stats.totals["completed"] == stats.totals["failed"] == stats.totals["cancelled"] == 1
     assert stats.dead_letter_bytes == 0
 
@@ -195,9 +195,9 @@ async def test_a_note_counts_also_if_it_comes_after_the_end(make: Make, *, is_la
 async def test_how_long_jobs_are_kept_is_told_once_some_were_dropped(make: Make) -> None:
     hands = Hands(await make(max_ended_bytes=NONE_FITS))
     await hands.fail("a")
-    assert await hands.broker.kept_s() == math.inf
+    assert await hands.broker.counts.kept_s() == math.inf
     await hands.fail("b")
-    assert 0 <= await hands.broker.kept_s() < 60
+    assert 0 <= await hands.broker.counts.kept_s() < 60
 
 
 async def hooked(broker: Broker, *names: str) -> None:
@@ -252,6 +252,6 @@ async def test_a_failed_end_is_told_again_though_its_job_was_dropped(make: Make)
     a, b = await hands.run()
     outcomes = [Outcome(job.lease, failure=BROKEN) for job in (a, b)]
     assert await hands.broker.finish(record(), outcomes) == [True, True]
-    before = await hands.broker.stats()
+    before = await hands.broker.counts.stats()
     assert await hands.broker.finish(record(), outcomes) == [False, True]
-    assert await hands.broker.stats() == before
+    assert await hands.broker.counts.stats() == before

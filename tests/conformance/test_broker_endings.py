@@ -82,7 +82,7 @@ async def state(broker: Broker, name: str) -> JobState:
 
 
 async def assert_nothing_is_left(broker: Broker) -> None:
-    stats = await broker.stats()
+    stats = await broker.counts.stats()
     assert (stats.waiting, stats.assigned, stats.running, stats.prompt_bytes) == (0, 0, 0, 0)
     assert await broker.peek(100) == []
     assert await claim(broker, 99) == []
@@ -99,7 +99,7 @@ async def test_a_job_is_cancelled_wherever_it_stands(broker: Broker, where: str)
     assert view
     assert (view.state, view.failure, view.result) == (JobState.CANCELLED, CANCELLED, None)
     assert view.ended_at_s
-    assert (await broker.stats()).totals["cancelled"] == 1
+    assert (await broker.counts.stats()).totals["cancelled"] == 1
     await assert_nothing_is_left(broker)
 
 
@@ -108,7 +108,7 @@ async def test_cancelling_again_says_the_same(broker: Broker, where: str) -> Non
     await bring(broker, where, "a")
     first = await broker.cancel([JobId("a"), JobId("a")])
     assert first == await broker.cancel([JobId("a"), JobId("a")]) == [JobState.CANCELLED] * 2
-    assert (await broker.stats()).totals["cancelled"] == 1
+    assert (await broker.counts.stats()).totals["cancelled"] == 1
 
 
 async def test_what_has_ended_stays_as_it_is(broker: Broker) -> None:
@@ -152,9 +152,9 @@ async def test_the_scheduler_hears_of_what_it_placed(
     broker: Broker, where: str, hears: int
 ) -> None:
     await bring(broker, where, "a")
-    cursor = (await broker.load_pool()).cursor
+    cursor = (await broker.bulletin.load_pool()).cursor
     await broker.cancel([JobId("a")])
-    news = await broker.follow(cursor, timeout_s=0)
+    news = await broker.bulletin.follow(cursor, timeout_s=0)
     assert list(news.signals) == [JobEnded(JobId("a"), InstanceId("gpu0"), 0)] * hears
 
 
@@ -202,7 +202,7 @@ async def test_what_waits_too_long_expires(broker: Broker) -> None:
     assert view
     assert (view.state, view.failure) == (JobState.EXPIRED, DEADLINE_PASSED)
     assert await state(broker, "b") is JobState.WAITING
-    assert (await broker.stats()).totals["expired"] == 1
+    assert (await broker.counts.stats()).totals["expired"] == 1
 
 
 async def test_what_is_late_is_not_begun_and_those_behind_it_are(broker: Broker) -> None:

@@ -65,7 +65,7 @@ async def test_each_priority_and_tenant_waits_in_a_queue_of_its_own(broker: Brok
     view = await broker.view(JobId("b2"))
     assert view
     assert (view.position, view.spec.priority, view.spec.tenant) == (1, "batch", DEFAULT_TENANT)
-    assert (await broker.stats()).waiting == 6
+    assert (await broker.counts.stats()).waiting == 6
 
 
 async def test_batch_queues_have_a_window_of_their_own(broker: Broker) -> None:
@@ -154,7 +154,7 @@ async def test_routing_the_last_job_of_a_queue_again_moves_nothing_again(broker:
     seen = await broker.peek(10)
     assert await route(broker, seen) == [True]
     assert await route(broker, seen) == [True]
-    stats = await broker.stats()
+    stats = await broker.counts.stats()
     assert (stats.waiting, stats.assigned) == (0, 1)
 
 

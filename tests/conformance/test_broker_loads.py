@@ -8,7 +8,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_pool_without_instances_has_no_loads(make: Make) -> None:
-    assert await (await make()).loads() == []
+    assert await (await make()).roster.loads() == []
 
 
 async def test_jobs_are_counted_where_they_stand(make: Make) -> None:
@@ -17,12 +17,12 @@ async def test_jobs_are_counted_where_they_stand(make: Make) -> None:
     await broker.register(record("gpu1", epoch="e2"), lease_s=60)
     await hands.admit("a", "b")
     await hands.place()
-    [first, second] = await broker.loads()
+    [first, second] = await broker.roster.loads()
     assert (first.record, first.assigned, first.running) == (record(), 2, 0)
     assert (second.record.instance_id, second.assigned, second.running) == ("gpu1", 0, 0)
 
     await hands.claim()
-    [first, _] = await broker.loads()
+    [first, _] = await broker.roster.loads()
     assert (first.assigned, first.running) == (0, 2)
 
 
@@ -31,4 +31,4 @@ async def test_an_instance_that_retired_is_not_listed(make: Make) -> None:
     await broker.register(record(), lease_s=60)
     await broker.retire(record())
     await broker.reap(await Hands(broker).leader(), limit=10)
-    assert await broker.loads() == []
+    assert await broker.roster.loads() == []

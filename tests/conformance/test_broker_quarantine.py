@@ -75,8 +75,8 @@ async def test_after_two_deaths_a_job_waits_in_the_quarantine(broker: Broker) ->
     known = await waiting(broker)
     assert (known["a"].runs_alone, known["b"].runs_alone) == (True, False)
     assert known["a"].ingress != known["b"].ingress
-    assert (await broker.stats()).waiting == 2
-    assert (await broker.stats()).totals["quarantined"] == 1
+    assert (await broker.counts.stats()).waiting == 2
+    assert (await broker.counts.stats()).totals["quarantined"] == 1
 
 
 async def test_a_worker_that_holds_a_job_gets_none_of_the_quarantine(broker: Broker) -> None:
@@ -139,7 +139,7 @@ async def test_a_job_of_the_quarantine_is_cancelled(broker: Broker, is_placed: b
     assert await broker.cancel([JobId("a")]) == [JobState.CANCELLED]
     assert await waiting(broker) == {}
     assert await claim(broker, 3) == []
-    stats = await broker.stats()
+    stats = await broker.counts.stats()
     assert (stats.waiting, stats.assigned, stats.prompt_bytes) == (0, 0, 0)
 
 

@@ -80,8 +80,8 @@ async def test_it_waits_behind_those_that_came_meanwhile(hands: Hands) -> None:
 async def test_the_second_time_it_says_how_the_job_stands(hands: Hands) -> None:
     await hands.fail("a")
     assert await retry(hands, "a", "a") == [JobState.WAITING, JobState.WAITING]
-    assert (await hands.broker.stats()).waiting == 1
-    assert (await hands.broker.stats()).totals["retried"] == 1
+    assert (await hands.broker.counts.stats()).waiting == 1
+    assert (await hands.broker.counts.stats()).totals["retried"] == 1
     await hands.place()
     assert await only(hands, "a") is JobState.ASSIGNED
     await hands.claim()
@@ -95,7 +95,7 @@ async def test_what_did_not_fail_stays_as_it_is(hands: Hands) -> None:
     await hands.broker.cancel([JobId("b")])
     replies = await retry(hands, "a", "b", "nobody")
     assert replies == [JobState.COMPLETED, JobState.CANCELLED, None]
-    assert (await hands.broker.stats()).waiting == 0
+    assert (await hands.broker.counts.stats()).waiting == 0
 
 
 async def test_it_may_fail_and_be_retried_again_and_again(hands: Hands) -> None:
@@ -104,7 +104,7 @@ async def test_it_may_fail_and_be_retried_again_and_again(hands: Hands) -> None:
         assert await only(hands, "a") is JobState.WAITING
         await hands.fail_waiting()
         assert await hands.state("a") is JobState.FAILED
-    totals = (await hands.broker.stats()).totals
+    totals = (await hands.broker.counts.stats()).totals
     assert (totals["failed"], totals["retried"]) == (4, 3)
 
 
@@ -162,9 +162,9 @@ async def test_the_deadline_begins_anew(hands: Hands) -> None:
 
 async def test_the_scheduler_hears_of_it(hands: Hands) -> None:
     await hands.fail("a")
-    cursor = (await hands.broker.load_pool()).cursor
+    cursor = (await hands.broker.bulletin.load_pool()).cursor
     await retry(hands, "a")
-    assert (await hands.broker.follow(cursor, timeout_s=0)).signals == (JobsAdmitted(1),)
+    assert (await hands.broker.bulletin.follow(cursor, timeout_s=0)).signals == (JobsAdmitted(1),)
 
 
 async def test_it_keeps_its_place_in_the_lists(hands: Hands) -> None:
@@ -182,17 +182,17 @@ async def test_it_keeps_its_place_in_the_lists(hands: Hands) -> None:
 async def test_dead_letters_are_counted_apart_from_prompts(hands: Hands) -> None:
     await hands.fail("a", "b")
     await hands.admit("c")
-    stats = await hands.broker.stats()
+    stats = await hands.broker.counts.stats()
     assert (stats.prompt_bytes, stats.dead_letter_bytes) == (PROMPT_BYTES, 2 * PROMPT_BYTES)
     await retry(hands, "a")
-    stats = await hands.broker.stats()
+    stats = await hands.broker.counts.stats()
     assert (stats.prompt_bytes, stats.dead_letter_bytes) == (2 * PROMPT_BYTES, PROMPT_BYTES)
 
 
 async def test_of_too_many_the_oldest_are_dropped_and_say_so(make: Make) -> None:
     hands = Hands(await make(max_dead_letter_bytes=2 * PROMPT_BYTES))
     await hands.fail("a", "b", "c")
-    assert (await hands.broker.stats()).dead_letter_bytes == 2 * PROMPT_BYTES
+    assert (await hands.broker.counts.stats()).dead_letter_bytes == 2 * PROMPT_BYTES
     dropped, *kept = await retry(hands, "a", "b", "c")
     assert isinstance(dropped, PromptDropped)
     assert kept == [JobState.WAITING] * 2
@@ -204,7 +204,7 @@ async def test_none_are_kept_if_none_are_wanted(make: Make) -> None:
     hands = Hands(await make(max_dead_letter_bytes=0))
     await hands.fail("a")
     assert isinstance(await only(hands, "a"), PromptDropped)
-    assert (await hands.broker.stats()).dead_letter_bytes == 0
+    assert (await hands.broker.counts.stats()).dead_letter_bytes == 0
 
 
 @pytest.mark.parametrize(

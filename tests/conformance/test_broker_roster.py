@@ -42,7 +42,7 @@ async def test_an_instance_tells_how_it_stands(make: Make) -> None:
 
     report = InstanceReport(kv_used_tokens=30, prompt_tokens=20, hit_tokens=8)
     await broker.renew(record(), [], lease_s=60, report=report)
-    await broker.publish([EventBatch(GPU0, "e1", seq, ()) for seq in (1, 2)])
+    await broker.bulletin.publish([EventBatch(GPU0, "e1", seq, ()) for seq in (1, 2)])
     view = await only_view(broker)
     assert view.report == report
     assert (view.unsaved_batches, view.lost_batches) == (2, 0)
@@ -73,11 +73,11 @@ async def test_what_waits_for_it_goes_back_in_its_order_and_is_told(make: Make) 
     await hands.admit("a", "b", "c")
     await hands.place()
     await hands.admit("d")
-    cursor = (await broker.load_pool()).cursor
+    cursor = (await broker.bulletin.load_pool()).cursor
     await broker.roster.drain(GPU0)
     await hands.reap()
     assert [job.job_id for job in await broker.peek(10)] == ["a", "b", "c", "d"]
-    told = (await broker.follow(cursor, timeout_s=0)).signals
+    told = (await broker.bulletin.follow(cursor, timeout_s=0)).signals
     assert [each for each in told if isinstance(each, InstanceDrained)] == [InstanceDrained(GPU0)]
     [taken] = [each for each in told if isinstance(each, JobsReaped)]
     assert sorted(taken.requeued) == ["a", "b", "c"]
@@ -89,12 +89,12 @@ async def test_what_waits_for_it_goes_back_in_its_order_and_is_told(make: Make) 
 async def test_draining_twice_is_draining_once(make: Make) -> None:
     broker = await make()
     await broker.register(record(), lease_s=60)
-    cursor = (await broker.load_pool()).cursor
+    cursor = (await broker.bulletin.load_pool()).cursor
     assert await broker.roster.drain(GPU0)
     since = (await only_view(broker)).drained_at_s
     assert await broker.roster.drain(GPU0)
     assert (await only_view(broker)).drained_at_s == since
-    assert len((await broker.follow(cursor, timeout_s=0)).signals) == 1
+    assert len((await broker.bulletin.follow(cursor, timeout_s=0)).signals) == 1
 
 
 async def test_an_instance_that_nobody_knows_is_not_drained(make: Make) -> None:
@@ -110,13 +110,15 @@ async def test_a_drained_instance_is_not_loaded_and_joins_when_it_is_resumed(mak
     await hands.admit("a")
     await hands.run()
     await broker.roster.drain(GPU0)
-    pool = await broker.load_pool()
+    pool = await broker.bulletin.load_pool()
     assert (pool.instances, pool.placed) == ((), ())
 
     await broker.roster.resume(GPU0)
     await broker.roster.resume(GPU0)
-    assert (await broker.follow(pool.cursor, timeout_s=0)).signals == (InstanceResumed(GPU0),)
-    pool = await broker.load_pool()
+    assert (await broker.bulletin.follow(pool.cursor, timeout_s=0)).signals == (
+        InstanceResumed(GPU0),
+    )
+    pool = await broker.bulletin.load_pool()
     assert pool.instances == (record(),)
     assert [job.job_id for job in pool.placed] == ["a"]
     assert (await only_view(broker)).state == "ready"
@@ -132,9 +134,9 @@ async def test_a_worker_that_comes_back_under_its_name_is_drained_still(make: Ma
     assert (gone.state, gone.record) == ("gone", None)
     assert gone.drained_at_s is not None
 
-    cursor = (await broker.load_pool()).cursor
+    cursor = (await broker.bulletin.load_pool()).cursor
     await broker.register(record(epoch="e2"), lease_s=60)
-    told = (await broker.follow(cursor, timeout_s=0)).signals
+    told = (await broker.bulletin.follow(cursor, timeout_s=0)).signals
     assert [each for each in told if isinstance(each, InstanceJoined)] == []
     view = await only_view(broker)
     assert (view.state, view.record) == ("drained", record(epoch="e2"))

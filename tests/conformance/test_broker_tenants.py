@@ -38,7 +38,7 @@ async def test_a_list_is_taken_whole_or_not_at_all(make: Make) -> None:
     """Also one of several tenants, of which one is too many."""
     broker = await make(max_tenant_jobs=3)
     assert await refusal(broker, [*jobs("b", 1), *jobs("a", 4)])
-    assert (await broker.stats()).waiting == 0
+    assert (await broker.counts.stats()).waiting == 0
     assert await refusal(broker, [*jobs("b", 1), *jobs("a", 3)]) is None
 
 
@@ -76,7 +76,7 @@ async def test_a_tenant_submits_so_fast_and_no_faster(make: Make) -> None:
     assert fast.retry_after_s == pytest.approx(100, rel=0.1)
     assert "0.01 jobs a second" in str(fast)
     assert await refusal(broker, jobs("b", 1)) is None
-    assert (await broker.stats()).waiting == LONGEST_LIST + 1
+    assert (await broker.counts.stats()).waiting == LONGEST_LIST + 1
 
 
 async def test_who_was_silent_for_long_may_submit_again(make: Make) -> None:

@@ -56,7 +56,7 @@ async def test_without_a_replica_nothing_is_accepted_and_a_repetition_neither(
         first, second = await broker.admit([[submission("a")], [submission("b")]])
         assert is_unconfirmed(first)
         assert is_unconfirmed(second)
-    assert (await broker.stats()).waiting == 2
+    assert (await broker.counts.stats()).waiting == 2
 
 
 async def test_what_is_refused_anyway_says_why(broker: RedisBroker) -> None:

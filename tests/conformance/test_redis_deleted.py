@@ -91,8 +91,8 @@ async def test_while_it_runs_its_result_is_refused_and_others_are_kept(
     redis.delete("rq:job:a")
     outcomes = [completed(a.lease), completed(b.lease)]
     assert await broker.finish(record(), outcomes) == [False, True]
-    assert (await broker.stats()).totals["completed"] == 1
-    assert (await broker.stats()).running == 0
+    assert (await broker.counts.stats()).totals["completed"] == 1
+    assert (await broker.counts.stats()).running == 0
     assert redis.hmget("preble:deleted:counts", "jobs", "prompt_bytes") == [b"0", b"0"]
     assert_nothing_is_left(redis)
 

@@ -9,7 +9,7 @@ from support import record, redis_broker, submission
 
 from preble.broker.facts import DamagedJob, StrandedQueue
 from preble.broker.redis import RedisBroker
-from preble.broker.redis_events import EVENTS_KEPT
+from preble.broker.redis_bulletin import EVENTS_KEPT
 from preble.messages import (
     AllBlocksCleared,
     BlocksStored,
@@ -176,9 +176,9 @@ def batch(seq: int, epoch: str = "e1") -> EventBatch:
 
 async def test_how_far_snapshot_and_stream_reach(broker: RedisBroker, redis_url: str) -> None:
     await broker.register(record(), lease_s=60)
-    await broker.publish([batch(seq) for seq in range(1, 6)])
+    await broker.bulletin.publish([batch(seq) for seq in range(1, 6)])
     runs = tuple(BlocksStored(pack_keys(range(1000))) for _ in range(3))
-    await broker.save_snapshot(Snapshot(InstanceId("gpu0"), "e1", 3, runs))
+    await broker.bulletin.save_snapshot(Snapshot(InstanceId("gpu0"), "e1", 3, runs))
 
     (instance,) = (await look_at_pool(redis_url)).instances
 
@@ -192,7 +192,7 @@ async def test_a_trimmed_stream_leaves_a_gap(
     broker: RedisBroker, redis: Redis, redis_url: str
 ) -> None:
     await broker.register(record(), lease_s=60)
-    await broker.publish([batch(seq) for seq in range(1, 11)])
+    await broker.bulletin.publish([batch(seq) for seq in range(1, 11)])
     redis.xtrim(f"preble:{POOL}:events:gpu0", maxlen=4, approximate=False)
 
     (instance,) = (await look_at_pool(redis_url)).instances
@@ -204,8 +204,8 @@ async def test_batches_and_snapshots_of_another_life_do_not_count(
     broker: RedisBroker, redis_url: str
 ) -> None:
     await broker.register(record(), lease_s=60)
-    await broker.publish([batch(1), batch(7, "e0")])
-    await broker.save_snapshot(Snapshot(InstanceId("gpu0"), "e0", 7, ()))
+    await broker.bulletin.publish([batch(1), batch(7, "e0")])
+    await broker.bulletin.save_snapshot(Snapshot(InstanceId("gpu0"), "e0", 7, ()))
 
     (instance,) = (await look_at_pool(redis_url)).instances
 

@@ -8,9 +8,9 @@ from redis import Redis
 from redis_facts_support import POOL, look_at_pool
 from support import record, redis_broker, submission
 
+from preble.broker.bulletin import Cursor
 from preble.broker.keys import PoolKeys
 from preble.broker.redis import RedisBroker
-from preble.broker.views import Cursor
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ async def broker(redis: Redis, redis_url: str) -> AsyncIterator[RedisBroker]:
 
 
 async def rollbacks(broker: RedisBroker) -> int:
-    return (await broker.stats()).totals.get("rollbacks", 0)
+    return (await broker.counts.stats()).totals.get("rollbacks", 0)
 
 
 def take_back(redis: Redis, ms: int) -> int:
@@ -47,7 +47,7 @@ async def test_a_lost_beat_ends_the_term_and_is_told_with_its_bounds(
     with caplog.at_level(logging.ERROR):
         assert await broker.lead("one", ttl_s=TTL_S) is None
     assert "lost writes of at most 5." in caplog.text
-    assert 5_000 <= (await broker.stats()).totals["lost_write_ms"] < 6_000
+    assert 5_000 <= (await broker.counts.stats()).totals["lost_write_ms"] < 6_000
     second = await broker.lead("two", ttl_s=TTL_S)
     assert second
     assert second != first
@@ -75,7 +75,7 @@ async def test_a_lost_signal_is_noticed_though_no_beat_is_missing(
     await broker.register(record(), lease_s=60)
     assert await broker.lead("one", ttl_s=TTL_S)
     await broker.admit([[submission("a")]])
-    news = await broker.follow(Cursor("0-0", {}), timeout_s=0)
+    news = await broker.bulletin.follow(Cursor("0-0", {}), timeout_s=0)
     redis.xdel(KEYS("signals"), news.cursor.signals)
     assert await broker.lead("one", ttl_s=TTL_S) is None
     assert await broker.lead("two", ttl_s=TTL_S)
@@ -90,7 +90,7 @@ async def test_what_one_scheduler_has_told_another_does_not_tell_again(
     assert await broker.lead("one", ttl_s=TTL_S)
     assert await standby.lead("two", ttl_s=TTL_S) is None
     await broker.admit([[submission("a")]])
-    news = await broker.follow(Cursor("0-0", {}), timeout_s=0)
+    news = await broker.bulletin.follow(Cursor("0-0", {}), timeout_s=0)
     redis.xdel(KEYS("signals"), news.cursor.signals)
     take_back(redis, 5_000)
     assert await standby.lead("two", ttl_s=TTL_S) is None
@@ -104,7 +104,7 @@ async def test_what_one_scheduler_has_told_another_does_not_tell_again(
 async def test_a_signal_that_was_trimmed_was_not_lost(broker: RedisBroker, redis: Redis) -> None:
     first = await broker.lead("one", ttl_s=TTL_S)
     await broker.admit([[submission("a")]])
-    await broker.follow(Cursor("0-0", {}), timeout_s=0)
+    await broker.bulletin.follow(Cursor("0-0", {}), timeout_s=0)
     redis.xtrim(KEYS("signals"), maxlen=0)
     redis.xadd(KEYS("signals"), {"m": b""}, id="99999999999999-0")
     assert await broker.lead("one", ttl_s=TTL_S) == first

@@ -77,7 +77,7 @@ async def test_of_jobs_whose_results_have_expired_nothing_is_left(
     }  # fmt: skip
     assert redis.keys("*:failed") == []
     assert (redis.zcard("preble:listed:ended"), redis.zcard("preble:listed:dead")) == (0, 0)
-    assert (await brief.broker.stats()).dead_letter_bytes == 0
+    assert (await brief.broker.counts.stats()).dead_letter_bytes == 0
     assert await listed(brief) == ["stays"]
 
 

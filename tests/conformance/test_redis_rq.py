@@ -26,7 +26,7 @@ async def hands(redis: Redis, redis_url: str) -> AsyncIterator[Hands]:
 async def test_workers_and_jobs_are_seen_as_rq_has_them_and_tenants_are_summed_up(
     hands: Hands,
 ) -> None:
-    assert await hands.broker.rq_view() == RqView()
+    assert await hands.broker.counts.rq_view() == RqView()
     await hands.admit("a", "b")
     one, other = await hands.run()
     outcomes = [completed(one.lease), Outcome(other.lease, failure=BROKEN)]
@@ -34,7 +34,7 @@ async def test_workers_and_jobs_are_seen_as_rq_has_them_and_tenants_are_summed_u
     for tenant in ("acme", "globex"):
         await hands.admit(f"of {tenant}", tenant=tenant)
 
-    view = await hands.broker.rq_view()
+    view = await hands.broker.counts.rq_view()
 
     (worker,) = view.workers
     assert worker.name == "seen.instance.gpu0"
@@ -51,7 +51,7 @@ async def test_the_time_of_a_worker_s_jobs_is_summed_up(hands: Hands, redis: Red
     started_ms = redis.hget(f"rq:job:{running.job_id}", "preble_started_ms")
     redis.hset(f"rq:job:{running.job_id}", "preble_started_ms", int(started_ms or 0) - 5_000)
     assert await hands.broker.finish(record(), [completed(running.lease)]) == [True]
-    (worker,) = (await hands.broker.rq_view()).workers
+    (worker,) = (await hands.broker.counts.rq_view()).workers
     assert 5 <= worker.working_s < 60
 
 
@@ -76,7 +76,7 @@ async def test_round_trips_are_counted_by_script_and_command(redis_url: str, red
     hands = Hands(broker)
     await hands.admit("a")
     await hands.run()
-    await broker.stats()
+    await broker.counts.stats()
     await broker.close()
 
     def count(call: str) -> float | None:

@@ -38,8 +38,8 @@ async def broker(redis: Redis, redis_url: str) -> AsyncIterator[RedisBroker]:
 
 
 async def test_the_first_process_sets_the_schema(broker: RedisBroker, redis: Redis) -> None:
-    await broker.join_pool(RECORD)
-    await broker.join_pool(RECORD)
+    await broker.agreement.join_pool(RECORD)
+    await broker.agreement.join_pool(RECORD)
     assert redis.get(KEY) == str(SCHEMA).encode()
     assert redis.ttl(KEY) == -1
 
@@ -51,18 +51,18 @@ async def test_a_pool_of_another_schema_is_not_joined(
     redis.set(KEY, schema)
     redis.set(PoolKeys(POOL)("pool"), b"unreadable to us")
     with pytest.raises(PoolMismatch, match=complaint):
-        await broker.join_pool(RECORD)
+        await broker.agreement.join_pool(RECORD)
 
 
 async def test_a_pool_without_a_number_has_the_first(
     broker: RedisBroker, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await broker.join_pool(RECORD)
+    await broker.agreement.join_pool(RECORD)
     redis.delete(KEY)
-    await broker.agree_on_schema()
+    await broker.agreement.agree_on_schema()
     monkeypatch.setattr(agreement, "SCHEMA", FIRST_SCHEMA + 1)
     with pytest.raises(PoolMismatch, match=f"has schema {FIRST_SCHEMA}, .* new pool"):
-        await broker.agree_on_schema()
+        await broker.agreement.agree_on_schema()
 
 
 async def test_a_scheduler_of_another_schema_never_leads(broker: RedisBroker, redis: Redis) -> None:

@@ -1,4 +1,4 @@
-"""What workers do, and what befalls them: every step of `life.py` that reaches Redis."""
+"""What workers do, and what befalls them: what of `life.py` and `leases.py` reaches Redis."""
 
 from collections.abc import Iterator
 from typing import Protocol

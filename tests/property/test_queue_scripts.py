@@ -276,7 +276,7 @@ class QueueMachine(RuleBasedStateMachine):
             return tuple(sorted(kind) for kind in kinds)
 
         if self.both(call) is not None:
-            stats = self.both(lambda broker: broker.stats())
+            stats = self.both(lambda broker: broker.counts.stats())
             assert stats
             assert stats.ended_bytes <= ENDED_BYTES
 
@@ -325,7 +325,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.check_ingresses(views)
         self.check_lists(views)
         states = [view.state for view in views]
-        stats = self.both(lambda broker: broker.stats())
+        stats = self.both(lambda broker: broker.counts.stats())
         assert stats
         assert stats.waiting == states.count(JobState.WAITING)
         assert stats.assigned == states.count(JobState.ASSIGNED)

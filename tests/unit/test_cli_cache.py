@@ -34,13 +34,15 @@ def fill(redis_url: str, pool: str, act: Callable[[Broker], Awaitable[None]]) ->
 
 async def two_that_share(broker: Broker) -> None:
     """Both hold 4 blocks; gpu0 has 2 more behind them and gpu1 1 of its own, told by an event."""
-    await broker.join_pool(POOL)
+    await broker.agreement.join_pool(POOL)
     for name in (GPU0, GPU1):
         await broker.register(record(name), lease_s=60)
-        await broker.save_snapshot(Snapshot(name, "e1", 1, (BlocksStored(pack_keys(SHARED)),)))
+        await broker.bulletin.save_snapshot(
+            Snapshot(name, "e1", 1, (BlocksStored(pack_keys(SHARED)),))
+        )
     mine = BlocksStored(pack_keys(MINE), parent_key=SHARED[-1])
-    await broker.publish([EventBatch(GPU0, "e1", 2, (mine,))])
-    await broker.publish([EventBatch(GPU1, "e1", 2, (BlocksStored(pack_keys(YOURS)),))])
+    await broker.bulletin.publish([EventBatch(GPU0, "e1", 2, (mine,))])
+    await broker.bulletin.publish([EventBatch(GPU1, "e1", 2, (BlocksStored(pack_keys(YOURS)),))])
 
 
 @pytest.fixture
@@ -121,7 +123,7 @@ def test_events_that_were_lost_are_left_out(
 
     async def skip(broker: Broker) -> None:
         late = BlocksStored(pack_keys((11, 12, 13)))
-        await broker.publish([EventBatch(GPU0, "e1", 9, (late,))])
+        await broker.bulletin.publish([EventBatch(GPU0, "e1", 9, (late,))])
 
     fill(redis_url, pool, skip)
     assert run(["cache", "tree", "--instance", "gpu0", "--json"]) == 0
@@ -131,7 +133,7 @@ def test_events_that_were_lost_are_left_out(
 
 def test_an_empty_pool_has_no_lines(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     pool = unique("cache")
-    fill(redis_url, pool, lambda broker: broker.join_pool(replace(POOL, block_size=32)))
+    fill(redis_url, pool, lambda broker: broker.agreement.join_pool(replace(POOL, block_size=32)))
     assert run(["cache", "tree", "--redis-url", redis_url, "--pool", pool]) == 0
     assert capsys.readouterr().out == f"pool {pool}: 0 tokens cached, in blocks of 32\n"
 

@@ -245,7 +245,7 @@ async def test_it_counts_what_it_sees_decides_and_misses(clock: ManualClock) -> 
     await leadership.turn()
     (joined,) = await broker.roster.views()
     assert joined.record
-    await broker.publish(
+    await broker.bulletin.publish(
         [EventBatch(InstanceId("gpu0"), joined.record.epoch, seq, ()) for seq in (1, 3)]
     )
     await leadership.turn()

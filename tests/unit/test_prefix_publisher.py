@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from preble.block_keys import block_keys, root_key
-from preble.broker.memory import MemoryBroker
+from preble.broker.bulletin import Cursor, News, PoolView
 from preble.clock import ManualClock
 from preble.errors import BrokerUnavailable, EventsLost, NotLeader
 from preble.messages import (
@@ -64,11 +64,10 @@ class ScriptedEngine(NoopEngine):
             self.batches.put_nowait(batch)
 
 
-class FlakyBroker(MemoryBroker):
+class FlakyBulletin:
     """Keeps what is published; is away for the next `failures` calls."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.batches: list[EventBatch] = []
         self.snapshots: list[Snapshot] = []
         self.failures: list[Exception] = []
@@ -85,6 +84,15 @@ class FlakyBroker(MemoryBroker):
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         await self._fail_or_pass()
         self.snapshots.append(snapshot)
+
+    async def load_snapshot(self, instance_id: InstanceId) -> tuple[Snapshot | None, str]:
+        raise NotImplementedError
+
+    async def load_pool(self) -> PoolView:
+        raise NotImplementedError
+
+    async def follow(self, cursor: Cursor, *, timeout_s: float) -> News:
+        raise NotImplementedError
 
     async def _fail_or_pass(self) -> None:
         self.called.set()
@@ -112,11 +120,11 @@ class FlakyBroker(MemoryBroker):
 
 
 class Bench:
-    """A publisher between a scripted engine and a flaky broker."""
+    """A publisher between a scripted engine and a flaky bulletin."""
 
     def __init__(self, **options: float) -> None:
         self.engine = ScriptedEngine()
-        self.broker = FlakyBroker()
+        self.bulletin = FlakyBulletin()
         self.mapper = BlockMapper(POOL, page_size=4)
         self.clock = ManualClock()
         self.publisher = self.make_publisher(**options)
@@ -129,7 +137,7 @@ class Bench:
         max_pending_events: float = 100,
     ) -> PrefixPublisher:
         return PrefixPublisher(
-            broker=self.broker,
+            bulletin=self.bulletin,
             engine=self.engine,
             mapper=self.mapper,
             record=RECORD,
@@ -149,9 +157,9 @@ class Bench:
         """Feed each batch once the one before it has been published."""
         task = asyncio.create_task(self.publisher.run())
         for batch in batches:
-            self.broker.published.clear()
+            self.bulletin.published.clear()
             self.engine.feed(batch)
-            await self.broker.published.wait()
+            await self.bulletin.published.wait()
         self.engine.feed(None)
         await task
 
@@ -159,73 +167,73 @@ class Bench:
 async def test_events_are_published_in_order_and_numbered_from_one() -> None:
     bench = Bench()
     await bench.run_one_by_one(stored(1), stored(2), [PagesRemoved([1])])
-    assert [(batch.epoch, batch.seq) for batch in bench.broker.batches] == [
+    assert [(batch.epoch, batch.seq) for batch in bench.bulletin.batches] == [
         ("epoch-1", 1),
         ("epoch-1", 2),
         ("epoch-1", 3),
     ]
-    assert bench.broker.replayed() == [key_of(2)]
+    assert bench.bulletin.replayed() == [key_of(2)]
 
 
 async def test_what_waits_goes_out_together() -> None:
     bench = Bench()
     await bench.run(stored(1), stored(2, 3), [PagesRemoved([3])], stored(4))
-    (batch,) = bench.broker.batches
+    (batch,) = bench.bulletin.batches
     assert len(batch.events) == 5
-    assert bench.broker.replayed() == [key_of(1), key_of(2), key_of(4)]
+    assert bench.bulletin.replayed() == [key_of(1), key_of(2), key_of(4)]
 
 
 async def test_pages_without_a_block_publish_nothing() -> None:
     bench = Bench()
     await bench.run([PagesRemoved([9])])
-    assert not bench.broker.called.is_set()
+    assert not bench.bulletin.called.is_set()
 
 
 async def test_an_absent_broker_is_waited_for_without_loss_or_reordering() -> None:
     bench = Bench()
-    bench.broker.failures = [BrokerUnavailable("away")] * 3
+    bench.bulletin.failures = [BrokerUnavailable("away")] * 3
     await bench.run_one_by_one(stored(1), stored(2))
-    assert [batch.seq for batch in bench.broker.batches] == [1, 2]
-    assert bench.broker.replayed() == [key_of(1), key_of(2)]
+    assert [batch.seq for batch in bench.bulletin.batches] == [1, 2]
+    assert bench.bulletin.replayed() == [key_of(1), key_of(2)]
 
 
 async def test_reading_goes_on_while_the_broker_is_away() -> None:
     """The first batch is stuck in publish; meanwhile three more are read and coalesce."""
     bench = Bench()
-    bench.broker.is_open.clear()
+    bench.bulletin.is_open.clear()
     task = asyncio.create_task(bench.publisher.run())
     bench.engine.feed(stored(1))
-    await bench.broker.called.wait()
+    await bench.bulletin.called.wait()
     bench.engine.feed(stored(2), stored(3), stored(4), None)
     await bench.engine.batches.join()
-    bench.broker.is_open.set()
+    bench.bulletin.is_open.set()
     await task
-    assert [len(batch.events) for batch in bench.broker.batches] == [1, 3]
+    assert [len(batch.events) for batch in bench.bulletin.batches] == [1, 3]
 
 
 async def test_too_many_waiting_events_become_what_is_held() -> None:
     bench = Bench(max_pending_events=3)
     await bench.run(stored(1, 2), [PagesRemoved([1])], stored(3, 4), stored(5))
-    assert bench.broker.events[0] == AllBlocksCleared()
-    assert bench.broker.replayed() == [key_of(page) for page in (2, 3, 4, 5)]
+    assert bench.bulletin.events[0] == AllBlocksCleared()
+    assert bench.bulletin.replayed() == [key_of(page) for page in (2, 3, 4, 5)]
 
 
 async def test_what_is_held_is_not_said_anew_with_each_event() -> None:
     """Saying it takes more events than may wait: they are no reason to say it again."""
     bench = Bench(max_pending_events=3)
     await bench.run(stored(1, 2, 3, 4), stored(5), [PagesRemoved([5])], stored(6))
-    said_anew, *after = bench.broker.events[4:]
+    said_anew, *after = bench.bulletin.events[4:]
     assert isinstance(said_anew, BlocksStored)
-    assert bench.broker.events[0] == AllBlocksCleared()
+    assert bench.bulletin.events[0] == AllBlocksCleared()
     assert [type(event) for event in after] == [BlocksStored, BlocksRemoved, BlocksStored]
-    assert bench.broker.replayed() == [key_of(page) for page in (1, 2, 3, 4, 6)]
+    assert bench.bulletin.replayed() == [key_of(page) for page in (1, 2, 3, 4, 6)]
 
 
 async def test_a_chain_is_said_as_one_run_and_a_branch_names_its_parent() -> None:
     bench = Bench(max_pending_events=1)
     chain = [PagesStored([page], page - 1 or None, [page] * 4) for page in (1, 2, 3)]
     await bench.run(chain, [PagesStored([9], 1, [9] * 4)])
-    _, run, branch = bench.broker.events
+    _, run, branch = bench.bulletin.events
     assert isinstance(run, BlocksStored)
     assert isinstance(branch, BlocksStored)
     first, *others = unpack_keys(run.block_keys)
@@ -236,7 +244,9 @@ async def test_a_chain_is_said_as_one_run_and_a_branch_names_its_parent() -> Non
 async def test_a_snapshot_follows_every_so_many_batches() -> None:
     bench = Bench(snapshot_every_batches=2)
     await bench.run_one_by_one(stored(1), stored(2), stored(3), stored(4), stored(5))
-    assert [(snapshot.seq, len(keys_in(snapshot.runs))) for snapshot in bench.broker.snapshots] == [
+    assert [
+        (snapshot.seq, len(keys_in(snapshot.runs))) for snapshot in bench.bulletin.snapshots
+    ] == [
         (2, 2),
         (4, 4),
     ]
@@ -247,25 +257,25 @@ async def test_a_snapshot_follows_a_change_after_so_many_seconds() -> None:
     task = asyncio.create_task(bench.publisher.run())
     for page, seconds in ((1, 0.0), (2, 10.0), (3, 9.0)):
         bench.clock.advance(seconds)
-        bench.broker.published.clear()
+        bench.bulletin.published.clear()
         bench.engine.feed(stored(page))
-        await bench.broker.published.wait()
+        await bench.bulletin.published.wait()
     bench.engine.feed(None)
     await task
-    assert [snapshot.seq for snapshot in bench.broker.snapshots] == [2]
+    assert [snapshot.seq for snapshot in bench.bulletin.snapshots] == [2]
 
 
 async def test_a_snapshot_is_the_state_after_its_batch_though_reading_goes_on() -> None:
     bench = Bench(snapshot_every_batches=1)
-    bench.broker.is_open.clear()
+    bench.bulletin.is_open.clear()
     task = asyncio.create_task(bench.publisher.run())
     bench.engine.feed(stored(1))
-    await bench.broker.called.wait()
+    await bench.bulletin.called.wait()
     bench.engine.feed(stored(2), None)
     await bench.engine.batches.join()
-    bench.broker.is_open.set()
+    bench.bulletin.is_open.set()
     await task
-    assert [keys_in(snapshot.runs) for snapshot in bench.broker.snapshots] == [
+    assert [keys_in(snapshot.runs) for snapshot in bench.bulletin.snapshots] == [
         [key_of(1)],
         [key_of(1), key_of(2)],
     ]
@@ -281,22 +291,22 @@ async def test_a_gap_in_the_engines_events_ends_it() -> None:
 async def test_a_cleared_engine_clears() -> None:
     bench = Bench()
     await bench.run(stored(1), [AllPagesCleared()], stored(2))
-    assert bench.broker.replayed() == [key_of(2)]
+    assert bench.bulletin.replayed() == [key_of(2)]
 
 
 async def test_a_new_life_states_what_is_held_already() -> None:
     bench = Bench()
     await bench.run(stored(1, 2))
-    bench.broker.batches.clear()
+    bench.bulletin.batches.clear()
     bench.publisher = bench.make_publisher()
     await bench.run(stored(3))
-    assert [batch.seq for batch in bench.broker.batches] == [1, 2]
-    assert bench.broker.replayed() == [key_of(1), key_of(2), key_of(3)]
+    assert [batch.seq for batch in bench.bulletin.batches] == [1, 2]
+    assert bench.bulletin.replayed() == [key_of(1), key_of(2), key_of(3)]
 
 
 async def test_other_errors_of_the_broker_end_it() -> None:
     bench = Bench()
-    bench.broker.failures = [NotLeader("not a publisher's error")]
+    bench.bulletin.failures = [NotLeader("not a publisher's error")]
     with pytest.raises(NotLeader):
         await bench.run(stored(1))
 
@@ -313,4 +323,4 @@ async def test_an_error_of_the_engine_ends_it_after_what_it_said() -> None:
     bench.publisher = bench.make_publisher()
     with pytest.raises(ZeroDivisionError):
         await bench.publisher.run()
-    assert bench.broker.replayed() == [key_of(1)]
+    assert bench.bulletin.replayed() == [key_of(1)]

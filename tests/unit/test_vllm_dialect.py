@@ -17,7 +17,8 @@ from preble.errors import ConfigError, EngineRefused, EngineUnavailable
 from preble.messages import JobId, SamplingParams, pack_tokens
 from preble_workers.engine import AllPagesCleared, EngineInfo, EngineRequest, PagesStored
 from preble_workers.http_engine import HttpEngine
-from preble_workers.vllm_wire import Model, engine_info, server_identity, server_load
+from preble_workers.vllm_metrics import engine_info, server_identity, server_load
+from preble_workers.vllm_wire import Model
 
 pytestmark = pytest.mark.anyio
 

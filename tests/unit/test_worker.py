@@ -159,7 +159,7 @@ async def test_draining_finishes_what_runs_and_claims_no_more() -> None:
         go_on.set()
     assert (await job(broker, "a")).state is JobState.COMPLETED
     await place_waiting(broker)
-    assert ((await job(broker, "b")).state, (await broker.stats()).instances) == (
+    assert ((await job(broker, "b")).state, (await broker.counts.stats()).instances) == (
         JobState.WAITING, 0,
     )  # fmt: skip
 
@@ -185,13 +185,13 @@ async def test_a_fenced_life_stops_its_jobs_and_begins_anew() -> None:
     async with working(engine, broker, Settings(lease_s=0.05)):
         await place(broker, "a")
         await until(lambda: is_running(broker, "a"))
-        (first,) = (await broker.load_pool()).instances
+        (first,) = (await broker.bulletin.load_pool()).instances
         engine.answer = at_once
         await broker.retire(first)  # as if its lease had run out
         await place_waiting(broker)
 
         async def is_new_life() -> bool:
-            records = (await broker.load_pool()).instances
+            records = (await broker.bulletin.load_pool()).instances
             return bool(records) and records[0].epoch != first.epoch
 
         await until(is_new_life)
@@ -488,7 +488,7 @@ async def test_engine_and_pool_must_fit() -> None:
 
 async def test_another_pool_is_refused() -> None:
     broker = MemoryBroker()
-    await broker.join_pool(PoolRecord("other", "f", 1, 1, 64, 16))
+    await broker.agreement.join_pool(PoolRecord("other", "f", 1, 1, 64, 16))
     worker = Worker(
         broker, ScriptedEngine(at_once), Settings(), TOKENIZER, SystemClock(), silent_recorder()
     )

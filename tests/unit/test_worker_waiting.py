@@ -132,7 +132,7 @@ async def test_no_more_is_claimed_than_slots_and_waiting_room(wait_jobs: int) ->
     async with working(ScriptedEngine(gate, slots=1), broker, Settings(wait_jobs=wait_jobs)):
         await place(broker, *names)
         await until(lambda: is_running(broker, names[wait_jobs]))
-        assert (await broker.stats()).assigned == 4 - wait_jobs
+        assert (await broker.counts.stats()).assigned == 4 - wait_jobs
         gate.open()
         await ended(broker, *names)
     assert gate.started == names
@@ -146,7 +146,7 @@ async def test_what_waits_is_bounded_by_kv_memory_too() -> None:
     async with working(ScriptedEngine(gate, slots=8), broker, Settings(wait_jobs=4)):
         await place(broker, *names, prompt_tokens=2_700)
         await until(lambda: is_running(broker, "d"))
-        assert (await broker.stats()).assigned == 1
+        assert (await broker.counts.stats()).assigned == 1
         gate.open()
         await ended(broker, *names)
 

@@ -1,7 +1,8 @@
 """The seam between `HttpEngine` and what each engine's server calls things.
 
-    HttpEngine ── asks, sends, aborts ──▶ Dialect ─┬─ SGLangDialect   sglang_wire, sglang_events
-                                                   └─ VLLMDialect     vllm_wire, vllm_events
+    HttpEngine ─ asks, sends, aborts ─▶ Dialect ─┬─ SGLangDialect   sglang_wire, sglang_events
+                                                 └─ VLLMDialect     vllm_wire, vllm_events,
+                                                                   vllm_metrics
 
 `HttpEngine` keeps what is the same for all: calls and their ends, progress, page sources. A
 dialect knows paths, bodies and the meaning of answers, of one server that it was found for.

@@ -22,19 +22,20 @@ from preble.clock import Clock
 from preble.config import Settings
 from preble.errors import BrokerUnavailable, EngineUnavailable, EventsLost
 from preble.logs import log_context
-from preble.messages import ClaimedJob, InstanceRecord, InstanceReport, Lease, Outcome, Ring
+from preble.messages import ClaimedJob, InstanceRecord, Ring
 from preble.tokenizer import Tokenizer
 from preble_workers.engine import Engine, EngineInfo
 from preble_workers.hit_predictor import Forecast, HitPredictor
 from preble_workers.job_runner import JobRunner
 from preble_workers.kv_budget import KvBudget
+from preble_workers.leases import Leases
 from preble_workers.prefix_publisher import PrefixPublisher
+from preble_workers.pulse import Pulse
 from preble_workers.recorder import Recorder
 from preble_workers.token_publisher import TokenPublisher
 from preble_workers.waiting_room import WaitingJob, WaitingRoom
 
 LISTEN_S: Final = 2.0
-FINISH_TOGETHER: Final = 64
 DRAIN_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
@@ -66,17 +67,15 @@ class Life:
         self._engine = engine
         self._publisher = publisher
         self._predictor = predictor
-        self._clock = clock
         self._metrics = recorder.metrics
         self._recorder = recorder
         self._lease_s = settings.lease_s
-        self._engine_stall_s = settings.engine_stall_s
         self._tokens = TokenPublisher(broker.streams, tokenizer.decode)
         self._runner = JobRunner(
             engine, predictor, tokenizer, clock, max_run_s=settings.max_run_s, tokens=self._tokens
         )
         self._room = WaitingRoom(settings.wait_order, predictor)
-        self._held: dict[Lease, asyncio.Task[None]] = {}
+        self._leases = Leases(broker, record, self._room, self._metrics, lease_s=self._lease_s)
         self._wait_jobs = settings.wait_jobs
         self._wait_tokens = info.kv_capacity_tokens * settings.wait_jobs // info.slots
         self._slots = self._free_slots = info.slots
@@ -85,23 +84,20 @@ class Life:
         self._claims = 0
         self._is_alone = False
         """Whether what was claimed last must run alone."""
-        self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
         self._has_begun = False
-        self._prompt_tokens = self._hit_tokens = 0
-        self._engine_steps = -1
-        self._progress_at_s = clock.now_s()
+        self._pulse = Pulse(engine, clock, stall_s=settings.engine_stall_s)
 
     @property
     def num_held(self) -> int:
         """Jobs whose end the broker has neither accepted nor refused."""
-        return len(self._held) + len(self._room)
+        return self._leases.num_held
 
     @property
     def _num_engaged(self) -> int:
         """Jobs held, or still being stopped: beside them none of the quarantine may run."""
-        return max(len(self._held), self._slots - self._free_slots) + len(self._room)
+        return max(len(self._leases.running), self._slots - self._free_slots) + len(self._room)
 
     async def run(self, draining: asyncio.Event) -> Ending:
         """Work until `draining` is set or the engine fails; then end what runs, and leave.
@@ -128,7 +124,7 @@ class Life:
                 tasks.create_task(self._renew_leases()),
                 tasks.create_task(self._listen()),
                 tasks.create_task(self._wake_when(draining)),
-                tasks.create_task(self._finish_outcomes()),
+                tasks.create_task(self._finish()),
                 tasks.create_task(self._publish()),
                 tasks.create_task(self._tokens.run()),
                 tasks.create_task(self._await_beginning()),
@@ -136,9 +132,10 @@ class Life:
             ]
             await self._claim_while_well(tasks)
             await self._drain()
-            for task in (*beside, *self._held.values()):
+            for task in (*beside, *self._leases.running.values()):
                 task.cancel()
-        await self._leave()
+        # An attempt is counted only where a job may have made the engine hang.
+        await self._leases.leave(is_attempt=self._ending is Ending.ENGINE_HUNG)
         return self._ending or Ending.DRAINED
 
     def _end(self, ending: Ending) -> None:
@@ -229,7 +226,7 @@ class Life:
         forecast = self._predictor.start(waiting.pages)
         self._recorder.started(waiting.submitted_at_s)
         task = tasks.create_task(self._run_job(waiting, forecast))
-        self._held[job.lease] = task
+        self._leases.running[job.lease] = task
         task.add_done_callback(lambda _: self._free(waiting, forecast))
 
     def _free(self, waiting: WaitingJob, forecast: Forecast) -> None:
@@ -249,106 +246,48 @@ class Life:
         else:
             _log.debug("has ended failure=%s", outcome.failure.code if outcome.failure else "none")
             self._recorder.ended(waiting.job, outcome, waiting.submitted_at_s)
-            self._outcomes.put_nowait(outcome)
+            self._leases.ended(outcome)
 
     async def _give_up(self, job: ClaimedJob, error: EngineUnavailable) -> None:
         """Hand back a job that the engine lost, and claim no more in this life."""
         _log.warning("engine lost job %s: %s", job.job_id, error)
-        await insist(lambda: self._broker.release(self._record, [job.lease], is_attempt=True))
-        self._held.pop(job.lease, None)
+        await self._leases.give_up(job.lease)
         self._end(Ending.ENGINE_LOST)
 
     # Finishing.
 
-    async def _finish_outcomes(self) -> None:
+    async def _finish(self) -> None:
         while True:
-            outcomes = [await self._outcomes.get()]
-            while not self._outcomes.empty() and len(outcomes) < FINISH_TOGETHER:
-                outcomes.append(self._outcomes.get_nowait())
-            await self._finish(outcomes)
-
-    async def _finish(self, outcomes: list[Outcome]) -> None:
-        accepted = await insist(lambda: self._broker.finish(self._record, outcomes))
-        for outcome, is_accepted in zip(outcomes, accepted, strict=True):
-            self._held.pop(outcome.lease, None)
-            self._outcomes.task_done()
-            if is_accepted and outcome.result:
-                self._prompt_tokens += outcome.result.prompt_tokens
-                self._hit_tokens += outcome.result.cached_tokens
-            if not is_accepted:
-                self._metrics.results_refused.inc()
-                _log.warning("late result of job %s was refused", outcome.lease.job_id)
-        if not self._num_engaged:
-            self._wake.set()  # for a job that must run alone
+            await self._leases.finish()
+            if not self._num_engaged:
+                self._wake.set()  # for a job that must run alone
 
     async def _drain(self) -> None:
         """Let running jobs end, for as long as the grace time lasts; a hung engine ends none.
 
         Those that wait go back at once, so that others may begin them meanwhile.
         """
-        with contextlib.suppress(BrokerUnavailable):  # `_leave` hands them back, then
-            await self._hand_back_waiting()
+        with contextlib.suppress(BrokerUnavailable):  # `leave` hands them back, then
+            await self._leases.hand_back_waiting()
         if self._ending is Ending.ENGINE_HUNG:
             return
-        _log.info("draining running_jobs=%d", len(self._held))
+        _log.info("draining running_jobs=%d", len(self._leases.running))
         try:
             async with asyncio.timeout(DRAIN_S):
-                while running := [task for task in self._held.values() if not task.done()]:
-                    await asyncio.wait(running)
-                await self._outcomes.join()
+                await self._leases.all_ended()
         except TimeoutError:
-            _log.warning("%d jobs did not end in %s s", len(self._held), DRAIN_S)
-
-    async def _hand_back_waiting(self) -> None:
-        leases = self._room.leases
-        await self._broker.release(self._record, leases, is_attempt=False)
-        for lease in leases:
-            self._room.discard(lease)
-
-    async def _leave(self) -> None:
-        """Hand back the jobs still held, and retire.
-
-        An attempt is counted only where a job may have made the engine hang.
-        """
-        is_attempt = self._ending is Ending.ENGINE_HUNG
-        try:
-            await self._hand_back_waiting()
-            await self._broker.release(self._record, list(self._held), is_attempt=is_attempt)
-            await self._broker.retire(self._record)
-        except BrokerUnavailable as error:
-            _log.warning("%s; the leases of %d jobs will run out", error, self.num_held)
-            return
-        _log.info("left the pool handed_back_jobs=%d", len(self._held))
+            _log.warning("%d jobs did not end in %s s", len(self._leases.running), DRAIN_S)
 
     # Leases.
 
     async def _renew_leases(self) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 4)
-            if not self._makes_progress():
+            if not self._pulse.is_felt():
                 self._end(Ending.ENGINE_HUNG)
                 return
             await self._renew()
 
     async def _renew(self) -> None:
-        leases = [*self._held, *self._room.leases]
-        report = InstanceReport(self._kv.used_tokens, self._prompt_tokens, self._hit_tokens)
-        lost = await insist(
-            lambda: self._broker.renew(self._record, leases, lease_s=self._lease_s, report=report)
-        )
-        for lease in lost:
-            self._metrics.leases_lost.inc()
-            if task := self._held.pop(lease, None):
-                _log.warning("lost the lease of job %s; stopping it", lease.job_id)
-                task.cancel()
-            elif self._room.discard(lease):
-                _log.warning("lost the lease of job %s, which waited", lease.job_id)
-                self._wake.set()
-
-    def _makes_progress(self) -> bool:
-        """Whether the engine's step counter moved lately."""
-        now_s = self._clock.now_s()
-        if (steps := self._engine.steps) != self._engine_steps:
-            self._engine_steps = steps
-            self._progress_at_s = now_s
-        return now_s - self._progress_at_s < self._engine_stall_s
+        if await self._leases.renew(kv_used_tokens=self._kv.used_tokens):
+            self._wake.set()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Final
 
-from preble.broker import Broker
+from preble.broker.bulletin import Bulletin
 from preble.broker.insisting import insist
 from preble.clock import Clock
 from preble.messages import (
@@ -37,7 +37,7 @@ class PrefixPublisher:
     """Publishes what one instance holds, in one life of its worker.
 
     Args:
-        broker: Where to.
+        bulletin: Where to.
         engine: Whose events; this is their one reader.
         mapper: What it holds from an earlier life is published first.
         record: Names the instance and its epoch.
@@ -52,7 +52,7 @@ class PrefixPublisher:
     def __init__(
         self,
         *,
-        broker: Broker,
+        bulletin: Bulletin,
         engine: Engine,
         mapper: BlockMapper,
         record: InstanceRecord,
@@ -62,7 +62,7 @@ class PrefixPublisher:
         snapshot_every_s: float = _SNAPSHOT_EVERY_S,
         max_pending_events: int = _MAX_PENDING_EVENTS,
     ) -> None:
-        self._broker = broker
+        self._bulletin = bulletin
         self._engine = engine
         self._mapper = mapper
         self._record = record
@@ -145,10 +145,10 @@ class PrefixPublisher:
         self._seq += 1
         batch = EventBatch(self._record.instance_id, self._record.epoch, self._seq, events)
         snapshot = self._take_snapshot() if self._is_snapshot_due() else None
-        await insist(lambda: self._broker.publish([batch]))
+        await insist(lambda: self._bulletin.publish([batch]))
         self._metrics.published(len(events))
         if snapshot is not None:
-            await insist(lambda: self._broker.save_snapshot(snapshot))
+            await insist(lambda: self._bulletin.save_snapshot(snapshot))
 
     def _is_snapshot_due(self) -> bool:
         return (

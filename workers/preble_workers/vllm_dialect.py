@@ -15,18 +15,15 @@ from preble_workers.engine import EngineInfo, EngineRequest
 from preble_workers.server_client import ServerClient
 from preble_workers.token_teller import TokenTeller
 from preble_workers.vllm_events import VLLMEvents
+from preble_workers.vllm_metrics import engine_info, server_identity, server_load, step_figures
 from preble_workers.vllm_wire import (
     Trial,
     VLLMReader,
     completion_body,
-    engine_info,
     event_endpoints,
     first_model,
     is_flush_refused,
     read_trial,
-    server_identity,
-    server_load,
-    step_figures,
     trial_body,
 )
 from preble_workers.wire_errors import engine_error, error_message

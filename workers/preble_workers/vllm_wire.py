@@ -1,4 +1,4 @@
-"""vLLM's HTTP dialect: what we send, what comes back, and what its figures mean. No I/O.
+"""vLLM's HTTP dialect: what we send, and what comes back. No I/O.
 
 Proved against vLLM 0.32.0. Each event of a streamed `/v1/completions` has what is new:
 
@@ -10,7 +10,6 @@ logprobs, if they were asked for; each of the top may have the chosen token besi
     "logprobs": {"token_logprobs": [-0.1], "top_logprobs": [{"token_id:5": -0.1}]}
 """
 
-import re
 from collections.abc import Mapping
 from itertools import repeat
 from typing import Final
@@ -19,8 +18,7 @@ import msgspec
 
 from preble.errors import EngineRefused, EngineUnavailable
 from preble.messages import TokenLogprob, unpack_tokens
-from preble_workers.dialect import ServerLoad
-from preble_workers.engine import Completion, EngineInfo, EngineRequest
+from preble_workers.engine import Completion, EngineRequest
 from preble_workers.kv_events import Endpoints, PublisherConfig, endpoints_of
 from preble_workers.logprobs import check_logprobs, token_logprob
 from preble_workers.token_teller import TokenTeller
@@ -33,9 +31,6 @@ _BEFORE_ID: Final = "token_id:"
 """How the name of a token begins that is named by its id."""
 
 _WELL_ENDED: Final = frozenset({"stop", "length"})
-
-_SAMPLE: Final = re.compile(r"^([\w:]+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
-_LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -202,48 +197,6 @@ def first_model(models: Mapping[str, object] | None) -> Model | None:
         return None
 
 
-def engine_info(model: Model, metrics: str, assumed: EngineInfo) -> EngineInfo:
-    """What a server takes, by its model and its metrics; what they leave out is assumed."""
-    cache = cache_labels(metrics)
-    page_size = _count(cache.get("block_size")) or assumed.page_size
-    num_pages = _count(cache.get("num_gpu_blocks"))
-    capacity_tokens = _count(cache.get("kv_cache_size_tokens")) or num_pages * page_size
-    return EngineInfo(
-        slots=assumed.slots,
-        kv_capacity_tokens=capacity_tokens or assumed.kv_capacity_tokens,
-        page_size=page_size,
-        context_length=model.max_model_len or assumed.context_length,
-        has_kv_cache=cache.get("enable_prefix_caching") != "False",
-    )
-
-
-def cache_labels(metrics: str) -> dict[str, str]:
-    """Settings of the KV cache, which vLLM tells as labels of a metric."""
-    labels = _samples(metrics).get("vllm:cache_config_info", [("", 0.0)])[0][0]
-    return dict(_LABEL.findall(labels))
-
-
-def server_load(metrics: str) -> ServerLoad | None:
-    """Requests in the server; None if it keeps no such figures."""
-    samples = _samples(metrics)
-    if "vllm:num_requests_running" not in samples:
-        return None
-    return ServerLoad(
-        int(sum(value for _, value in samples["vllm:num_requests_running"])),
-        int(sum(value for _, value in samples.get("vllm:num_requests_waiting", []))),
-    )
-
-
-def server_identity(metrics: str) -> object:
-    """When the server's process started; None if it does not say."""
-    return next((at for _, at in _samples(metrics).get("process_start_time_seconds", [])), None)
-
-
-def step_figures(metrics: str) -> str:
-    """All figures of the engine: while it steps, one or another of them moves."""
-    return "\n".join(line for line in metrics.splitlines() if line.startswith("vllm:"))
-
-
 def event_endpoints(sources: Mapping[str, object] | None, url: str) -> Endpoints | None:
     """Where `/kv_event_sources` says that the KV events are; None if nowhere.
 
@@ -278,18 +231,6 @@ def _by_id(top: Mapping[str, float | None]) -> list[tuple[int, float | None]]:
         )
         raise EngineRefused(msg)
     return [(int(name.removeprefix(_BEFORE_ID)), logprob) for name, logprob in top.items()]
-
-
-def _samples(metrics: str) -> dict[str, list[tuple[str, float]]]:
-    """Labels and value of each metric, by its name, of Prometheus's text."""
-    samples: dict[str, list[tuple[str, float]]] = {}
-    for name, labels, value in _SAMPLE.findall(metrics):
-        samples.setdefault(name, []).append((labels, float(value)))
-    return samples
-
-
-def _count(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() else 0
 
 
 def _cached_tokens(usage: _Usage | None) -> int | None:

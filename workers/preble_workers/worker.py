@@ -63,7 +63,7 @@ class Worker:
             await self._agree_on_weights()  # before minutes go into loading the wrong ones
             info = await self._engine.start()
             self._require_fit(info)
-            await insist(lambda: self._broker.join_pool(self._pool))
+            await insist(lambda: self._broker.agreement.join_pool(self._pool))
             mapper = BlockMapper(self._pool, page_size=info.page_size)
             while not draining.is_set():
                 ending = await self._live(info, mapper, draining)
@@ -79,13 +79,13 @@ class Worker:
             return
         fingerprint = await asyncio.to_thread(_weights_of, self._settings.model_path)
         if fingerprint:
-            await insist(lambda: self._broker.agree_on_weights(fingerprint))
+            await insist(lambda: self._broker.agreement.agree_on_weights(fingerprint))
 
     async def _live(self, info: EngineInfo, mapper: BlockMapper, draining: asyncio.Event) -> Ending:
         """One life. Returns why it ended; a fenced one asks for nothing, like a drained one."""
         record = self._record(info)
         publisher = PrefixPublisher(
-            broker=self._broker, engine=self._engine, mapper=mapper, record=record,
+            bulletin=self._broker.bulletin, engine=self._engine, mapper=mapper, record=record,
             clock=self._clock, metrics=self._recorder.metrics,
         )  # fmt: skip
         life = Life(

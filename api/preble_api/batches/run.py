@@ -191,7 +191,7 @@ class LineRun:
             await self._admit(tasks, [(line, self._tools.waits.followed(job))])
 
     async def _learn_how_long_results_are_kept(self) -> None:
-        self._kept_s = min(self._tools.result_ttl_s, await insist(self._tools.broker.kept_s))
+        self._kept_s = min(self._tools.result_ttl_s, await insist(self._tools.broker.counts.kept_s))
 
     def _may_have_expired(self, line: BatchLine) -> bool:
         """Whether a job that nobody knows may have ended, and been forgotten, since."""

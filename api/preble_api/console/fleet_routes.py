@@ -91,7 +91,7 @@ class FleetRoutes:
         return RedirectResponse(f"{FLEET}?{query}", HTTPStatus.SEE_OTHER)
 
     async def _look(self) -> _Seen:
-        stats = await self._broker.stats()
+        stats = await self._broker.counts.stats()
         views = await self._broker.roster.views()
         self._samples.append(sample_of(stats, unix_s()))
         return self._drawn(fleet_of(views, tuple(self._samples)))

@@ -57,7 +57,7 @@ class JobRoutes:
         self._access = access
         self._renderer = renderer
         self._shows_text = shows_text
-        self._stats = Remembered(broker.stats, clock, for_s=LIST_S)
+        self._stats = Remembered(broker.counts.stats, clock, for_s=LIST_S)
         self._lists = Shared(self._listed, clock, for_s=LIST_S, most=_MOST_LISTS)
 
     async def list_jobs(self, request: Request) -> Response:

@@ -51,5 +51,5 @@ class ExplainRoutes:
         """One job. Raises: HttpError (404, 410), BrokerUnavailable."""
         view = await self._access.job(request)
         is_waiting = view.state is JobState.WAITING
-        instances = (await self._broker.stats()).instances if is_waiting else None
+        instances = (await self._broker.counts.stats()).instances if is_waiting else None
         return Response(_encode(explain(view, instances=instances)), media_type=JSON)

@@ -90,7 +90,7 @@ class HealthRoutes:
         return Response(page, headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _stats(self) -> PoolStats:
-        return await _answered(self._broker.stats())
+        return await _answered(self._broker.counts.stats())
 
 
 async def _answered(question: Awaitable[Answer]) -> Answer:

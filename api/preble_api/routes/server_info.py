@@ -86,10 +86,10 @@ class ServerInfoRoutes:
         """What stands where. Raises: InvalidJob, HttpError (403), BrokerUnavailable."""
         principal_of(request.scope).require_all_tenants()
         asked = parse_query(request.query_params.multi_items(), LoadsQuery)
-        found = list(_loads(await self._broker.loads()))
+        found = list(_loads(await self._broker.roster.loads()))
         if not isinstance(asked.dp_rank, msgspec.UnsetType):
             found = [each for each in found if each.dp_rank == asked.dp_rank]
-        queued = (await self._broker.stats()).waiting
+        queued = (await self._broker.counts.stats()).waiting
         now = datetime.fromtimestamp(unix_s(), UTC).isoformat()
         return Response(_encode(Loads(now, __version__, queued, found)), media_type=JSON)
 
