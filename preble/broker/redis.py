@@ -88,7 +88,7 @@ class RedisBroker:
         self._confirmation = Confirmation(self._client, self._keys) if is_replicated else None
         self._agreement = RedisAgreement(self._client, self._keys)
         self.custody = RedisCustody(self._scripts)
-        self.roster = RedisRoster(self._client, self._scripts, self._keys)
+        self.roster = RedisRoster(self._scripts)
         self.notes = RedisNotes(self._client, self._scripts, self._keys)
         self.streams = RedisStreams(self._client, self._scripts, self._keys)
         self.webhooks = RedisWebhooks(self._client, self._scripts, self._keys)
