@@ -182,6 +182,13 @@ def test_the_images_packages_are_those_that_were_tested() -> None:
     assert set(wanted) <= runtime.keys()
 
 
+def test_the_images_can_send_traces() -> None:
+    """Else `PREBLE_TRACING=otlp` would be refused in a container, where nobody can install it."""
+    extra = project()["project"]["optional-dependencies"]["otel"]
+    wanted = re.findall(r"^[\w-]+", "\n".join(extra), re.MULTILINE)
+    assert set(wanted) <= pins("runtime.lock").keys()
+
+
 def test_the_images_wheel_is_built_with_what_the_project_asks_for() -> None:
     (backend,) = project()["build-system"]["requires"]
     name, _, version = backend.partition("==")
