@@ -63,9 +63,9 @@ bench: .venv/.installed
 bench-policies: .venv/.installed
 	$(BIN)/python -m benchmarks all $(if $(TRACES),--traces $(TRACES))
 
-# On the engine that DOCKER_HOST names; PREBLE_ENGINE=emulated leaves SGLang out.
+# On the Docker engine that DOCKER_HOST names; ENGINE=emulated leaves SGLang out.
 compose-test: .venv/.installed
-	$(BIN)/python tools/compose_test.py
+	$(BIN)/python -m tools.compose_test $(if $(ENGINE),--engine $(ENGINE))
 
 # These two install by uv, from the package index that it is told of.
 release-check: .venv/.installed

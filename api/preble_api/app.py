@@ -88,7 +88,9 @@ def create_app(
     admission = Admission(broker)
     waits = Waits(broker, clock, longest_s=settings.result_ttl_s)
     batches = BatchService(settings, broker, intake, rendering, admission, waits, metrics, clock)
-    keyring, sessions = Keyring(api_keys, clock), Sessions(settings.api_key)
+    # Without a console nobody logs in: the secret need not be derived.
+    sessions = Sessions(settings.api_key if settings.console else "")
+    keyring = Keyring(api_keys, clock)
     console = Console(settings, broker, ids, batches, keyring, sessions, clock)
 
     async def begin() -> None:
@@ -126,7 +128,7 @@ def create_app(
     app.dialects += (*BATCH_STRUCTS, *WORKER_STRUCTS)
     console.add_to(app)
     # The last one added is the outermost.
-    app.add_middleware(DirectRoutes, routes=hot)
+    app.add_middleware(DirectRoutes, routes=[*hot, *console.routes])
     edge = partial(Edge, metrics=metrics, clock=clock, tracing=tracing or NoTracing())
     _guard(app, settings, keyring, sessions, openness, edge, console)
     return app

@@ -2,7 +2,11 @@
 
 FastAPI describes the routes and serves the rare ones. Its own way from a request to a
 handler costs about 100 microseconds of CPU, as much as all else that a submission needs.
-So handlers take the raw request, and those that carry the load are called directly.
+So handlers take the raw request, and those that carry the load are called directly, and so are
+the console's, whose pages ask without end.
+
+    a path without parameters ─▶ one look ─┐
+    any other ─▶ a match with each pattern ┴▶ its handler
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -32,9 +36,15 @@ class DirectRoutes:
         routes: Declared on that app too, for its documentation.
     """
 
-    def __init__(self, app: ASGIApp, *, routes: Sequence[RawRoute]) -> None:
+    def __init__(self, app: ASGIApp, *, routes: Sequence[Route]) -> None:
         self._app = app
-        self._routes = routes
+        self._whole = {
+            (method, route.path): route
+            for route in routes
+            for method in route.methods or ()
+            if not route.param_convertors
+        }
+        self._patterns = [route for route in routes if route.param_convertors]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -47,9 +57,11 @@ class DirectRoutes:
 
     def _find(self, scope: Scope) -> Handler | None:
         """The handler of the route that matches. Changes: the scope, as a router does."""
-        for route in self._routes:
+        whole = self._whole.get((scope.get("method", ""), scope.get("path", "")))
+        for route in [whole] if whole else self._patterns:
             match, found = route.matches(scope)
             if match is Match.FULL:
-                scope.update(found)
-                return route.endpoint
+                scope.update(found, route=route)
+                handler: Handler = route.endpoint
+                return handler
         return None

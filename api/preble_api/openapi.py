@@ -199,6 +199,11 @@ def queue_parameters() -> list[Json]:
     return header_parameters(QueueChoice, QUEUE_HEADERS)
 
 
+def tenant_parameter() -> list[Json]:
+    """On whose behalf a request is."""
+    return header_parameters(QueueChoice, {"tenant": QUEUE_HEADERS["tenant"]})
+
+
 def header_parameters(struct: type[msgspec.Struct], names: Mapping[str, str]) -> list[Json]:
     """Headers that set the fields of a struct, by field."""
     described = msgspec.json.schema_components([struct])[1][struct.__name__]["properties"]

@@ -80,7 +80,7 @@ def decode_json(
         HttpError: If the body is not JSON, has too many values, or is nested too deeply.
         InvalidJob: If a value is wrong.
     """
-    _require_few_values(body)
+    require_few_values(body, "body")
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -90,20 +90,27 @@ def decode_json(
         raise HttpError(HTTPStatus.BAD_REQUEST, "invalid_json", message) from None
 
 
-def _require_few_values(body: bytes) -> None:
+def require_few_values(json: bytes, name: str) -> None:
     """Refuse what would be many small values: decoding holds the interpreter all the while.
 
-    Raises: HttpError (413).
+    Args:
+        json: To be decoded.
+        name: What to call it.
+
+    Raises:
+        HttpError: 413.
 
     Cost: a few milliseconds for the largest body.
     """
     # A quote within a string has a backslash before it.
-    strings = (body.count(b'"') - body.count(b'\\"')) // 2
+    strings = (json.count(b'"') - json.count(b'\\"')) // 2
     for number, most, what in (
-        (body.count(b","), MOST_COMMAS, "commas"), (strings, MOST_STRINGS, "strings"),
+        (json.count(b","), MOST_COMMAS, "commas"), (strings, MOST_STRINGS, "strings"),
     ):  # fmt: skip
         if number > most:
-            message = f"the body has {number} {what}, more than {most}; send it as several requests"
+            message = (
+                f"the {name} has {number} {what}, more than {most}; send it as several requests"
+            )
             raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
 
 

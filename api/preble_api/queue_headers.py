@@ -35,6 +35,12 @@ def queue_of(headers: Mapping[str, str]) -> QueueChoice:
         raise InvalidJob(QUEUE_HEADERS[field], WRONG_QUEUE[field]) from None
 
 
+def tenant_named(headers: Mapping[str, str]) -> str | None:
+    """Whom a request's headers name, if anybody. Raises: InvalidJob, naming the header."""
+    tenant = queue_of(headers).tenant
+    return None if tenant is UNSET else tenant
+
+
 def with_queue(request: Request, jobs: Iterable[JobRequest]) -> list[JobRequest]:
     """The jobs of a request, each in the queue that its headers choose.
 

@@ -78,9 +78,8 @@ RIGHTS: Final[Mapping[str, tuple[str, str, str]]] = {
 }
 
 _SENT_ALONE: Final = (
-    "client|info", "client|setinfo", "client|setname", "evalsha", "exec", "getrange", "hexists",
-    "hgetall", "hlen",
-    "mget", "multi", "ping", "script|load", "select", "waitaof", "xlen", "xread", "zrevrange",
+    "client|info", "client|setinfo", "client|setname", "evalsha", "exec", "hexists", "hgetall",
+    "hlen", "mget", "multi", "ping", "script|load", "select", "waitaof", "xread", "zrevrange",
 )  # fmt: skip
 """By this package, redis-py or RQ; what scripts call, too, is not named again."""
 

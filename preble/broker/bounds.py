@@ -44,13 +44,13 @@ class Allowance(msgspec.Struct, frozen=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Most jobs that have not ended, bytes of their prompts, and ingress queues with jobs.
+    """Most jobs that have not ended, bytes that were sent with them, and ingress queues with jobs.
 
     And what is kept of those that have ended.
 
     Args:
         max_jobs: Of the pool.
-        max_prompt_bytes: Likewise.
+        max_prompt_bytes: Likewise; of all that was sent (`sent.py`), most of which are prompts.
         max_ingresses: Likewise.
         max_tenant_jobs: Of each tenant; 0 for any number.
         tenant_jobs_per_s: That each tenant may submit; 0 for any number.

@@ -7,6 +7,7 @@ from preble.broker.answers import KEY_REUSED, Admitted, Retried
 from preble.broker.bounds import Allowance, Bound, Bounds, DrainRate
 from preble.broker.memory_records import Job
 from preble.broker.memory_state import MemoryState
+from preble.broker.sent import sent_texts
 from preble.broker.tenant_rates import TenantRates
 from preble.errors import KeyReused, QueueFull
 from preble.messages import JobId, JobsAdmitted, JobState, Submission
@@ -28,7 +29,8 @@ class MemoryAdmission:
         if any(jobs[job.job_id].fingerprint != job.fingerprint for job in known):
             return KeyReused(KEY_REUSED)
         new = [job for job in batch if job.job_id not in jobs]
-        if refusal := self._full(new) or self._too_fast(new):
+        num_bytes = sum(sent_texts(job).num_bytes for job in new)
+        if refusal := self._full(new, num_bytes) or self._too_fast(new):
             return refusal
         self._take(new)
         return self._allowance(new) if new and self._bounds.are_tenants_bound else None
@@ -42,7 +44,8 @@ class MemoryAdmission:
         if job.state is not JobState.FAILED:
             return job.state
         submission = Submission(job_id, job.spec, job.prompt, job.block_keys)
-        if refusal := state.dead_letters.dropped(job) or self._full([submission]):
+        refusal = state.dead_letters.dropped(job) or self._full([submission], job.num_sent_bytes)
+        if refusal:
             return refusal
         state.dead_letters.forget(job)
         state.ended.forget(job_id)
@@ -59,6 +62,7 @@ class MemoryAdmission:
             state.num_admitted += 1
             job = Job(
                 each.spec, each.prompt, each.block_keys, now_s, order=state.num_admitted,
+                num_sent_bytes=sent_texts(each).num_bytes,
                 fingerprint=each.fingerprint, webhook=each.webhook,
             )  # fmt: skip
             state.jobs[each.job_id] = job
@@ -66,8 +70,8 @@ class MemoryAdmission:
         if new:
             state.signal(JobsAdmitted(len(new)))
 
-    def _full(self, new: Sequence[Submission]) -> QueueFull | None:
-        bound = self._passed_bound(new)
+    def _full(self, new: Sequence[Submission], num_bytes: int) -> QueueFull | None:
+        bound = self._passed_bound(new, num_bytes)
         if bound is None:
             return None
         totals = self._state.totals
@@ -87,11 +91,11 @@ class MemoryAdmission:
         jobs = self._state.jobs.values()
         return Counter(job.spec.tenant for job in jobs if not job.state.is_terminal)
 
-    def _passed_bound(self, new: Sequence[Submission]) -> Bound | None:
+    def _passed_bound(self, new: Sequence[Submission], num_bytes: int) -> Bound | None:
         state, bounds, held = self._state, self._bounds, self._held()
         if held.total() + len(new) > bounds.max_jobs:
             return "jobs"
-        if state.prompt_bytes + sum(len(job.prompt) for job in new) > bounds.max_prompt_bytes:
+        if state.prompt_bytes + num_bytes > bounds.max_prompt_bytes:
             return "prompt bytes"
         if not state.ingresses.has_room(new, bounds.max_ingresses):
             return "ingress queues"

@@ -16,6 +16,7 @@ class MemoryNotes:
         job = self._jobs.get(job_id)
         if job is not None and job.note is None:
             job.note = note
+            job.num_sent_bytes += len(note)
             self._ended.add(job_id, note)
         return job.note if job else None
 

@@ -56,6 +56,8 @@ class Job:
     block_keys: BlockKeys
     submitted_at_s: float
     order: int
+    num_sent_bytes: int
+    """What was sent with it."""
     fingerprint: str = ""
     state: JobState = JobState.WAITING
     attempt: int = 0

@@ -1,7 +1,5 @@
 """DRAIN, RESUME and the roster of the memory broker; see `roster.py`."""
 
-from collections import Counter
-
 from preble.broker.memory_records import Instance
 from preble.broker.memory_state import MemoryState
 from preble.broker.roster import state_of
@@ -9,7 +7,6 @@ from preble.messages import (
     QUARANTINE_AFTER,
     InstanceDrained,
     InstanceId,
-    InstanceLoad,
     InstanceResumed,
     InstanceView,
     JobState,
@@ -26,15 +23,6 @@ class MemoryRoster:
         """The registered instances and those that are drained, by id."""
         names = sorted({*self._state.instances, *self._state.drained_at_s})
         return [self._view(name, self._state.instances.get(name)) for name in names]
-
-    async def loads(self) -> list[InstanceLoad]:
-        """How much stands with each registered instance, by id. Cost: O(leases)."""
-        state = self._state
-        running = Counter(state.jobs[lease.job_id].instance_id for lease in state.leases)
-        return [
-            InstanceLoad(instance.record, len(instance.queue), running[instance_id])
-            for instance_id, instance in sorted(state.instances.items())
-        ]
 
     async def drain(self, instance_id: InstanceId) -> bool:
         """Give an instance no more jobs."""

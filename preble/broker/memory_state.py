@@ -63,8 +63,8 @@ class MemoryState:
 
     @property
     def prompt_bytes(self) -> int:
-        """Of all jobs that have not ended."""
-        return sum(len(job.prompt) for job in self.jobs.values() if not job.state.is_terminal)
+        """Sent with all jobs that have not ended."""
+        return sum(job.num_sent_bytes for job in self.jobs.values() if not job.state.is_terminal)
 
     def takes_jobs(self, instance: Instance) -> bool:
         """Whether it is alive and not drained."""

@@ -82,7 +82,7 @@ class RedisBroker:
         self.bulletin = RedisBulletin(self._client, self._keys, self._leader)
         self.counts = RedisCounts(self._client, self._keys)
         self.custody = RedisCustody(self._scripts)
-        self.roster = RedisRoster(self._client, self._scripts, self._keys)
+        self.roster = RedisRoster(self._scripts)
         self.notes = RedisNotes(self._client, self._scripts, self._keys)
         self.streams = RedisStreams(self._client, self._scripts, self._keys)
         self.webhooks = RedisWebhooks(self._client, self._scripts, self._keys)

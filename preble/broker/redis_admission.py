@@ -12,8 +12,9 @@ from preble.broker.keys import PoolKeys
 from preble.broker.redis_client import Argument, Client, translated
 from preble.broker.redis_confirmation import Confirmation
 from preble.broker.redis_scripts import ScriptRunner
+from preble.broker.sent import sent_texts
 from preble.errors import BrokerError, KeyReused, PromptDropped, QueueFull
-from preble.messages import JobId, JobSpec, JobState, Submission, encode
+from preble.messages import JobId, JobSpec, JobState, Submission
 
 MAX_CALL_BYTES: Final = 1024 * 1024
 """Prompts above this, together, are staged before ADMIT, so that no call blocks Redis long."""
@@ -82,12 +83,11 @@ class RedisAdmission:
             self._result_ttl_s, stage,
         ]  # fmt: skip
         for job in batch:
-            spec = job.spec
+            spec, texts = job.spec, sent_texts(job)
             arguments += (
-                job.job_id, self._keys.ingress_queue(spec.priority, spec.tenant), encode(spec),
-                spec.total_tokens, _deadline_ms(spec), job.block_keys, len(job.prompt),
-                job.fingerprint, spec.inbox, encode(job.webhook) if job.webhook else b"",
-                b"" if stage else job.prompt,
+                job.job_id, self._keys.ingress_queue(spec.priority, spec.tenant), texts.spec,
+                spec.total_tokens, _deadline_ms(spec), job.block_keys, texts.num_bytes,
+                job.fingerprint, spec.inbox, texts.webhook, b"" if stage else job.prompt,
             )  # fmt: skip
         return arguments
 

@@ -121,7 +121,14 @@ class Census(NamedTuple):
             assigned_jobs=replies["length", self.keys.instance_queue(name)],
             running_jobs=replies["running", name],
             heartbeat_ago_s=self._heartbeat_ago_s(replies["heartbeat", name]),
-            events=event_facts(replies, name, record),
+            events=self._events(name, record),
+        )  # fmt: skip
+
+    def _events(self, name: str, record: InstanceRecord | None) -> BlockEventFacts:
+        newest = self.replies["newest batch", name]
+        return event_facts(
+            record, self.replies["batches", name], newest[0][1].get(b"b") if newest else None,
+            self.replies["snapshot", name],
         )  # fmt: skip
 
     def _heartbeat_ago_s(self, written: bytes | None) -> float | None:
@@ -134,17 +141,24 @@ class Census(NamedTuple):
         return max(0, self.names.now_ms - ms) / 1000
 
 
-def event_facts(replies: Replies, name: str, record: InstanceRecord | None) -> BlockEventFacts:
-    """How far an instance's snapshot and its stream of block events reach."""
-    newest = replies["newest batch", name]
-    batch = decoded(_decode_batch, newest[0][1].get(b"b")) if newest else None
-    snapshot = decoded(_decode_snapshot_head, replies["snapshot", name] or None)
+def event_facts(
+    record: InstanceRecord | None, batches: int, newest: bytes | None, snapshot: bytes
+) -> BlockEventFacts:
+    """How far an instance's snapshot and its stream of block events reach.
+
+    Args:
+        record: Of its life now.
+        batches: In its stream.
+        newest: The last of them.
+        snapshot: Its first bytes; empty for none.
+    """
+    batch, taken = decoded(_decode_batch, newest), decoded(_decode_snapshot_head, snapshot or None)
     epoch = record.epoch if record else None
     return BlockEventFacts(
-        batches=replies["batches", name],
+        batches=batches,
         most_batches=EVENTS_KEPT,
         last_seq=batch.seq if batch and batch.epoch == epoch else 0,
-        snapshot_seq=snapshot.seq if snapshot and snapshot.epoch == epoch else 0,
+        snapshot_seq=taken.seq if taken and taken.epoch == epoch else 0,
         is_taken_over=bool(batch and record and batch.epoch != epoch),
     )
 

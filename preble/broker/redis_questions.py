@@ -21,7 +21,9 @@ RECOUNTED_JOBS: Final = 10_000
 
 SAMPLED_LEASES: Final = 64
 
-_SNAPSHOT_HEAD_BYTES: Final = 512
+SNAPSHOT_HEAD_BYTES: Final = 512
+"""All that an instance holds may be many megabytes; its first bytes say up to when."""
+
 Question = tuple[str, str]
 Questions = dict[Question, Sequence[Argument]]
 Replies = Mapping[Question, Any]
@@ -74,7 +76,7 @@ def questions_of_census(keys: PoolKeys, names: Names) -> Questions:
     for instance in (*names.instances, *names.strangers):
         asked |= _questions_of_queue(keys, keys.instance_queue(instance), names.share)
     for instance in names.instances:
-        asked |= questions_of_instance(keys, instance)
+        asked |= _questions_of_instance(keys, instance)
     return asked
 
 
@@ -107,7 +109,7 @@ def _questions_of_queue(keys: PoolKeys, queue: str, share: int) -> Questions:
     return {("length", queue): ("LLEN", key), ("head", queue): ("LRANGE", key, 0, share - 1)}
 
 
-def questions_of_instance(keys: PoolKeys, instance: str) -> Questions:
+def _questions_of_instance(keys: PoolKeys, instance: str) -> Questions:
     """What stands with one instance, but for the length of its queue."""
     queue, events = keys.instance_queue(instance), keys("events", instance=instance)
     snapshot = keys("snapshot", instance=instance)
@@ -117,8 +119,7 @@ def questions_of_instance(keys: PoolKeys, instance: str) -> Questions:
         ("heartbeat", instance): ("HGET", keys("worker", worker=queue), "last_heartbeat"),
         ("batches", instance): ("XLEN", events),
         ("newest batch", instance): ("XREVRANGE", events, "+", "-", "COUNT", 1),
-        # All that an instance holds may be many megabytes; its first bytes say up to when.
-        ("snapshot", instance): ("GETRANGE", snapshot, 0, _SNAPSHOT_HEAD_BYTES - 1),
+        ("snapshot", instance): ("GETRANGE", snapshot, 0, SNAPSHOT_HEAD_BYTES - 1),
     }
 
 

@@ -6,7 +6,7 @@ until somebody resumes it (ADR 0034).
 
 from typing import Protocol
 
-from preble.messages import InstanceId, InstanceLoad, InstanceState, InstanceView
+from preble.messages import InstanceId, InstanceState, InstanceView
 
 
 class Roster(Protocol):
@@ -14,10 +14,6 @@ class Roster(Protocol):
 
     async def views(self) -> list[InstanceView]:
         """The registered instances and those that are drained, by id. Cost: O(instances)."""
-        ...
-
-    async def loads(self) -> list[InstanceLoad]:
-        """How much stands with each registered instance, by id. Cost: O(instances)."""
         ...
 
     async def drain(self, instance_id: InstanceId) -> bool:

@@ -113,7 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_jobs: Positive = 100_000
     """Most jobs waiting, assigned and running at once."""
     max_prompt_bytes: Positive = 1024 * 1024 * 1024
-    """Most bytes of prompts in Redis at once."""
+    """Most bytes of prompts in Redis at once, with all else that was sent with them: sampling, stop
+    texts, webhooks, what responses repeat. Of jobs that have not ended."""
     max_dead_letter_bytes: NotNegative = 256 * 1024 * 1024
     """Most bytes of prompts of failed jobs, kept so that `preble jobs retry` can run them again;
     beyond, those submitted first lose theirs. 0 keeps none."""

@@ -62,7 +62,6 @@ from preble.messages.signals import (
 )
 from preble.messages.streams import TokenDelta
 from preble.messages.views import (
-    InstanceLoad,
     InstanceState,
     InstanceView,
     JobView,
@@ -91,7 +90,6 @@ __all__ = [
     "InstanceDrained",
     "InstanceId",
     "InstanceJoined",
-    "InstanceLoad",
     "InstanceRecord",
     "InstanceReport",
     "InstanceResumed",

@@ -35,16 +35,6 @@ class JobView(msgspec.Struct, frozen=True):
     """None if it has none, and in lists."""
 
 
-class InstanceLoad(msgspec.Struct, frozen=True):
-    """What stands with an instance that is registered."""
-
-    record: InstanceRecord
-    assigned: int
-    """Jobs in its queue."""
-    running: int
-    """Jobs that its worker has claimed, and may hold back a moment."""
-
-
 InstanceState = Literal["ready", "quarantine", "draining", "drained", "lost", "gone"]
 """How an instance stands: it takes jobs; it runs one of the quarantine alone; it gets no more jobs
 and has some; it has none; its lease ran out; it is not in the pool, and drained if it returns."""

@@ -78,7 +78,9 @@ WEBHOOK_DELIVERIES: Final = Metric(
 # Gauges of the pool.
 POOL_UP: Final = Metric("pool_up", "1 if the queue answered this scrape, else 0.")
 POOL_JOBS: Final = Metric("pool_jobs", "Jobs now in each state.", ("state",))
-POOL_PROMPT_BYTES: Final = Metric("pool_prompt_bytes", "Bytes of prompts now in the queue.")
+POOL_PROMPT_BYTES: Final = Metric(
+    "pool_prompt_bytes", "Bytes of prompts now in the queue, and of what was sent with them."
+)
 POOL_DEAD_LETTER_BYTES: Final = Metric(
     "pool_dead_letter_bytes", "Bytes of prompts that failed jobs keep, to be run again."
 )

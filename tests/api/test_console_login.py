@@ -8,6 +8,7 @@ from api_support import Serve
 from console_support import Browser, new_key
 from msgspec.structs import replace
 
+from preble.broker.api_keys import digest_of
 from preble.broker.memory import MemoryBroker
 from preble.broker.memory_api_keys import MemoryApiKeys
 from preble.clock import ManualClock
@@ -138,6 +139,16 @@ async def test_without_the_setting_there_is_no_console(
     async with serve(replace(settings, console=False), memory_broker) as client:
         for path in ("/ui", "/ui/login", "/ui/static/console.css"):
             assert (await client.get(path)).status_code == 404
+
+
+async def test_where_there_is_no_console_its_cookies_count_for_nothing(
+    serve: Serve, settings: Settings, memory_broker: MemoryBroker
+) -> None:
+    settings = replace(settings, api_key=OPERATOR, console=False)
+    cookie = Sessions(OPERATOR).begin(digest_of(OPERATOR.encode()), is_https=False)
+    async with serve(settings, memory_broker) as client:
+        reply = await client.get("/ui/jobs", headers={"cookie": cookie.partition(";")[0]})
+    assert reply.status_code == 401
 
 
 class Signed:

@@ -258,6 +258,50 @@ async def test_operator_submits_for_anybody(house: House) -> None:
         assert shown.json()["tenant"] == tenant
 
 
+async def upload(
+    house: House, key: dict[str, str], header: str | None = None, field: str | None = None
+) -> httpx2.Response:
+    """Put a file, for the tenant of a header or of a field of the form."""
+    headers = key | ({"X-Preble-Tenant": header} if header else {})
+    form = {"purpose": "batch"} | ({"tenant": field} if field else {})
+    files = {"file": ("in.jsonl", LINE.encode())}
+    return await house.client.post("/v1/files", data=form, files=files, headers=headers)
+
+
+@pytest.mark.parametrize("field", [None, "b"])
+async def test_operator_uploads_for_whom_the_header_names(house: House, field: str | None) -> None:
+    """As with jobs, it counts over what the form says."""
+    operator = await house.key(None, ["admin"])
+    reply = await upload(house, operator, "a", field)
+    assert reply.status_code == 200
+    path = f"/v1/files/{reply.json()['id']}"
+    assert (await house.client.get(path, headers=await house.key("a"))).status_code == 200
+    assert (await house.client.get(path, headers=await house.key("b"))).status_code == 404
+    asked = {
+        "input_file_id": reply.json()["id"], "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    }  # fmt: skip
+    batch = await house.client.post("/v1/batches", json=asked, headers=operator)
+    path = f"/v1/batches/{batch.json()['id']}"
+    assert (await house.client.get(path, headers=await house.key("a"))).status_code == 200
+    assert (await house.client.get(path, headers=await house.key("b"))).status_code == 404
+
+
+async def test_tenant_uploads_for_no_other(house: House) -> None:
+    key = await house.key("a")
+    assert (await upload(house, key, "a")).status_code == 200
+    for named in ({"header": "b"}, {"field": "b"}):
+        refused = await upload(house, key, **named)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "wrong_tenant")
+    listed = await house.client.get("/v1/files", headers=await house.key("b"))
+    assert listed.json()["data"] == []
+
+
+async def test_upload_with_a_header_that_is_wrong_is_refused(house: House) -> None:
+    refused = await upload(house, await house.key(None, ["admin"]), "no such!")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "X-Preble-Tenant")
+
+
 async def test_idempotency_keys_of_two_tenants_do_not_meet(house: House) -> None:
     owner, stranger = await house.key("a"), await house.key("b")
     named = {"idempotency-key": "nightly"}

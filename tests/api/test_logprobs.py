@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 
 MODEL = "preble-emulated"
 CHAT, COMPLETIONS, GENERATE = "/v1/chat/completions", "/v1/completions", "/generate"
+RESPONSES = "/v1/responses"
 TEXT = "naïve 💥 cats"
 BODIES: Mapping[str, dict[str, Any]] = {
     CHAT: {
@@ -31,6 +32,10 @@ BODIES: Mapping[str, dict[str, Any]] = {
     },
     COMPLETIONS: {"model": MODEL, "prompt": "hi", "max_tokens": 32, "logprobs": 2},
     GENERATE: {"text": "hi", "return_logprob": True, "top_logprobs_num": 2},
+    RESPONSES: {
+        "model": MODEL, "input": "hi", "max_output_tokens": 32, "top_logprobs": 2,
+        "include": ["message.output_text.logprobs"],
+    },
 }  # fmt: skip
 
 
@@ -175,6 +180,71 @@ async def test_who_does_not_ask_is_told_none(
         assert answer["choices"][0]["logprobs"] is None
 
 
+def parts_of(response: dict[str, Any]) -> list[dict[str, Any]]:
+    """The text of a response, with its logprobs."""
+    return [part for item in response["output"] for part in item["content"]]
+
+
+def steps_of(reply: httpx2.Response) -> list[dict[str, Any]]:
+    """The events of a response's stream."""
+    lines = reply.text.splitlines()
+    return [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+
+
+async def test_a_response_tells_its_tokens_as_a_chat_does(
+    client: httpx2.AsyncClient, engine: Engine
+) -> None:
+    [choice] = (await ask(client, engine, CHAT)).json()["choices"]
+    made = (await ask(client, engine, RESPONSES)).json()
+    [part] = parts_of(made)
+    assert (part["text"], part["logprobs"]) == (TEXT, choice["logprobs"]["content"])
+    assert made["top_logprobs"] == 2
+    shown = await client.get(f"{RESPONSES}/{made['id']}?include[]=message.output_text.logprobs")
+    assert shown.json() == made
+
+
+async def test_the_events_of_a_response_tell_what_it_tells(
+    client: httpx2.AsyncClient, engine: Engine
+) -> None:
+    """Each token with the delta that brings the character which it ends."""
+    steps = steps_of(await ask(client, engine, RESPONSES, stream=True))
+    by_kind = {each["type"]: each for each in steps}
+    [part] = parts_of(steps[-1]["response"])
+    deltas = [each for each in steps if each["type"] == "response.output_text.delta"]
+    assert len(deltas) > 1
+    assert [told for each in deltas for told in each["logprobs"]] == part["logprobs"]
+    for each in deltas:
+        told = b"".join(bytes(token["bytes"]) for token in each["logprobs"])
+        assert told.decode(errors="replace").strip("\ufffd") == each["delta"]
+    assert by_kind["response.output_text.done"]["logprobs"] == part["logprobs"]
+    assert by_kind["response.content_part.done"]["part"] == part
+
+
+async def test_a_resumed_stream_tells_the_tokens_that_its_client_lacks(
+    client: httpx2.AsyncClient, engine: Engine
+) -> None:
+    reply = await ask(client, engine, RESPONSES, stream=True, background=True)
+    steps = steps_of(reply)
+    path = f"{RESPONSES}/{steps[0]['response']['id']}"
+    for at, seen in enumerate(steps):
+        query = f"stream=true&starting_after={seen['sequence_number']}"
+        rest = steps_of(await client.get(f"{path}?{query}"))
+        joined = [*steps[: at + 1], *rest]
+        told = [token for each in joined for token in each.get("logprobs", ())]
+        assert told == [token for each in steps for token in each.get("logprobs", ())]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_response_tells_none_that_nobody_asked_for(
+    client: httpx2.AsyncClient, engine: Engine, *, is_streamed: bool
+) -> None:
+    not_asked = {"include": None, "top_logprobs": None}
+    reply = await ask(client, engine, RESPONSES, stream=is_streamed, **not_asked)
+    steps = steps_of(reply) if is_streamed else [{"response": reply.json()}]
+    assert all(each.get("logprobs", []) == [] for each in steps)
+    assert parts_of(steps[-1]["response"])[0]["logprobs"] == []
+
+
 @pytest.mark.parametrize("has_texts", [False, True])
 async def test_generate_tells_them_as_sglang_does(
     client: httpx2.AsyncClient, engine: Engine, *, has_texts: bool
@@ -246,6 +316,7 @@ async def test_a_job_shows_ids_and_logprobs(client: httpx2.AsyncClient, engine: 
     ("path", "body", "param"),
     [
         (CHAT, {"logprobs": True, "top_logprobs": 15, "max_tokens": 4_097}, "top_logprobs"),
+        (RESPONSES, {"top_logprobs": 15, "max_output_tokens": 4_097}, "top_logprobs"),
         (COMPLETIONS, {"logprobs": 5, "max_tokens": 12_000}, "logprobs"),
         (COMPLETIONS, {"logprobs": 5, "max_tokens": 9_000, "prompt": ["a"] * 5}, "logprobs"),
         (GENERATE, {"top_logprobs_num": 20, "sampling_params": {"max_new_tokens": 4_000}},

@@ -92,15 +92,25 @@ async def test_queue_fields_reach_the_job(
         (CHAT, {"logprobs": True}, 0), (CHAT, {"logprobs": True, "top_logprobs": 3}, 3),
         (CHAT, {"logprobs": False, "top_logprobs": 0}, None), (COMPLETIONS, {"logprobs": 0}, 0),
         (COMPLETIONS, {"logprobs": 5}, 5), (COMPLETIONS, {}, None),
+        (RESPONSES, {"include": ["message.output_text.logprobs"]}, 0),
+        (RESPONSES, {"include": ["message.output_text.logprobs"], "top_logprobs": 20}, 20),
+        (RESPONSES, {"include": [], "top_logprobs": 0}, None),
     ],
 )  # fmt: skip
-async def test_seed_and_logprobs_reach_the_job(
+async def test_logprobs_reach_the_job(
     client: httpx2.AsyncClient, memory_broker: MemoryBroker, path: str, more: dict[str, Any],
     logprobs: int | None,
 ) -> None:  # fmt: skip
-    [job] = await jobs_of(client, memory_broker, path, seed=-(2**63), **more)
-    sampling = job.spec.sampling
-    assert (sampling.seed, sampling.logprobs) == (-(2**63), logprobs)
+    [job] = await jobs_of(client, memory_broker, path, **more)
+    assert job.spec.sampling.logprobs == logprobs
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+async def test_a_seed_reaches_the_job(
+    client: httpx2.AsyncClient, memory_broker: MemoryBroker, path: str
+) -> None:
+    [job] = await jobs_of(client, memory_broker, path, seed=-(2**63))
+    assert job.spec.sampling.seed == -(2**63)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +152,10 @@ async def test_an_answer_may_be_sent_back_as_it_came(
         "role": "assistant", "content": "hi", "refusal": None, "annotations": [], "audio": None,
         "function_call": None, "tool_calls": None,
     }  # fmt: skip
+    told = {"token": "hi", "bytes": [104, 105], "logprob": -0.5, "top_logprobs": []}
     item: dict[str, Any] = {
         "id": "msg_1", "type": "message", "role": "assistant", "status": "completed",
-        "content": [{"type": "output_text", "text": "hi", "annotations": [], "logprobs": []}],
+        "content": [{"type": "output_text", "text": "hi", "annotations": [], "logprobs": [told]}],
     }  # fmt: skip
     turns = [*HELLO, {"role": "assistant", "content": "hi"}, *HELLO]
     rendered = tokenizer.render_chat([dict(turn) for turn in turns])
@@ -283,8 +294,7 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
     (RESPONSES, {"previous_response_id": "resp_1"}, "previous_response_id"),
     (RESPONSES, {"conversation": "conv_1"}, "conversation"),
     (RESPONSES, {"tools": [{"type": "web_search"}]}, "tools"),
-    (RESPONSES, {"include": ["message.output_text.logprobs"]}, "include"),
-    (RESPONSES, {"top_logprobs": 1}, "top_logprobs"),
+    (RESPONSES, {"include": ["reasoning.encrypted_content"]}, "include"),
     (RESPONSES, {"seed": 1}, "seed"),
     (RESPONSES, {"text": {"format": {"type": "json_schema"}}}, "text"),
     (RESPONSES, {"truncation": "auto"}, "truncation"),
@@ -331,6 +341,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (CHAT, {"tenant": "a b"}, "tenant"),
     (COMPLETIONS, {"nonsense": 1}, "nonsense"),
     (RESPONSES, {"nonsense": 1}, "nonsense"),
+    (RESPONSES, {"top_logprobs": 1}, "top_logprobs"),
+    (RESPONSES, {"include": ["message.output_text.logprobs"], "top_logprobs": 21}, "top_logprobs"),
+    (RESPONSES, {"include": "message.output_text.logprobs"}, "include"),
     (RESPONSES, {"input": ""}, "input"),
     (RESPONSES, {"background": True, "store": False}, "store"),
     (RESPONSES, {"input": [{"role": "user", "content": "x" * 9_000}]}, "input"),

@@ -13,7 +13,7 @@ from preble.broker.memory_agreement import MemoryAgreement
 from preble.broker.memory_counts import MemoryCounts
 from preble.broker.memory_state import MemoryState
 from preble.config import Settings
-from preble.messages import JobId, JobView, PoolRecord, PoolStats
+from preble.messages import TOKEN_BYTES, JobId, JobView, PoolRecord, PoolStats, encode
 from preble.metrics.table import POOL_TOTALS
 from preble_api.limits import BODIES_AT_ONCE
 from preble_api.openapi import DescribedApi
@@ -252,6 +252,8 @@ async def test_metrics_tell_what_this_api_did(
     await client.post("/v1/jobs", json=[{"input_ids": [1] * 10}] * 3)
     await client.post("/v1/jobs", json={"prompt": ""})
     await client.get("/nothing")
+    waiting = await memory_broker.peek(10)
+    sent_bytes = sum(10 * TOKEN_BYTES + len(encode(job.spec)) for job in waiting)
     await OneWorker(memory_broker).assign_all()
     page = (await client.get("/metrics")).text
     for line in (
@@ -264,7 +266,7 @@ async def test_metrics_tell_what_this_api_did(
         "preble_prompt_tokens_submitted_total 30.0",
         "preble_pool_up 1.0",
         'preble_pool_jobs{state="assigned"} 3.0',
-        "preble_pool_prompt_bytes 120.0",
+        f"preble_pool_prompt_bytes {sent_bytes}.0",
         "preble_pool_instances 1.0",
         "preble_pool_jobs_completed_total 0.0",
     ):

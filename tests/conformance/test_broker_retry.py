@@ -10,12 +10,14 @@ from support import completed, record, submission
 from preble.broker import Broker
 from preble.broker.answers import Retried
 from preble.broker.lists import JobQuery
+from preble.broker.sent import sent_texts
 from preble.errors import PromptDropped, QueueFull
 from preble.messages import ClaimedJob, JobId, JobsAdmitted, JobState, JobView, Outcome, pack_tokens
 
 pytestmark = pytest.mark.anyio
 
 PROMPT_BYTES = 40
+SENT_BYTES = sent_texts(submission("a")).num_bytes
 """Of a job of these tests."""
 
 
@@ -183,10 +185,10 @@ async def test_dead_letters_are_counted_apart_from_prompts(hands: Hands) -> None
     await hands.fail("a", "b")
     await hands.admit("c")
     stats = await hands.broker.counts.stats()
-    assert (stats.prompt_bytes, stats.dead_letter_bytes) == (PROMPT_BYTES, 2 * PROMPT_BYTES)
+    assert (stats.prompt_bytes, stats.dead_letter_bytes) == (SENT_BYTES, 2 * PROMPT_BYTES)
     await retry(hands, "a")
     stats = await hands.broker.counts.stats()
-    assert (stats.prompt_bytes, stats.dead_letter_bytes) == (2 * PROMPT_BYTES, PROMPT_BYTES)
+    assert (stats.prompt_bytes, stats.dead_letter_bytes) == (2 * SENT_BYTES, PROMPT_BYTES)
 
 
 async def test_of_too_many_the_oldest_are_dropped_and_say_so(make: Make) -> None:
@@ -211,7 +213,7 @@ async def test_none_are_kept_if_none_are_wanted(make: Make) -> None:
     ("bounds", "why"),
     [
         ({"max_jobs": 1}, "1 jobs"),
-        ({"max_prompt_bytes": PROMPT_BYTES}, "prompt bytes"),
+        ({"max_prompt_bytes": SENT_BYTES}, "prompt bytes"),
         ({"max_ingresses": 1}, "ingress queues"),
         ({"max_tenant_jobs": 1}, "jobs of one tenant"),
     ],

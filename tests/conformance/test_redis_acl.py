@@ -177,6 +177,13 @@ async def test_an_api_neither_leads_nor_claims(brokers: dict[Role, RedisBroker])
         await api.register(record("gpu9"), lease_s=LEASE_S)
 
 
+async def test_an_api_sees_how_the_instances_stand(brokers: dict[Role, RedisBroker]) -> None:
+    await running(brokers)
+    await Hands(brokers["worker"]).claim()
+    [view] = await brokers["api"].roster.views()
+    assert (view.state, view.running) == ("ready", 1)
+
+
 async def test_a_worker_neither_leads_nor_submits_nor_sees_keys(
     brokers: dict[Role, RedisBroker], clients: dict[Role, Redis]
 ) -> None:

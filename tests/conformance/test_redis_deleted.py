@@ -1,4 +1,8 @@
-"""Jobs that somebody deletes behind our back, as RQ's own tools do: nothing of them is left."""
+"""Jobs that somebody deletes behind our back, as RQ's own tools do: nothing of them is left.
+
+Only what was sent beside their prompts, which nobody knows any more, counts until the pool is
+empty.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -11,6 +15,7 @@ from support import assignment, completed, record, redis_broker, submission
 from preble.broker.bounds import Bounds
 from preble.broker.redis import RedisBroker
 from preble.broker.redis_scripts import Arguments, ScriptRunner
+from preble.broker.sent import sent_texts
 from preble.errors import QueueFull
 from preble.messages import ClaimedJob, LeaderToken, pack_tokens
 
@@ -47,8 +52,10 @@ async def running(broker: RedisBroker, lease_s: float = 60) -> list[ClaimedJob]:
 
 
 def assert_only_b_counts(redis: Redis) -> None:
-    assert redis.hget("preble:deleted:counts", "jobs") == b"1"
-    assert redis.hget("preble:deleted:counts", "prompt_bytes") == b"40"
+    a, b = submission("a", deadline_s=60), submission("b")
+    beside = sent_texts(a).num_bytes - len(a.prompt)
+    counted = redis.hmget("preble:deleted:counts", "jobs", "prompt_bytes")
+    assert [int(each or 0) for each in counted] == [1, sent_texts(b).num_bytes + beside]
     assert_nothing_is_left(redis)
 
 
@@ -62,6 +69,14 @@ async def test_while_it_waits(broker: RedisBroker, redis: Redis) -> None:
     redis.delete("rq:job:a")
     assert [job.job_id for job in await broker.peek(10)] == ["b"]
     assert_only_b_counts(redis)
+
+
+async def test_as_the_last_one(broker: RedisBroker, redis: Redis) -> None:
+    await broker.admit([[submission("a", deadline_s=60)]])
+    redis.delete("rq:job:a")
+    assert await broker.peek(10) == []
+    assert redis.hmget("preble:deleted:counts", "jobs", "prompt_bytes") == [b"0", b"0"]
+    assert_nothing_is_left(redis)
 
 
 async def test_before_it_is_routed(broker: RedisBroker, redis: Redis) -> None:

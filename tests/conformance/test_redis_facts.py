@@ -6,13 +6,14 @@ import pytest
 from redis import Redis
 from redis_facts_support import POOL, fill, lead, look_at_pool
 from support import POOL as RECORD
-from support import record, redis_broker
+from support import record, redis_broker, submission
 
 from preble.broker.facts import IngressFacts
 from preble.broker.redis import RedisBroker
 from preble.broker.redis_client import Client, connect
 from preble.broker.redis_facts import PoolReader
 from preble.broker.redis_questions import Questions, Replies
+from preble.broker.sent import sent_texts
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +48,8 @@ async def test_a_sound_pool(broker: RedisBroker, redis_url: str) -> None:
     assert (jobs.leases, jobs.released, jobs.overdue, jobs.late) == (1, 0, 0, 0)
     assert (jobs.counted, jobs.sampled, jobs.damaged, jobs.stranded) == (3, 3, (), ())
     assert (jobs.is_whole, pool.unaccounted) == (True, 0)
-    assert jobs.prompt_bytes == 3 * 40
+    unfinished = [submission("b"), submission("c"), submission("d", priority="high", tenant="acme")]
+    assert jobs.prompt_bytes == sum(sent_texts(job).num_bytes for job in unfinished)
     assert jobs.recounted_ended_bytes == jobs.ended_bytes > 0
     assert jobs.longest_run_s is not None
     assert jobs.longest_run_s < 30

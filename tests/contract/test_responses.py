@@ -5,13 +5,20 @@ from uuid import uuid4
 
 import openai
 import pytest
-from openai.types.responses import Response, ResponseStreamEvent, ResponseTextDeltaEvent
+from openai.types.responses import (
+    Response,
+    ResponseIncludable,
+    ResponseStreamEvent,
+    ResponseTextDeltaEvent,
+)
+from openai.types.responses.response_output_text import Logprob
 from processes import Stack
 from support import eventually, free_port
 
 pytestmark = pytest.mark.process
 
 MODEL = "preble-emulated"
+LOGPROBS: ResponseIncludable = "message.output_text.logprobs"
 ENDED = {"completed", "failed", "cancelled", "incomplete"}
 
 
@@ -73,6 +80,42 @@ def test_a_conversation_is_answered(client: openai.OpenAI) -> None:
         max_output_tokens=5,
     )
     assert made.output_text
+
+
+def test_logprobs_are_told_whole_and_streamed(client: openai.OpenAI, other: openai.OpenAI) -> None:
+    made = client.responses.create(
+        model=MODEL, input="Hello there", max_output_tokens=20, top_logprobs=1, include=[LOGPROBS]
+    )
+    assert made.top_logprobs == 1
+    told = logprobs_of(made)
+    assert len(told) == 20
+    assert all((each.logprob, each.top_logprobs[0].token) == (0.0, each.token) for each in told)
+    assert all(bytes(each.bytes).decode() == each.token for each in told)
+    assert other.responses.retrieve(made.id, include=[LOGPROBS]) == made
+
+    events = list(
+        client.responses.create(
+            model=MODEL, input="Hello there", max_output_tokens=20, top_logprobs=1, stream=True,
+            include=[LOGPROBS],
+        )
+    )  # fmt: skip
+    streamed = [each.token for event in deltas(events) for each in event.logprobs]
+    [done] = [event for event in events if event.type == "response.output_text.done"]
+    assert [each.token for each in done.logprobs] == [each.token for each in told]
+    assert streamed == [each.token for each in told][: len(streamed)]
+    assert {each.token for each in told[len(streamed) :]} <= {"<|im_end|>"}, "ends no text"
+    last = events[-1]
+    assert last.type == "response.incomplete"
+    assert logprobs_of(last.response) == told
+
+
+def logprobs_of(response: Response) -> list[Logprob]:
+    """Of the one text of a response."""
+    [item] = response.output
+    assert item.type == "message"
+    [part] = item.content
+    assert part.type == "output_text"
+    return part.logprobs or []
 
 
 def test_cache_diagnostics_say_hit_or_miss(client: openai.OpenAI) -> None:

@@ -46,6 +46,7 @@ from preble.messages import (
     Lease,
     Outcome,
     WaitingJob,
+    encode,
 )
 
 T = TypeVar("T")
@@ -330,8 +331,8 @@ class QueueMachine(RuleBasedStateMachine):
         assert stats.waiting == states.count(JobState.WAITING)
         assert stats.assigned == states.count(JobState.ASSIGNED)
         assert stats.running == states.count(JobState.RUNNING)
-        unfinished = [state for state in states if not state.is_terminal]
-        assert stats.prompt_bytes == PROMPT_BYTES * len(unfinished)
+        unfinished = [encode(view.spec) for view in views if not view.state.is_terminal]
+        assert stats.prompt_bytes == sum(PROMPT_BYTES + len(spec) for spec in unfinished)
         assert stats.dead_letter_bytes <= 2 * PROMPT_BYTES
         self.check_ended(stats.ended_bytes)
 

@@ -17,6 +17,7 @@ from preble.config import load_settings
 
 ROOT: Final = Path(__file__).parents[2]
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text()
+SECRETS: Final = ROOT / "deploy/compose/secrets"
 VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 Service = Mapping[str, Any]
@@ -38,8 +39,10 @@ def with_defaults(value: object) -> str:
 
 
 def settings_of(service: Service) -> dict[str, str]:
+    """As Preble finds them in its container."""
     found = service.get("environment", {}).items()
-    return {name: with_defaults(value) for name, value in found if name.startswith("PREBLE_")}
+    ours = {name: with_defaults(value) for name, value in found if name.startswith("PREBLE_")}
+    return {name: value.replace("/run/secrets", str(SECRETS)) for name, value in ours.items()}
 
 
 def pins(lock: str) -> dict[str, set[str]]:
@@ -55,7 +58,8 @@ def project() -> dict[str, Any]:
 
 
 def test_what_a_bare_up_starts() -> None:
-    assert set(in_profile(None)) == {"redis", "api", "scheduler", "worker-0", "worker-1"}
+    pool = {"api", "scheduler-0", "scheduler-1", "worker-0", "worker-1"}
+    assert set(in_profile(None)) == {"redis"} | pool
 
 
 def test_ports_are_published_on_loopback_only() -> None:
@@ -66,11 +70,28 @@ def test_ports_are_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_each_service_waits_for_another_to_be_well_or_is_asked_itself() -> None:
+def test_each_service_says_whether_it_is_well_and_waits_for_redis_to_be() -> None:
     for name, service in compose()["services"].items():
-        assert "healthcheck" in service or service["depends_on"]["redis"] == {
-            "condition": "service_healthy"
-        }, name
+        assert "healthcheck" in service, name
+        if settings_of(service):
+            assert service["depends_on"]["redis"] == {"condition": "service_healthy"}, name
+
+
+def test_nothing_of_ours_has_rights_or_takes_all_memory() -> None:
+    for name, service in compose()["services"].items():
+        if not name.startswith("sglang"):  # an image that runs as root, and needs a whole GPU
+            assert service["read_only"], name
+            assert service["cap_drop"] == ["ALL"], name
+            assert service["security_opt"] == ["no-new-privileges:true"], name
+            assert service["mem_limit"], name
+            assert service["pids_limit"], name
+    assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE)[-1] == "preble"
+
+
+def test_no_secret_is_in_the_environment() -> None:
+    for name, service in compose()["services"].items():
+        for variable in service.get("environment", {}):
+            assert not re.search(r"(KEY|SECRET|TOKEN|PASSWORD)$", variable), f"{name}: {variable}"
 
 
 def test_images_from_elsewhere_are_pinned() -> None:
@@ -79,6 +100,7 @@ def test_images_from_elsewhere_are_pinned() -> None:
         assert "build" in service or re.search(r":v?\d", image), name
     (base,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", DOCKERFILE, re.MULTILINE)
     assert re.search(r":\d+\.\d+-", base)
+    assert with_defaults(compose()["x-build"]["args"]["PYTHON_IMAGE"]) == base
 
 
 def test_each_target_is_a_stage_of_the_dockerfile() -> None:
@@ -111,13 +133,13 @@ def test_the_engine_s_stage_has_what_installs_engines(tmp_path: Path) -> None:
     assert said.stdout.decode().startswith(str(tmp_path))
 
 
-@pytest.mark.parametrize(("profile", "num_workers"), [(None, 2), ("gpu", 2)])
+@pytest.mark.parametrize(("profile", "num_workers"), [(None, 2), ("gpu", 2), ("emulated", 2)])
 def test_a_pool_has_settings_that_preble_knows_and_all_its_processes_agree_on(
     profile: str | None, num_workers: int
 ) -> None:
     own = {
-        "PREBLE_INSTANCE", "PREBLE_ENGINE_URL", "PREBLE_HOST", "PREBLE_API_KEY",
-        "PREBLE_FILES_DIR", "PREBLE_WEBHOOK_SECRET", "PREBLE_WEBHOOK_ALLOW",
+        "PREBLE_INSTANCE", "PREBLE_ENGINE_URL", "PREBLE_HOST", "PREBLE_API_KEY_FILE",
+        "PREBLE_FILES_DIR", "PREBLE_WEBHOOK_SECRET_FILE", "PREBLE_WEBHOOK_ALLOW",
     }  # fmt: skip
     services = [each for each in in_profile(profile).values() if settings_of(each)]
     given = [settings_of(each) for each in services]
@@ -133,10 +155,9 @@ def test_what_watches_runs_without_rights_and_writes_to_its_volume_alone() -> No
     assert set(watching) == {"prometheus", "grafana"}
     for service in watching.values():
         assert service["user"] not in {"root", "0"}
-        assert service["read_only"]
-        assert service["cap_drop"] == ["ALL"]
-        assert [each for each in service["volumes"] if each.startswith("./deploy")]
-        assert all(each.endswith(":ro") for each in service["volumes"] if each.startswith("./"))
+        folders = [with_defaults(each) for each in service["volumes"]]
+        assert [each for each in folders if each.startswith("./deploy")]
+        assert all(each.endswith(":ro") for each in folders if each.startswith("./"))
 
 
 def test_all_processes_of_a_pool_are_scraped() -> None:
@@ -147,7 +168,7 @@ def test_all_processes_of_a_pool_are_scraped() -> None:
         for lookup in job["dns_sd_configs"]
         for name in lookup["names"]
     }
-    services = {**in_profile(None), **in_profile("gpu")}
+    services = {**in_profile(None), **in_profile("gpu"), **in_profile("emulated")}
     wanted = {
         (name, 8000 if name.startswith("api") else 9100)
         for name, service in services.items()
@@ -164,12 +185,13 @@ def test_redis_loses_nothing() -> None:
     command = compose()["services"]["redis"]["command"]
     assert "--appendonly yes" in command
     assert "--maxmemory-policy noeviction" in command
+    assert re.search(r"--maxmemory \$", command)  # so that it refuses before it is killed
 
 
 def test_the_example_environment_names_each_variable_and_its_default() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     used = dict(VARIABLE.findall(text))
-    arguments = compose()["x-build"]["args"]
+    arguments = [name for name, value in compose()["x-build"]["args"].items() if value is None]
     example = (ROOT / ".env.example").read_text()
     named = dict(re.findall(r"^#(\w+)=(.*)$", example, re.MULTILINE))
     assert named == used | dict.fromkeys(arguments, "")
@@ -180,6 +202,13 @@ def test_the_images_packages_are_those_that_were_tested() -> None:
     assert {name: tested.get(name) for name in runtime} == runtime
     wanted = re.findall(r"^[\w-]+", "\n".join(project()["project"]["dependencies"]), re.MULTILINE)
     assert set(wanted) <= runtime.keys()
+
+
+def test_the_images_can_send_traces() -> None:
+    """Else `PREBLE_TRACING=otlp` would be refused in a container, where nobody can install it."""
+    extra = project()["project"]["optional-dependencies"]["otel"]
+    wanted = re.findall(r"^[\w-]+", "\n".join(extra), re.MULTILINE)
+    assert set(wanted) <= pins("runtime.lock").keys()
 
 
 def test_the_images_wheel_is_built_with_what_the_project_asks_for() -> None:

@@ -104,6 +104,9 @@ def test_an_icicle_of_one_instance_has_its_blocks_alone() -> None:
     assert (icicle.tokens, icicle.use) == (30 * 64, 0.3)
     assert [cell.share for cell in icicle.cells] == pytest.approx([1.0, 2 / 3])
     assert icicle.cells[0].jobs == 3
+    other = icicle_of(TREE, "b", 100)
+    assert [(cell.left, cell.share) for cell in other.cells] == [(0.0, 1.0), (0.0, 0.5)]
+    assert (icicle.omitted, other.omitted) == (0, 0)
 
 
 def test_of_many_prefixes_the_largest_are_drawn_and_the_others_counted() -> None:

@@ -1,16 +1,11 @@
-"""deploy/kubernetes: what the manifests must not lose; no cluster is asked.
+"""deploy/kubernetes: what the manifests must not lose; no cluster is asked."""
 
-Against the schemas of Kubernetes they are checked where the package kubernetes-validate is there.
-"""
-
-import importlib
-import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
+import kubernetes_validate  # type: ignore[import-untyped]  # it has none
 import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 from fastapi.routing import APIRoute
 
@@ -210,10 +205,6 @@ def test_images_are_pinned_and_ours_is_this_version() -> None:
 
 
 def test_kubernetes_takes_them() -> None:
-    validator = importlib.util.find_spec("kubernetes_validate")
-    if validator is None:
-        pytest.skip("kubernetes-validate is not installed")
-    validate = importlib.import_module("kubernetes_validate").validate
     for each in (*manifests(), *secrets()):
         if each["kind"] != "ScaledObject":  # KEDA's own
-            validate(dict(each), SCHEMAS_OF, strict=True)
+            kubernetes_validate.validate(dict(each), SCHEMAS_OF, strict=True)

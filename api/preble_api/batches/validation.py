@@ -20,6 +20,7 @@ from preble_api.batches.schemas import MAX_ERRORS, MAX_LINES, BatchError, Order
 from preble_api.errors import refusal
 from preble_api.openai.asked import Asked
 from preble_api.openai.endpoints import Endpoint
+from preble_api.parsing import require_few_values
 
 SLICE_BYTES: Final = 16 * 1024
 """Of input, looked at in one step: about two milliseconds, in which nobody else computes."""
@@ -58,8 +59,9 @@ class LineRules:
 
         Raises:
             InvalidJob: If a field is wrong, naming it.
-            HttpError: If the body asks for what is not offered.
+            HttpError: If the body asks for what is not offered, or the line has too many values.
         """
+        require_few_values(line, "line")
         try:
             parsed = parse_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -3,9 +3,8 @@
 from http import HTTPStatus
 from typing import Final
 
-from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from preble.clock import Clock, unix_s
 from preble_api.batches.folder import BatchFolder
@@ -13,7 +12,7 @@ from preble_api.batches.schemas import BatchList
 from preble_api.batches.service import BatchService
 from preble_api.console.batch_pages import BatchRow, row_of
 from preble_api.console.paths import BATCHES
-from preble_api.console.render import STOP_ASKING, Renderer, visitor_of
+from preble_api.console.render import STOP_ASKING, Fragment, Renderer, visitor_of
 from preble_api.console.shared import Shared
 from preble_api.files.durable import full_disk_told
 from preble_api.files.layout import is_batch_id
@@ -56,21 +55,20 @@ class BatchRoutes:
 
     async def rows(self, request: Request) -> Response:
         """What of the list changes."""
-        return HTMLResponse(await self._lists.get(_asked(request)))
+        return (await self._lists.get(_asked(request))).alone()
 
     async def show(self, request: Request) -> Response:
         """One batch. Raises: HttpError (404)."""
         row = await self._row(request)
         notice = _CANCELLED if request.query_params.get("did") == "cancel" else ""
-        return self._renderer.page(
-            request, "batch", row=row, panel=self._panel(request, row), notice=notice
-        )
+        panel = await self._panel(request, row)
+        return self._renderer.page(request, "batch", row=row, panel=panel, notice=notice)
 
     async def panel(self, request: Request) -> Response:
         """What of one batch changes. Raises: HttpError (404)."""
         row = await self._row(request)
         status = STOP_ASKING if row.has_ended else HTTPStatus.OK
-        return HTMLResponse(self._panel(request, row), status)
+        return (await self._panel(request, row)).alone(status)
 
     async def cancel(self, request: Request) -> Response:
         """Let one batch end. Raises: HttpError (404, 507)."""
@@ -78,20 +76,20 @@ class BatchRoutes:
         batch_id = request.path_params["batch_id"]
         return RedirectResponse(f"{BATCHES}/{batch_id}?did=cancel", HTTPStatus.SEE_OTHER)
 
-    async def _listed(self, asked: tuple[Principal, str]) -> Markup:
+    async def _listed(self, asked: tuple[Principal, str]) -> Fragment:
         principal, after = asked
         page = await in_thread(self._page, principal, after)
         older = page.last_id if page.has_more else None
         rows = [row_of(batch, unix_s()) for batch in page.data]
-        return self._renderer.fragment("batch_rows", rows=rows, older=older, after=after)
+        return await self._renderer.fragment("batch_rows", rows=rows, older=older, after=after)
 
     async def _row(self, request: Request) -> BatchRow:
         batch = await in_thread(lambda: self._folder(request).shown())
         return row_of(batch, unix_s())
 
-    def _panel(self, request: Request, row: BatchRow) -> Markup:
+    async def _panel(self, request: Request, row: BatchRow) -> Fragment:
         may_cancel = visitor_of(request).may_submit
-        return self._renderer.fragment("batch_panel", row=row, may_cancel=may_cancel)
+        return await self._renderer.fragment("batch_panel", row=row, may_cancel=may_cancel)
 
     # On threads, as they read the disk.
 

@@ -16,7 +16,7 @@ from preble_api.console.job_pages import row_of
 from preble_api.console.job_routes import query_of
 from preble_api.console.login import read_form
 from preble_api.console.paths import DEAD
-from preble_api.console.render import Renderer, is_operator
+from preble_api.console.render import Renderer, visitor_of
 from preble_api.errors import HttpError
 from preble_api.job_ids import JobIds
 from preble_api.principal import principal_of
@@ -42,12 +42,13 @@ class DeadRoutes:
         """The page. Raises: InvalidJob, HttpError (403), BrokerUnavailable."""
         query = query_of(request, JobState.FAILED)
         page = await self._broker.list_jobs(query)
-        may_see_all = is_operator(principal_of(request.scope))
-        webhooks = await self._broker.webhooks.dead(MOST_WEBHOOKS) if may_see_all else []
-        return self._renderer.page(
-            request, "dead", rows=[row_of(view) for view in page.jobs], webhooks=webhooks,
-            after=page.after, query=query, notice=_notice(request),
+        visitor = visitor_of(request)
+        webhooks = await self._broker.webhooks.dead(MOST_WEBHOOKS) if visitor.is_operator else []
+        lists = await self._renderer.fragment(
+            "dead_lists", rows=[row_of(view) for view in page.jobs], webhooks=webhooks,
+            after=page.after, query=query, visitor=visitor,
         )  # fmt: skip
+        return self._renderer.page(request, "dead", lists=lists, notice=_notice(request))
 
     async def retry(self, request: Request) -> Response:
         """Let the jobs of a form run again. Raises: HttpError (403, 404), BrokerUnavailable."""

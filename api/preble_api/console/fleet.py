@@ -65,6 +65,11 @@ class Series(msgspec.Struct, frozen=True):
     predicted: list[float | None]
     delivered: list[float | None]
 
+    @property
+    def json(self) -> str:
+        """As the chart takes it."""
+        return msgspec.json.encode(msgspec.structs.astuple(self)).decode()
+
 
 class InstanceRow(msgspec.Struct, frozen=True):
     """An instance, and what an operator may do with it."""

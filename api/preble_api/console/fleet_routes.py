@@ -1,22 +1,19 @@
 """The fleet: how the pool stands, and which instances are to get no more jobs. For operators."""
 
-import json
 from collections import deque
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
-import msgspec
-from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from preble.broker import Broker
 from preble.clock import Clock, unix_s
 from preble.messages import InstanceId
 from preble_api.console.fleet import Fleet, Sample, fleet_of, sample_of
 from preble_api.console.paths import FLEET, JOBS
-from preble_api.console.render import Renderer, is_operator
+from preble_api.console.render import Fragment, Renderer, fragment_of, is_operator
 from preble_api.errors import HttpError
 from preble_api.principal import principal_of
 from preble_api.remembered import Remembered
@@ -32,10 +29,11 @@ _NOTICES: Final = {
 
 
 class _Seen(NamedTuple):
-    """The two parts of the page that change."""
+    """The two parts of the page that change, and both as they are sent."""
 
-    strip: Markup
-    panel: Markup
+    strip: Fragment
+    panel: Fragment
+    both: Fragment
 
 
 class FleetRoutes:
@@ -64,9 +62,7 @@ class FleetRoutes:
     async def panel(self, request: Request) -> Response:
         """What of the page changes. Raises: HttpError (403), BrokerUnavailable."""
         require_operator(request)
-        seen = await self._seen.get()
-        strip = Markup('<div id="strip" hx-swap-oob="innerHTML">{}</div>').format(seen.strip)
-        return HTMLResponse(seen.panel + strip)
+        return (await self._seen.get()).both.alone()
 
     async def drain(self, request: Request) -> Response:
         """Give an instance no more jobs. Raises: HttpError (403, 404), BrokerUnavailable."""
@@ -94,14 +90,13 @@ class FleetRoutes:
         stats = await self._broker.counts.stats()
         views = await self._broker.roster.views()
         self._samples.append(sample_of(stats, unix_s()))
-        return self._drawn(fleet_of(views, tuple(self._samples)))
+        return await self._drawn(fleet_of(views, tuple(self._samples)))
 
-    def _drawn(self, fleet: Fleet) -> _Seen:
-        series = json.dumps(msgspec.structs.astuple(fleet.series))
-        return _Seen(
-            self._renderer.fragment("fleet_strip", fleet=fleet, series=series),
-            self._renderer.fragment("fleet_panel", fleet=fleet),
-        )
+    async def _drawn(self, fleet: Fleet) -> _Seen:
+        strip = await self._renderer.fragment("fleet_strip", fleet=fleet, series=fleet.series.json)
+        panel = await self._renderer.fragment("fleet_panel", fleet=fleet)
+        beside = f'<div id="strip" hx-swap-oob="innerHTML">{strip.html}</div>'
+        return _Seen(strip, panel, fragment_of(panel.html + beside))
 
 
 def require_operator(request: Request) -> None:

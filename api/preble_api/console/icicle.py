@@ -87,11 +87,15 @@ class _Rows:
 
 def _with_what_follows(nodes: Sequence[DrawnNode], held: Sequence[int]) -> list[int]:
     """Of each node, its own and of all that follow it. Cost: O(nodes)."""
-    sizes, waiting = list(held), dict[int, int]()
-    for index in range(len(nodes) - 1, -1, -1):
-        depth = nodes[index].depth
-        sizes[index] += waiting.pop(depth + 1, 0)
-        waiting[depth] = waiting.get(depth, 0) + sizes[index]
+    sizes: list[int] = []
+    waiting = [0] * (1 + len(nodes))  # by depth
+    for node, own in zip(reversed(nodes), reversed(held), strict=True):
+        depth = node.depth
+        size = own + waiting[depth + 1]
+        waiting[depth + 1] = 0
+        waiting[depth] += size
+        sizes.append(size)
+    sizes.reverse()
     return sizes
 
 
@@ -106,7 +110,7 @@ def _icicle(
         _cell(seen, rows.nodes[index], rows.sizes[index] / whole, places[index])
         for index in sorted(largest)
     ]
-    omitted = sum(size > 0 for size in rows.sizes) - len(cells)
+    omitted = len(rows.sizes) - rows.sizes.count(0) - len(cells)
     height = ROW_PX * (1 + max((cell.depth for cell in cells), default=0))
     return Icicle(name, tokens, use, cells, omitted, height)
 
@@ -116,11 +120,14 @@ def _places(rows: _Rows, whole: int) -> dict[int, float]:
     places: dict[int, float] = {}
     next_left: list[float] = [0.0]
     for index, (node, size) in enumerate(zip(rows.nodes, rows.sizes, strict=True)):
-        del next_left[node.depth + 1 :]
-        left = next_left[node.depth]
-        next_left[node.depth] = left + size / whole
+        if not size:
+            continue  # nor has what follows it any
+        depth, share = node.depth, size / whole
+        del next_left[depth + 1 :]
+        left = next_left[depth]
+        next_left[depth] = left + share
         next_left.append(left)
-        if size / whole >= THINNEST and node.depth < DEEPEST:
+        if share >= THINNEST and depth < DEEPEST:
             places[index] = left
     return places
 

@@ -5,9 +5,8 @@ from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
-from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from preble.broker import Broker
 from preble.broker.lists import JobQuery
@@ -16,7 +15,13 @@ from preble.errors import PrebleError
 from preble.messages import JobId, JobState, JobView
 from preble_api.console.job_pages import page_of, row_of
 from preble_api.console.paths import JOBS
-from preble_api.console.render import STOP_ASKING, Renderer, visitor_of
+from preble_api.console.render import (
+    STOP_ASKING,
+    Fragment,
+    Renderer,
+    fragment_of,
+    visitor_of,
+)
 from preble_api.console.shared import Shared
 from preble_api.errors import HttpError
 from preble_api.job_access import JobAccess
@@ -69,7 +74,7 @@ class JobRoutes:
 
     async def rows(self, request: Request) -> Response:
         """What of the list changes. Raises: as `list_jobs`."""
-        return HTMLResponse(await self._lists.get(query_of(request)))
+        return (await self._lists.get(query_of(request))).alone()
 
     async def show(self, request: Request) -> Response:
         """One job. Raises: HttpError (404, 410), BrokerUnavailable."""
@@ -82,7 +87,7 @@ class JobRoutes:
         """What of one job changes. Raises: as `show`."""
         view = await self._access.job(request)
         panel = await self._panel(request, view)
-        return HTMLResponse(panel, STOP_ASKING if view.state.is_terminal else HTTPStatus.OK)
+        return panel.alone(STOP_ASKING if view.state.is_terminal else HTTPStatus.OK)
 
     async def cancel(self, request: Request) -> Response:
         """End a job. Raises: HttpError (404, 410), BrokerUnavailable."""
@@ -108,30 +113,30 @@ class JobRoutes:
         if self._ids.may_be(wanted):
             return RedirectResponse(f"{JOBS}/{wanted}", HTTPStatus.SEE_OTHER)
         told = "That is no id of a job: ids are letters, digits, `_` and `-`, at most 64."
-        return self._list_page(request, query_of(request), Markup(), told)
+        return self._list_page(request, query_of(request), fragment_of(""), told)
 
-    def _list_page(self, request: Request, query: JobQuery, rows: Markup, told: str) -> Response:
+    def _list_page(self, request: Request, query: JobQuery, rows: Fragment, told: str) -> Response:
         return self._renderer.page(
             request, "jobs", rows=rows, query=query, states=list(JobState), problem=told,
             rows_query=urlencode(_parameters(query)),
         )  # fmt: skip
 
-    async def _listed(self, query: JobQuery) -> Markup:
+    async def _listed(self, query: JobQuery) -> Fragment:
         page = await self._broker.list_jobs(query)
         older = _parameters(msgspec.structs.replace(query, after=page.after))
-        return self._renderer.fragment(
+        return await self._renderer.fragment(
             "job_rows", rows=[row_of(view) for view in page.jobs], query=query,
             older=urlencode(older) if page.after is not None else "",
         )  # fmt: skip
 
-    async def _panel(self, request: Request, view: JobView) -> Markup:
+    async def _panel(self, request: Request, view: JobView) -> Fragment:
         is_waiting = view.state is JobState.WAITING
         instances = (await self._stats.get()).instances if is_waiting else None
         context = page_of(
             view, instances=instances, now_s=unix_s(), shows_text=self._shows_text,
             may_submit=visitor_of(request).may_submit,
         )  # fmt: skip
-        return self._renderer.fragment("job_panel", page=context, job=view)
+        return await self._renderer.fragment("job_panel", page=context, job=view)
 
 
 def query_of(request: Request, state: JobState | None = None) -> JobQuery:

@@ -61,6 +61,11 @@ class Quantiles(msgspec.Struct, frozen=True):
     p95_s: list[float | None]
     p99_s: list[float | None]
 
+    @property
+    def json(self) -> str:
+        """As the chart takes it."""
+        return msgspec.json.encode(msgspec.structs.astuple(self)).decode()
+
 
 class HeatMap(msgspec.Struct, frozen=True):
     """All of it."""

@@ -1,20 +1,18 @@
 """How long jobs took lately, of a bounded number of them."""
 
-import json
 from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
-from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from preble.broker import Broker
 from preble.broker.lists import JobQuery
 from preble.clock import Clock
 from preble.messages import JobState, JobView
 from preble_api.console.latency import MEANINGS, MEASURES, Measure, heat_map_of
-from preble_api.console.render import Renderer
+from preble_api.console.render import Fragment, Renderer
 from preble_api.console.shared import Shared
 from preble_api.principal import principal_of
 
@@ -49,13 +47,13 @@ class LatencyRoutes:
     async def panel(self, request: Request) -> Response:
         """What of the page changes. Raises: BrokerUnavailable."""
         tenant = principal_of(request.scope).tenant
-        return HTMLResponse(await self._panels.get((tenant, _measure(request))))
+        return (await self._panels.get((tenant, _measure(request)))).alone()
 
-    async def _drawn(self, asked: tuple[str | None, Measure]) -> Markup:
+    async def _drawn(self, asked: tuple[str | None, Measure]) -> Fragment:
         tenant, measure = asked
         found = heat_map_of(await self._samples.get(tenant), measure)
-        series = json.dumps(msgspec.structs.astuple(found.quantiles)) if found else "[]"
-        return self._renderer.fragment(
+        series = found.quantiles.json if found else "[]"
+        return await self._renderer.fragment(
             "latency_panel", map=found, series=series, meaning=MEANINGS[measure], most=MOST_JOBS
         )
 

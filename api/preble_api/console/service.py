@@ -29,7 +29,7 @@ from preble_api.console.paths import (
     STATIC,
 )
 from preble_api.console.prefix_routes import PrefixRoutes
-from preble_api.console.render import Renderer
+from preble_api.console.render import Renderer, templates
 from preble_api.console.sessions import Sessions
 from preble_api.console.static_files import StaticFiles
 from preble_api.console.tree_reader import TreeReader
@@ -51,27 +51,28 @@ class Console:
         self, settings: Settings, broker: Broker, ids: JobIds, batches: BatchService,
         keyring: Keyring, sessions: Sessions, clock: Clock,
     ) -> None:  # fmt: skip
-        self._is_offered = settings.console
-        self._renderer = Renderer(settings.pool)
+        self._renderer = Renderer(settings.pool, clock)
         self._reader = TreeReader(settings, clock)
         access = JobAccess(broker, ids, result_ttl_s=settings.result_ttl_s)
         holders = KeyHolders(settings.api_key, keyring)
         self._login = LoginRoutes(holders, sessions, self._renderer)
         self._fleet = FleetRoutes(broker, self._renderer, clock)
-        self._prefixes = PrefixRoutes(self._reader, self._renderer)
+        self._prefixes = PrefixRoutes(self._reader, self._renderer, clock)
         self._jobs = JobRoutes(
             broker, ids, access, self._renderer, clock, shows_text=settings.console_text
         )
         self._batches = BatchRoutes(batches, self._renderer, clock)
         self._latency = LatencyRoutes(broker, self._renderer, clock)
         self._dead = DeadRoutes(broker, ids, self._renderer)
+        self.routes: list[Route] = []
+        """None where no console is offered."""
+        if settings.console:
+            self.routes += self._ways()
+            templates()  # now, as the first who looks would hold the api for it
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes, which the OpenAPI does not have: pages are no api."""
-        if not self._is_offered:
-            return
-        for method, ways in (("GET", self._shown()), ("POST", self._done())):
-            app.router.routes += [Route(path, to, methods=[method]) for path, to in ways]
+        app.router.routes += self.routes
 
     def error_page(self, error: HttpError) -> Response:
         """An error as a page."""
@@ -80,6 +81,10 @@ class Console:
     async def close(self) -> None:
         """End what goes on."""
         await self._reader.close()
+
+    def _ways(self) -> Iterator[Route]:
+        for method, ways in (("GET", self._shown()), ("POST", self._done())):
+            yield from (Route(path, to, methods=[method]) for path, to in ways)
 
     def _shown(self) -> Iterator[_Way]:
         yield ROOT, self._fleet.enter

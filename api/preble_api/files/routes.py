@@ -29,6 +29,7 @@ from preble_api.openapi import (
     problems,
     query_parameters,
     response_of,
+    tenant_parameter,
 )
 from preble_api.parsing import parse_query
 from preble_api.principal import Principal, principal_of
@@ -60,7 +61,7 @@ class FileRoutes:
             FILES_PATH, self.upload, methods=["POST"],
             summary="Upload the input of a batch",
             description="The file is there, whole and on disk, once this is answered.",
-            openapi_extra={"requestBody": _form()},
+            openapi_extra={"requestBody": _form(), "parameters": tenant_parameter()},
             responses={
                 200: response_of("The file.", FileObject),
                 **problems(

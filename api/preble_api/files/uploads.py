@@ -16,6 +16,7 @@ from preble_api.files.schemas import KEPT_S, FileObject, UploadFields
 from preble_api.files.store import FileDraft, FileStore
 from preble_api.parsing import convert_fields
 from preble_api.principal import Principal
+from preble_api.queue_headers import tenant_named
 
 UPLOADS_AT_ONCE: Final = 16
 """Of one api: each holds a megabyte and a thread now and then."""
@@ -40,14 +41,15 @@ class Uploads:
         Raises:
             HttpError: If it is no form (400, 415), too large (413), too much (429), or the disk
                 is full (507).
-            InvalidJob: If a field is wrong, naming it.
+            InvalidJob: If a field or header is wrong, naming it.
             ClientDisconnect: If the client left; nothing is kept.
         """
-        home = principal.tenant_for(None)
+        named = tenant_named(request.headers)
+        home = principal.tenant_for(named)
         self._require_place(home)
         self._running[home] += 1
         try:
-            return await self._take(request, principal, home)
+            return await self._take(request, principal, home, named)
         finally:
             self._running[home] -= 1
             self._running += Counter()  # keeps no tenant that sends nothing
@@ -58,7 +60,9 @@ class Uploads:
         if self._running.total() >= UPLOADS_AT_ONCE:
             raise _too_many(f"this api takes {UPLOADS_AT_ONCE} files already, its most at once")
 
-    async def _take(self, request: Request, principal: Principal, home: str) -> FileObject:
+    async def _take(
+        self, request: Request, principal: Principal, home: str, named: str | None
+    ) -> FileObject:
         await in_thread(self._store.require_room, home, 0)
         upload = _Upload(self._store, await in_thread(self._store.draft, home))
         try:
@@ -72,9 +76,8 @@ class Uploads:
             form.end()
             await upload.write()
             fields = _fields(form.fields)
-            return await upload.commit(
-                form.filename or "", fields, principal.tenant_for(fields.tenant)
-            )
+            tenant = principal.tenant_for(named or fields.tenant)
+            return await upload.commit(form.filename or "", fields, tenant)
         finally:
             await in_thread(upload.draft.discard)
 

@@ -20,6 +20,8 @@ class Echo(msgspec.Struct, frozen=True, omit_defaults=True):
     temperature: float | None = None
     top_p: float | None = None
     max_output_tokens: int | None = None
+    top_logprobs: int | None = None
+    """None where no logprobs were asked for."""
     is_background: bool = False
     is_stored: bool = True
     user: str | None = None

@@ -63,9 +63,7 @@ _NEUTRAL: Final[Mapping[str, frozenset[bytes]]] = {
     "echo": frozenset({b"false"}),
     "function_call": frozenset({b'"none"', b'"auto"'}),
     "functions": frozenset({b"[]"}),
-    "include": frozenset({b"[]"}),
     "logit_bias": frozenset({b"{}"}),
-    "logprobs": frozenset({b"[]"}),
     "modalities": frozenset({b'["text"]'}),
     "n": frozenset({b"1"}),
     "prompt_cache_options": frozenset({b"{}", b'{"mode":"implicit"}'}),
@@ -78,14 +76,14 @@ _NEUTRAL: Final[Mapping[str, frozenset[bytes]]] = {
     "tool_calls": frozenset({b"[]"}),
     "tool_choice": frozenset({b'"none"', b'"auto"'}),
     "tools": frozenset({b"[]"}),
-    "top_logprobs": frozenset({b"0"}),
     "truncation": frozenset({b'"disabled"'}),
     "verbosity": frozenset({b'"medium"'}),
 }
 """What a field may be sent with besides null, though it is not offered."""
 
 _IGNORED: Final = frozenset({
-    "annotations", "id", "include_obfuscation", "parallel_tool_calls", "phase", "status", "store",
+    "annotations", "id", "include_obfuscation", "logprobs", "parallel_tool_calls", "phase",
+    "status", "store",
 })  # fmt: skip
 """Raw fields that may have any value."""
 

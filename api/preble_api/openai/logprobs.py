@@ -1,10 +1,12 @@
-r"""Logprobs as OpenAI's clients know them: of chats, and the older form of completions.
+r"""Logprobs as OpenAI's clients know them: of chats and responses, and completions' older form.
 
 A token that is no whole character has its bytes in the place of its text, as OpenAI writes them:
-`\xe4\xbd` in a chat, `bytes:\xe4\xbd` in a completion.
+`\xe4\xbd` in a chat or response, `bytes:\xe4\xbd` in a completion.
 """
 
 from codecs import getincrementaldecoder
+from collections import deque
+from itertools import zip_longest
 from typing import Annotated
 
 import msgspec
@@ -17,15 +19,15 @@ from preble_api.transcript import Piece
 
 
 class LikelyText(msgspec.Struct, frozen=True):
-    """A token that was likely in a place of a chat's answer."""
+    """A token that was likely in a place of an answer."""
 
     token: Annotated[str, Meta(description="Its text, or its bytes if it is no whole character.")]
     logprob: float
     bytes: Annotated[list[int] | None, Meta(description="Null if they are not known.")]
 
 
-class ChatLogprob(msgspec.Struct, frozen=True):
-    """A token of a chat's answer."""
+class AnswerLogprob(msgspec.Struct, frozen=True):
+    """A token of a chat's answer, or of a response's."""
 
     token: str
     logprob: float
@@ -36,7 +38,7 @@ class ChatLogprob(msgspec.Struct, frozen=True):
 class ChatLogprobs(msgspec.Struct, frozen=True):
     """How likely the tokens of a chat's answer were."""
 
-    content: list[ChatLogprob]
+    content: list[AnswerLogprob]
     refusal: None = None
 
 
@@ -53,7 +55,12 @@ class CompletionLogprobs(msgspec.Struct, frozen=True):
 
 def chat_logprobs(told: JobResult | Piece, token_texts: TokenTexts) -> ChatLogprobs:
     """How likely the tokens of a chat's answer were, or those of a piece of it."""
-    return ChatLogprobs([_of_chat(*each, token_texts) for each in each_token(told)])
+    return ChatLogprobs(answer_logprobs(told, token_texts))
+
+
+def answer_logprobs(told: JobResult | Piece, token_texts: TokenTexts) -> list[AnswerLogprob]:
+    """How likely the tokens of an answer were, or those of a piece of it."""
+    return [_of_answer(*each, token_texts) for each in each_token(told)]
 
 
 class CompletionTokens:
@@ -65,9 +72,7 @@ class CompletionTokens:
 
     def __init__(self, token_texts: TokenTexts) -> None:
         self._token_texts = token_texts
-        # Characters may begin in one piece and end in the next.
-        self._decoder = getincrementaldecoder("utf-8")("replace")
-        self._chars = 0
+        self._counted = CountedChars(token_texts)
 
     def of(self, told: JobResult | Piece) -> CompletionLogprobs:
         """How likely these tokens were, which follow those before."""
@@ -76,8 +81,8 @@ class CompletionTokens:
             made.tokens.append(self._name(token_id))
             made.token_logprobs.append(each.logprob)
             made.top_logprobs.append(self._top(token_id, each))
-            made.text_offset.append(self._chars)
-            self._chars += self._num_chars(self._token_texts.of(token_id))
+            made.text_offset.append(self._counted.chars)
+            self._counted.add(token_id)
         return made
 
     def _top(self, token_id: int, logprob: TokenLogprob) -> dict[str, float]:
@@ -91,17 +96,66 @@ class CompletionTokens:
         token = self._token_texts.of(token_id)
         return f"bytes:{_named(token)}" if _is_part(token) else token.text
 
-    def _num_chars(self, token: TokenText) -> int:
-        """Characters that end with a token."""
-        if token.is_special:
-            return 0
-        return len(self._decoder.decode(token.bytes or token.text.encode()))
+
+class PlacedLogprobs:
+    r"""Tells the tokens of one response, each with the character that it ends or is a part of.
+
+    So what is told with which part of the text follows from the output alone, however it is cut:
+
+        tokens      na   \xc3   \xaf   ve   (its end)
+        characters   2      3      3    5           6
+
+    Args:
+        token_texts: Of the pool's tokenizer.
+    """
+
+    def __init__(self, token_texts: TokenTexts) -> None:
+        self._token_texts = token_texts
+        self._counted = CountedChars(token_texts)
+        self._waiting: deque[tuple[int, AnswerLogprob]] = deque()
+
+    def add(self, piece: Piece) -> None:
+        """More of the output. Those of its tokens that have no logprobs are counted only."""
+        for token_id, logprob in zip_longest(piece.output_ids, piece.logprobs):
+            before = self._counted.chars
+            self._counted.add(token_id)
+            if logprob is not None:
+                place = max(self._counted.chars, before + 1)
+                told = _of_answer(token_id, logprob, self._token_texts)
+                self._waiting.append((place, told))
+
+    def take(self, chars: int) -> list[AnswerLogprob]:
+        """Those that come with the first so many characters, each once."""
+        taken: list[AnswerLogprob] = []
+        while self._waiting and self._waiting[0][0] <= chars:
+            taken.append(self._waiting.popleft()[1])
+        return taken
 
 
-def _of_chat(token_id: int, logprob: TokenLogprob, token_texts: TokenTexts) -> ChatLogprob:
+class CountedChars:
+    """How many characters the tokens of an output make, one token after the other.
+
+    Args:
+        token_texts: Of the pool's tokenizer.
+    """
+
+    def __init__(self, token_texts: TokenTexts) -> None:
+        self._token_texts = token_texts
+        # Characters may begin in one token and end in the next.
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self.chars = 0
+
+    def add(self, token_id: int) -> None:
+        """The output goes on with this token."""
+        token = self._token_texts.of(token_id)
+        if not token.is_special:
+            self.chars += len(self._decoder.decode(token.bytes or token.text.encode()))
+
+
+def _of_answer(token_id: int, logprob: TokenLogprob, token_texts: TokenTexts) -> AnswerLogprob:
     itself = _likely(token_texts.of(token_id), logprob.logprob)
     top = [_likely(token_texts.of(likely_id), likely) for likely_id, likely in logprob.top]
-    return ChatLogprob(itself.token, itself.logprob, itself.bytes, top)
+    return AnswerLogprob(itself.token, itself.logprob, itself.bytes, top)
 
 
 def _likely(token: TokenText, logprob: float) -> LikelyText:

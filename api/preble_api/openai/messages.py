@@ -22,7 +22,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["text", "input_text", "output_text"]
     text: str
     annotations: Ignored = UNSET
-    logprobs: NotOffered = UNSET
+    logprobs: Ignored = UNSET
     # What other kinds carry.
     image_url: NotOffered = UNSET
     input_audio: NotOffered = UNSET

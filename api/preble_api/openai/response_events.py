@@ -7,16 +7,20 @@
 
 So each event has the same number in every stream of the response, from whichever api, however
 its text was cut into pieces: what follows a number is what a client that saw it lacks. Numbers
-grow, with gaps. Nothing but the request, the text and the job's end goes in. (ADR 0026.)
+grow, with gaps. A token's logprob goes with the character that it ends. Nothing but the request,
+the output and the job's end goes in. (ADR 0026.)
 """
 
 from collections.abc import Iterator
 from typing import Any, Final
 
 from preble.messages import JobId, JobView
+from preble.tokenizer import TokenTexts
 from preble_api.openai.asked import Echo
+from preble_api.openai.logprobs import PlacedLogprobs
 from preble_api.openai.response_schemas import OutputMessage, OutputText, Response
-from preble_api.openai.responses import message_id_of, message_of, response_of, unfinished
+from preble_api.openai.responses import message_id_of, response_of, unfinished
+from preble_api.transcript import Piece
 
 Event = dict[str, Any]
 
@@ -32,12 +36,17 @@ class ResponseEvents:
     Args:
         echo: Of its request.
         job_id: Its job.
+        token_texts: Of the pool's tokenizer.
         after: Number of the last event that the client has; -1 for none.
     """
 
-    def __init__(self, echo: Echo, job_id: JobId, *, after: int = -1) -> None:
+    def __init__(
+        self, echo: Echo, job_id: JobId, token_texts: TokenTexts, *, after: int = -1
+    ) -> None:
         self._echo = echo
         self._job_id = job_id
+        self._token_texts = token_texts
+        self._logprobs = PlacedLogprobs(token_texts)
         self._after = after
         self._num_chars = 0
         self._has_begun = False
@@ -49,25 +58,28 @@ class ResponseEvents:
         yield from self._lacking(0, "response.created", response=queued)
         yield from self._lacking(1, "response.queued", response=queued)
 
-    def more(self, text: str) -> Iterator[Event]:
-        """Its text goes on."""
+    def more(self, piece: Piece) -> Iterator[Event]:
+        """Its output goes on."""
         yield from self._begin()
-        known_chars = max(0, self._after - BEFORE_TEXT - self._num_chars)
-        self._num_chars += len(text)
-        if lacking := text[known_chars:]:
-            number = BEFORE_TEXT + self._num_chars
-            yield self._event(
-                number, "response.output_text.delta", delta=lacking, logprobs=[], **self._place
-            )
+        seen_chars = max(0, self._after - BEFORE_TEXT)
+        known_chars = max(0, seen_chars - self._num_chars)
+        self._num_chars += len(piece.text)
+        if self._echo.top_logprobs is not None:
+            self._logprobs.add(piece)
+            self._logprobs.take(seen_chars)
+        if lacking := piece.text[known_chars:]:
+            number, kind = BEFORE_TEXT + self._num_chars, "response.output_text.delta"
+            logprobs = self._logprobs.take(self._num_chars)
+            yield self._event(number, kind, delta=lacking, logprobs=logprobs, **self._place)
 
     def closing(self, view: JobView) -> Iterator[Event]:
         """Its job has ended."""
-        response = response_of(self._echo, view)
+        response = response_of(self._echo, view, self._token_texts)
         if view.result is None:
             yield self._event(self._last_number(), "response.failed", response=response)
             return
         yield from self._begin()
-        yield from self._done(view.result.text, view.result.finish_reason, response)
+        yield from self._done(response)
 
     def broken_off(self, error: Event) -> Event:
         """The stream ends before its job; numbered as the event before, as it is none of them."""
@@ -87,13 +99,13 @@ class ResponseEvents:
         part = OutputText("")
         yield from self._lacking(4, "response.content_part.added", part=part, **self._place)
 
-    def _done(self, text: str, finish_reason: str, response: Response) -> Iterator[Event]:
-        first = BEFORE_TEXT + len(text) + 1
-        done = "response.output_text.done"
-        yield from self._lacking(first, done, text=text, logprobs=[], **self._place)
-        part = OutputText(text)
+    def _done(self, response: Response) -> Iterator[Event]:
+        [item] = response.output
+        [part] = item.content
+        first = BEFORE_TEXT + len(part.text) + 1
+        told = {"text": part.text, "logprobs": part.logprobs, **self._place}
+        yield from self._lacking(first, "response.output_text.done", **told)
         yield from self._lacking(first + 1, "response.content_part.done", part=part, **self._place)
-        item = message_of(self._job_id, text, finish_reason)
         yield from self._lacking(first + 2, "response.output_item.done", item=item, output_index=0)
         yield from self._lacking(first + 3, f"response.{response.status}", response=response)
 

@@ -1,6 +1,6 @@
 """How the routes of responses are described."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +26,10 @@ class RetrieveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     stream: Annotated[bool, Meta(description="As the events of its stream.")] = False
     starting_after: Annotated[int, _SEQUENCE_NUMBER] = -1
+    include: Annotated[
+        Literal["message.output_text.logprobs"] | None,
+        Meta(description="Without effect: they are told where they were asked for at first."),
+    ] = msgspec.field(default=None, name="include[]")
     include_obfuscation: Annotated[bool, Meta(description="Without effect.")] = False
 
 

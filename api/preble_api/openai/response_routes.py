@@ -1,5 +1,6 @@
 """`/v1/responses`: responses that are jobs, so that they survive and any api process knows them."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -39,6 +40,7 @@ from preble_api.openai.sse import MEDIA_TYPE, STREAM_HEADERS
 from preble_api.parsing import parse_query
 from preble_api.prefer import Preference, ended_within, job_headers, preference_of
 from preble_api.principal import principal_of
+from preble_api.rendering import Rendering
 from preble_api.results import result_of
 from preble_api.submitting import JSON
 from preble_api.waits import Waits
@@ -55,12 +57,14 @@ class ResponseRoutes:
         broker: Where they are.
         desk: Takes new ones.
         waits: Waits for their jobs.
+        rendering: Makes answers.
     """
 
-    def __init__(self, broker: Broker, desk: Desk, waits: Waits) -> None:
+    def __init__(self, broker: Broker, desk: Desk, waits: Waits, rendering: Rendering) -> None:
         self._broker = broker
         self._desk = desk
         self._waits = waits
+        self._rendering = rendering
 
     def add_to(self, app: FastAPI) -> None:
         """Declare the routes."""
@@ -78,7 +82,7 @@ class ResponseRoutes:
         if taken.asked.is_streamed:
             return self._stream(job_id, echo, cancel_if_gone=taken.cancel_if_gone)
         if echo.is_background:
-            return _shown(echo, job_id, await self._broker.view(job_id))
+            return await self._shown(echo, job_id, await self._broker.view(job_id))
         return await self._waited_for(request, job_id, echo, cancel_if_gone=taken.cancel_if_gone)
 
     async def retrieve(self, request: Request) -> HttpResponse:
@@ -92,7 +96,7 @@ class ResponseRoutes:
         preference = preference_of(request)
         if preference.wait_s and not view.state.is_terminal:
             [view] = await self._ended(request, job_id, preference) or [view]
-        return _shown(echo, job_id, view, preference.headers)
+        return await self._shown(echo, job_id, view, preference.headers)
 
     async def cancel(self, request: Request) -> HttpResponse:
         """End a response; again, show it. Raises: HttpError (404), BrokerUnavailable."""
@@ -100,14 +104,15 @@ class ResponseRoutes:
         if not view.state.is_terminal:
             await self._broker.cancel([job_id])
             view = await self._broker.view(job_id) or view
-        return _shown(echo, job_id, view)
+        return await self._shown(echo, job_id, view)
 
     async def delete(self, request: Request) -> HttpResponse:
         """Forget a response, and end it. Raises: HttpError (404), BrokerUnavailable."""
         job_id, _, _ = await self._found(request)
         await self._broker.cancel([job_id])
         await self._broker.notes.drop(job_id)
-        return _json(ResponseDeleted(response_id_of(job_id)))
+        deleted = ResponseDeleted(response_id_of(job_id))
+        return HttpResponse(msgspec.json.encode(deleted), media_type=JSON)
 
     async def _kept(self, job_id: JobId, asked: Asked) -> Echo:
         """What the response repeats; of a request that comes again, what it repeated first."""
@@ -141,10 +146,10 @@ class ResponseRoutes:
         if views is None:
             headers = {**preference.headers, "location": _path_of(job_id)}
             view = await self._broker.view(job_id)
-            return _shown(echo, job_id, view, headers, HTTPStatus.ACCEPTED)
+            return await self._shown(echo, job_id, view, headers, HTTPStatus.ACCEPTED)
         [view] = views
         result_of(view)
-        return _shown(echo, job_id, view, preference.headers)
+        return await self._shown(echo, job_id, view, preference.headers)
 
     async def _ended(
         self, request: Request, job_id: JobId, preference: Preference, *,
@@ -157,7 +162,7 @@ class ResponseRoutes:
 
     def _stream(self, job_id: JobId, echo: Echo, *, cancel_if_gone: bool) -> HttpResponse:
         pieces = self._waits.pieces(job_id, cancel_if_gone=cancel_if_gone)
-        return _streamed(job_id, pieces, ResponseEvents(echo, job_id))
+        return self._streamed(job_id, echo, pieces)
 
     async def _stream_again(self, view: JobView, echo: Echo, after: int) -> HttpResponse:
         """The events after a number. Raises: HttpError (409) if the text before it has changed."""
@@ -166,27 +171,28 @@ class ResponseRoutes:
             if after > BEFORE_TEXT:
                 await require_same_text(JobLog(self._broker, job_id), view, after - BEFORE_TEXT)
             pieces = cut_as_told(pieces, JobLog(self._broker, job_id))
-        return _streamed(job_id, pieces, ResponseEvents(echo, job_id, after=after))
+        return self._streamed(job_id, echo, pieces, after)
 
+    def _streamed(self, job_id: JobId, echo: Echo, pieces: Pieces, after: int = -1) -> HttpResponse:
+        events = ResponseEvents(echo, job_id, self._rendering.token_texts, after=after)
+        stream = response_stream(pieces, events, self._rendering)
+        headers = {**job_headers([job_id]), **STREAM_HEADERS}
+        return StreamingResponse(stream, headers=headers, media_type=MEDIA_TYPE)
 
-def _streamed(job_id: JobId, pieces: Pieces, events: ResponseEvents) -> HttpResponse:
-    stream = response_stream(pieces, events)
-    headers = {**job_headers([job_id]), **STREAM_HEADERS}
-    return StreamingResponse(stream, headers=headers, media_type=MEDIA_TYPE)
+    async def _shown(
+        self, echo: Echo, job_id: JobId, view: JobView | None,
+        more: dict[str, str] | None = None, status: HTTPStatus = HTTPStatus.OK,
+    ) -> HttpResponse:  # fmt: skip
+        """The response as it stands; new ones may be unknown to a replica that was promoted."""
+        body = await self._rendering.of([view], partial(self._body, echo, job_id, view))
+        is_over = view is not None and view.state.is_terminal
+        headers = {**job_headers([job_id]), **({} if is_over else _ASK_AGAIN), **(more or {})}
+        return HttpResponse(body, status, headers, media_type=JSON)
 
-
-def _shown(
-    echo: Echo,
-    job_id: JobId,
-    view: JobView | None,
-    more: dict[str, str] | None = None,
-    status: HTTPStatus = HTTPStatus.OK,
-) -> HttpResponse:
-    """The response as it stands; new ones may be unknown to a replica that was promoted."""
-    response = response_of(echo, view) if view else unfinished(echo, job_id, "queued")
-    is_over = view is not None and view.state.is_terminal
-    headers = {**job_headers([job_id]), **({} if is_over else _ASK_AGAIN), **(more or {})}
-    return _json(response, headers, status)
+    def _body(self, echo: Echo, job_id: JobId, view: JobView | None) -> bytes:
+        if view is None:
+            return msgspec.json.encode(unfinished(echo, job_id, "queued"))
+        return msgspec.json.encode(response_of(echo, view, self._rendering.token_texts))
 
 
 def _path_of(job_id: JobId) -> str:
@@ -196,11 +202,3 @@ def _path_of(job_id: JobId) -> str:
 def _unknown() -> HttpError:
     message = "response_id: no such response; it may have expired, or was not stored"
     return HttpError(HTTPStatus.NOT_FOUND, "response_not_found", message, param="response_id")
-
-
-def _json(
-    struct: msgspec.Struct,
-    headers: dict[str, str] | None = None,
-    status: HTTPStatus = HTTPStatus.OK,
-) -> HttpResponse:
-    return HttpResponse(msgspec.json.encode(struct), status, headers, media_type=JSON)

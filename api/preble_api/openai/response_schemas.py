@@ -12,10 +12,23 @@ from preble_api.openai.fields import (
     NotOffered,
     SharedFields,
 )
+from preble_api.openai.logprobs import AnswerLogprob
 from preble_api.openai.messages import Turn
+from preble_api.sampling_schemas import TopLogprobs
 
 Text = Annotated[str, Meta(min_length=1)]
 Turns = Annotated[list[Turn], Meta(min_length=1, max_length=4096)]
+
+LOGPROBS_INCLUDED: Final = "message.output_text.logprobs"
+"""What else than the text can be asked for."""
+
+Include = Annotated[
+    list[str],
+    Meta(
+        max_length=16,
+        description=f"`{LOGPROBS_INCLUDED}` for the logprob of each token; nothing else.",
+    ),
+]
 
 
 class ResponseStreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +52,8 @@ class ResponseRequest(SharedFields, frozen=True, forbid_unknown_fields=True, kw_
     store: Annotated[
         bool | None, Meta(description="Whether it can be fetched later: true, unless you say no.")
     ] = None
+    include: Include | None = None
+    top_logprobs: TopLogprobs | None = None
     stream_options: Annotated[
         ResponseStreamOptions | None, Meta(description="Of what the events tell.")
     ] = None
@@ -49,10 +64,8 @@ class ResponseRequest(SharedFields, frozen=True, forbid_unknown_fields=True, kw_
     tools: NotOffered = UNSET
     tool_choice: NotOffered = UNSET
     max_tool_calls: NotOffered = UNSET
-    include: NotOffered = UNSET
     text: NotOffered = UNSET
     reasoning: NotOffered = UNSET
-    top_logprobs: NotOffered = UNSET
     seed: NotOffered = UNSET
     truncation: NotOffered = UNSET
     context_management: NotOffered = UNSET
@@ -111,7 +124,9 @@ class OutputText(msgspec.Struct, frozen=True):
 
     text: str
     annotations: list[str] = []
-    logprobs: list[str] = []
+    logprobs: Annotated[
+        list[AnswerLogprob], Meta(description="Of each token of the output, if asked for.")
+    ] = []
     type: str = "output_text"
 
 
@@ -171,6 +186,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float | None = None
     top_p: float | None = None
     max_output_tokens: int | None = None
+    top_logprobs: int = 0
     background: bool = False
     store: bool = True
     user: str | None = None

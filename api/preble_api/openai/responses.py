@@ -10,13 +10,16 @@ import msgspec
 from preble.errors import InvalidJob
 from preble.messages import JobId, JobResult, JobState, JobView
 from preble.tokenizer import TokenTexts
+from preble_api.logprobs import FIELD as LOGPROBS
 from preble_api.openai.asked import Asked, Echo
 from preble_api.openai.cache_diagnostics import diagnostics_of
 from preble_api.openai.chat import DEFAULT_OUTPUT_TOKENS
-from preble_api.openai.fields import queued, require_offered, sampling_of
+from preble_api.openai.fields import not_offered, queued, require_offered, sampling_of
+from preble_api.openai.logprobs import answer_logprobs
 from preble_api.openai.messages import chat_of, system_message
 from preble_api.openai.parsing import parse_body
 from preble_api.openai.response_schemas import (
+    LOGPROBS_INCLUDED,
     MOST_ECHO_CHARS,
     IncompleteDetails,
     InputTokensDetails,
@@ -40,6 +43,8 @@ CUT_SHORT: Final = "length"
 """Why an output ended that had reached its limit."""
 
 _FIELD: Final = "input"
+_TOP: Final = "top_logprobs"
+_NAMES: Final = {"messages": _FIELD, LOGPROBS: _TOP}
 _PREFIX: Final = "resp_"
 _MESSAGE_PREFIX: Final = "msg_"
 
@@ -82,14 +87,14 @@ class ResponseEndpoint:
 
     def reply(self, asked: Asked, *views: JobView, token_texts: TokenTexts) -> Response:
         """The response, completed. Raises: HttpError."""
-        del token_texts  # responses tell no logprobs
         [view] = views
         result_of(view)
-        return response_of(asked.echo, view)
+        return response_of(asked.echo, view, token_texts)
 
     def in_its_names(self, error: InvalidJob) -> InvalidJob:
-        """`messages` are called `input` here."""
-        return type(error)(_FIELD, str(error)) if error.field == "messages" else error
+        """`messages` are called `input` here, and its logprobs by their number."""
+        name = _NAMES.get(error.field)
+        return type(error)(name, str(error)) if name else error
 
 
 def response_id_of(job_id: JobId) -> str:
@@ -116,6 +121,7 @@ def unfinished(echo: Echo, job_id: JobId, status: Status) -> Response:
         temperature=echo.temperature,
         top_p=echo.top_p,
         max_output_tokens=echo.max_output_tokens,
+        top_logprobs=echo.top_logprobs or 0,
         background=echo.is_background,
         store=echo.is_stored,
         user=echo.user,
@@ -124,12 +130,18 @@ def unfinished(echo: Echo, job_id: JobId, status: Status) -> Response:
     )
 
 
-def response_of(echo: Echo, view: JobView) -> Response:
-    """A response as its job stands."""
+def response_of(echo: Echo, view: JobView, token_texts: TokenTexts) -> Response:
+    """A response as its job stands.
+
+    Args:
+        echo: Of its request.
+        view: Its job.
+        token_texts: Of the pool's tokenizer.
+    """
     dated = msgspec.structs.replace(echo, created_at_s=echo.created_at_s or view.submitted_at_s)
     response = unfinished(dated, view.job_id, _STATUS[view.state])
     if view.result is not None:
-        return _completed(response, view, view.result)
+        return _completed(response, view, view.result, token_texts)
     if response.status == "failed" or view.state is JobState.COMPLETED:
         return msgspec.structs.replace(response, status="failed", error=_error(view))
     return response
@@ -140,20 +152,22 @@ def message_id_of(job_id: JobId) -> str:
     return id_of(_MESSAGE_PREFIX, job_id)
 
 
-def message_of(job_id: JobId, text: str, finish_reason: str) -> OutputMessage:
+def _message(job_id: JobId, result: JobResult, token_texts: TokenTexts) -> OutputMessage:
     """The item of an output that has ended."""
-    is_cut = finish_reason == CUT_SHORT
-    content = [OutputText(text)]
+    is_cut = result.finish_reason == CUT_SHORT
+    content = [OutputText(result.text, logprobs=answer_logprobs(result, token_texts))]
     return OutputMessage(message_id_of(job_id), "incomplete" if is_cut else "completed", content)
 
 
-def _completed(response: Response, view: JobView, result: JobResult) -> Response:
+def _completed(
+    response: Response, view: JobView, result: JobResult, token_texts: TokenTexts
+) -> Response:
     is_cut = result.finish_reason == CUT_SHORT
     return msgspec.structs.replace(
         response,
         status="incomplete" if is_cut else "completed",
         incomplete_details=IncompleteDetails() if is_cut else None,
-        output=[message_of(view.job_id, result.text, result.finish_reason)],
+        output=[_message(view.job_id, result, token_texts)],
         usage=_usage(result),
         completed_at=view.ended_at_s,
         prompt_cache_diagnostics=diagnostics_of(view.assignment, result),
@@ -184,9 +198,28 @@ def _job(request: ResponseRequest) -> JobRequest:
     job = JobRequest(
         messages=_messages(request),
         model=request.model,
-        sampling_params=sampling_of(request, kind, limit or DEFAULT_OUTPUT_TOKENS),
+        sampling_params=sampling_of(
+            request, kind, limit or DEFAULT_OUTPUT_TOKENS, logprobs=_logprobs(request)
+        ),
     )
     return queued(job, request)
+
+
+def _logprobs(request: ResponseRequest) -> int | None:
+    """As the queue counts them.
+
+    Raises:
+        HttpError: If more is to be included.
+        InvalidJob: If their number is given, and they are not wanted.
+    """
+    included = request.include or ()
+    if any(each != LOGPROBS_INCLUDED for each in included):
+        raise not_offered("include", f"only `{LOGPROBS_INCLUDED}` is offered here")
+    if included:
+        return request.top_logprobs or 0
+    if request.top_logprobs:
+        raise InvalidJob(_TOP, f'goes with `include: ["{LOGPROBS_INCLUDED}"]`')
+    return None
 
 
 def _messages(request: ResponseRequest) -> list[ChatMessage]:
@@ -207,6 +240,7 @@ def _echo(request: ResponseRequest) -> Echo:
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
         max_output_tokens=request.max_output_tokens,
+        top_logprobs=_logprobs(request),
         is_background=bool(request.background),
         is_stored=request.store is not False,
         user=request.user,

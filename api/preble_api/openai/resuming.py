@@ -63,7 +63,7 @@ async def require_same_text(log: JobLog, view: JobView, seen_chars: int) -> None
 
 
 async def cut_as_told(pieces: Pieces, log: JobLog) -> Pieces:
-    """The same pieces, each cut where its log is; their ids, which responses lack, are left out.
+    """The same pieces, each cut where its log is; all ids of one come with its first part.
 
     Args:
         pieces: All of a job, from its beginning.
@@ -77,7 +77,9 @@ async def cut_as_told(pieces: Pieces, log: JobLog) -> Pieces:
                 yield item
                 continue
             ends |= {delta.char_at + len(delta.text) for delta in await log.news()}
-            for text in _cut(item.text, (end - at for end in ends)):
+            first, *others = _cut(item.text, (end - at for end in ends))
+            yield Piece(first, item.output_ids, item.logprobs)
+            for text in others:
                 yield Piece(text, ())
             at += len(item.text)
 

@@ -30,4 +30,4 @@ def add_openai_routes(
     """Declare them."""
     ModelRoutes(pool).add_to(app)
     CompletionRoutes(desk, waits, rendering).add_to(app)
-    ResponseRoutes(broker, desk, waits).add_to(app)
+    ResponseRoutes(broker, desk, waits, rendering).add_to(app)

@@ -15,10 +15,10 @@ from preble.errors import InvalidJob
 from preble.messages import JobId, JobState
 from preble_api.errors import HttpError
 from preble_api.job_ids import JobIds
-from preble_api.openapi import body_of, header_parameters, problems, response_of
+from preble_api.openapi import body_of, problems, response_of, tenant_parameter
 from preble_api.parsing import decode_json, wrong_field
 from preble_api.principal import Principal, principal_of
-from preble_api.queue_headers import QUEUE_HEADERS, QueueChoice, queue_of
+from preble_api.queue_headers import tenant_named
 from preble_api.rids import job_id_of_rid, names_a_job
 from preble_api.sglang_schemas import Aborted, AbortRequest
 from preble_api.submitting import JSON, require_json
@@ -31,8 +31,6 @@ MOST_PAGES: Final = 100
 
 _STATES: Final = (JobState.WAITING, JobState.ASSIGNED, JobState.RUNNING)
 """In the order of a job's life, so that one that goes on meanwhile is met again."""
-
-_TENANT: Final = {"tenant": QUEUE_HEADERS["tenant"]}
 
 _DECODER: Final = msgspec.json.Decoder(AbortRequest)
 _encode: Final = msgspec.json.Encoder().encode
@@ -57,7 +55,7 @@ class AbortRoutes:
             ),
             openapi_extra={
                 "requestBody": body_of(AbortRequest),
-                "parameters": header_parameters(QueueChoice, _TENANT),
+                "parameters": tenant_parameter(),
             },
             responses={
                 200: response_of("They have ended.", Aborted),
@@ -79,9 +77,8 @@ class AbortRoutes:
             raise InvalidJob("rid", "give either `rid` or `abort_all`")
         principal = principal_of(request.scope)
         if asked.rid:
-            tenant = queue_of(request.headers).tenant
-            given = None if isinstance(tenant, msgspec.UnsetType) else tenant
-            aborted = await self._one(asked.rid, principal, principal.tenant_for(given))
+            tenant = principal.tenant_for(tenant_named(request.headers))
+            aborted = await self._one(asked.rid, principal, tenant)
         else:
             principal.require("admin")
             aborted = await self._all(principal.tenant)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from preble import __version__
 from preble.broker import Broker
 from preble.clock import unix_s
-from preble.messages import InstanceLoad, PoolRecord
+from preble.messages import InstanceView, PoolRecord
 from preble_api.errors import HttpError
 from preble_api.openapi import problems, query_parameters, response_of
 from preble_api.parsing import parse_query
@@ -86,7 +86,7 @@ class ServerInfoRoutes:
         """What stands where. Raises: InvalidJob, HttpError (403), BrokerUnavailable."""
         principal_of(request.scope).require_all_tenants()
         asked = parse_query(request.query_params.multi_items(), LoadsQuery)
-        found = list(_loads(await self._broker.roster.loads()))
+        found = list(_loads(await self._broker.roster.views()))
         if not isinstance(asked.dp_rank, msgspec.UnsetType):
             found = [each for each in found if each.dp_rank == asked.dp_rank]
         queued = (await self._broker.counts.stats()).waiting
@@ -99,10 +99,10 @@ class ServerInfoRoutes:
         raise HttpError(HTTPStatus.NOT_IMPLEMENTED, "not_offered", NO_FLUSH)
 
 
-def _loads(instances: list[InstanceLoad]) -> Iterator[Load]:
-    for rank, each in enumerate(instances):
-        record = each.record
+def _loads(instances: list[InstanceView]) -> Iterator[Load]:
+    there = [(each, each.record) for each in instances if each.record]
+    for rank, (each, record) in enumerate(there):
         yield Load(
-            rank, record.instance_id, each.running, each.assigned, each.running + each.assigned,
+            rank, each.instance_id, each.running, each.assigned, each.running + each.assigned,
             record.slots, record.kv_capacity_tokens,
         )  # fmt: skip

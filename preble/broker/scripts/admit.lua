@@ -6,8 +6,8 @@
 -- Args:  max_jobs, max_prompt_bytes, max_ingresses, max_tenant_jobs, tenant_jobs_per_s, most of
 --        these at once, result_ttl_s, name of the stage on which the prompts are or '', then for
 --        each job: id, ingress queue, spec, total tokens, deadline in ms from now or '', block keys,
---        prompt bytes, fingerprint of a request that has a key or '', inbox of who is to hear of its
---        end or '', webhook or '', prompt ('' if staged)
+--        bytes of prompt, spec and webhook, fingerprint of a request that has a key or '', inbox of
+--        who is to hear of its end or '', webhook or '', prompt ('' if staged)
 -- Reply: {'ok'} | {'ok', jobs that the tenant with least left may still submit, ms until none is
 --        held back by its rate} where tenants are bound and a job is new | {'full', 'jobs' | 'prompt bytes' | 'ingress queues' | 'jobs of one tenant', how
 --        many jobs the pool has ended, now ms} | {'fast', ms to wait} | {'unstaged', job}

@@ -53,7 +53,8 @@ local function drop_oldest_dead_letter()
   end
 end
 
-local function keep_dead_letter(job, order, bytes, result_ttl_s)
+local function keep_dead_letter(job, order, result_ttl_s)
+  local bytes = redis.call('STRLEN', k.prompt(job))
   redis.call('EXPIRE', k.prompt(job), result_ttl_s)
   redis.call('EXPIRE', k.block_keys(job), result_ttl_s)
   redis.call('ZADD', k.dead(), order, bytes .. ':' .. job)
@@ -197,13 +198,12 @@ local function conclude(job, instance, execution, outcome, result_ttl_s, now)
   if own[5] then redis.call('EXPIRE', k.log(job), result_ttl_s) end
   if webhook then owe_webhook(job, tenant, webhook, outcome.state, now) end
   if outcome.state == 'failed' then
-    keep_dead_letter(job, order, own[1], result_ttl_s)
+    keep_dead_letter(job, order, result_ttl_s)
   else
     redis.call('DEL', k.prompt(job), k.block_keys(job))
   end
   list_as_ended(job, tenant, order, outcome.state, bytes, now + result_ttl_s * 1000)
-  redis.call('HINCRBY', k.counts(), 'jobs', -1)
-  redis.call('HINCRBY', k.counts(), 'prompt_bytes', -tonumber(own[1]))
+  count_no_more(own[1])
   if redis.call('HINCRBY', k.tenants(), tenant, -1) <= 0 then
     redis.call('HDEL', k.tenants(), tenant)
   end

@@ -73,11 +73,19 @@ local function end_execution(job, execution)
   return true
 end
 
+-- One job less has not ended, and so many bytes less were sent with those that have not. Of one that
+-- was deleted behind our back only the prompt is known: the rest goes when the pool is empty.
+local function count_no_more(bytes)
+  redis.call('HINCRBY', k.counts(), 'prompt_bytes', -bytes)
+  if redis.call('HINCRBY', k.counts(), 'jobs', -1) == 0 then
+    redis.call('HSET', k.counts(), 'prompt_bytes', 0)
+  end
+end
+
 -- What is left of a job whose hash was deleted behind our back. Call it once for each. Whose it was
 -- is not known any more: the lists of its tenant LIST mends.
 local function bury(job)
-  redis.call('HINCRBY', k.counts(), 'jobs', -1)
-  redis.call('HINCRBY', k.counts(), 'prompt_bytes', -redis.call('STRLEN', k.prompt(job)))
+  count_no_more(redis.call('STRLEN', k.prompt(job)))
   redis.call('DEL', k.prompt(job), k.block_keys(job), k.decision(job))
   redis.call('ZREM', k.deadlines(), job)
   redis.call('ZREM', k.jobs('*'), job)
