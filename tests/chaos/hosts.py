@@ -1,11 +1,12 @@
-"""Three network namespaces as hosts on one switch, and a pool across them; one host is cut off.
+"""Network namespaces as three hosts on a switch, and a pool across them; one host is cut off.
 
     front: Redis, api, scheduler ──┐
     a: worker a0                 ──┼── switch ── the test
     b: worker b0                 ──┘
 
-Each role has its own account of Redis. `python -m chaos.hosts 60` cuts host a off for 60 s under
-load, heals it, and counts. It needs root and `ip`.
+The switch is a namespace, too: else this machine's firewall would judge what passes through it,
+and Docker's lets nothing pass. Each role has its own account of Redis. `python -m chaos.hosts 60`
+cuts host a off for 60 s under load, heals it, and counts. It needs root and `ip`.
 """
 
 import os
@@ -28,6 +29,7 @@ NAMES: Final = ("front", "a", "b")
 WORKERS: Final = {"a0": "a", "b0": "b"}
 LEASE_S: Final = "1"
 POOL: Final = "default"
+BRIDGE: Final = "br0"
 
 
 def why_not() -> str:
@@ -50,31 +52,32 @@ class Host:
         name: Of the host.
         number: Of its address in the net.
         net: The first three bytes of all addresses.
+        switch: The namespace that is the switch.
     """
 
-    def __init__(self, name: str, number: int, net: str) -> None:
+    def __init__(self, name: str, number: int, net: str, switch: str) -> None:
         self.address = f"{net}.{number}"
         self._name = f"{name}{os.getpid()}"
+        self._switch = switch
         self.command = ("ip", "netns", "exec", self._name)
-        self._port = f"p{self._name}"
 
-    def build(self, switch: str) -> None:
+    def build(self) -> None:
         """Make it. Raises: CalledProcessError."""
         name = self._name
         _ip(f"netns add {name}")
-        _ip(f"link add {self._port} type veth peer name eth0 netns {name}")
-        _ip(f"link set {self._port} master {switch} up")
+        _ip(f"-n {self._switch} link add {name} type veth peer name eth0 netns {name}")
+        _ip(f"-n {self._switch} link set {name} master {BRIDGE} up")
         _ip(f"-n {name} addr add {self.address}/24 dev eth0")
         _ip(f"-n {name} link set eth0 up")
         _ip(f"-n {name} link set lo up")
 
     def pull(self) -> None:
         """Take the cable out: packets are lost, and nobody is told."""
-        _ip(f"link set {self._port} down")
+        _ip(f"-n {self._switch} link set {self._name} down")
 
     def plug(self) -> None:
         """Put it in again."""
-        _ip(f"link set {self._port} up")
+        _ip(f"-n {self._switch} link set {self._name} up")
 
     def remove(self) -> None:
         """Undo `build`, as far as it went."""
@@ -120,15 +123,24 @@ def hosts(folder: Path) -> Generator[Hosts]:
     with ExitStack() as stack:
         net = f"10.214.{os.getpid() % 250}"
         switch = f"sw{os.getpid()}"
-        _ip(f"link add {switch} type bridge")
-        stack.callback(_ip, f"link del {switch}")
-        _ip(f"addr add {net}.1/24 dev {switch}")
-        _ip(f"link set {switch} up")
-        made = {name: Host(name, number, net) for number, name in enumerate(NAMES, 2)}
+        _ip(f"netns add {switch}")
+        stack.callback(_ip, f"netns del {switch}")
+        _ip(f"-n {switch} link add {BRIDGE} type bridge")
+        _ip(f"-n {switch} link set {BRIDGE} up")
+        _plug_in_this_machine(switch, f"{net}.1")
+        made = {name: Host(name, number, net, switch) for number, name in enumerate(NAMES, 2)}
         for host in made.values():
             stack.callback(host.remove)
-            host.build(switch)
+            host.build()
         yield stack.enter_context(_pool(folder, made))
+
+
+def _plug_in_this_machine(switch: str, address: str) -> None:
+    """With a cable to the switch, which goes with it."""
+    _ip(f"link add {switch} type veth peer name test netns {switch}")
+    _ip(f"-n {switch} link set test master {BRIDGE} up")
+    _ip(f"addr add {address}/24 dev {switch}")
+    _ip(f"link set {switch} up")
 
 
 @contextmanager
