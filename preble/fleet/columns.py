@@ -73,11 +73,6 @@ class Columns:
         return self._row_of.get(holder)
 
     @property
-    def free_slots(self) -> Column:
-        """Jobs that each engine could run beside those placed there."""
-        return self.slots - self.outstanding
-
-    @property
     def running(self) -> Column:
         """Jobs placed on each instance, at most its slots."""
         jobs: Column = np.minimum(self.outstanding, self.slots)

@@ -17,7 +17,7 @@ from preble.config import load_settings
 
 ROOT: Final = Path(__file__).parents[2]
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text()
-SECRETS: Final = ROOT / "deploy/compose/secrets"
+SECRETS: Final = "./deploy/compose/secrets"
 VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 Service = Mapping[str, Any]
@@ -42,7 +42,8 @@ def settings_of(service: Service) -> dict[str, str]:
     """As Preble finds them in its container."""
     found = service.get("environment", {}).items()
     ours = {name: with_defaults(value) for name, value in found if name.startswith("PREBLE_")}
-    return {name: value.replace("/run/secrets", str(SECRETS)) for name, value in ours.items()}
+    secrets = str(ROOT / SECRETS / "api")
+    return {name: value.replace("/run/secrets", secrets) for name, value in ours.items()}
 
 
 def pins(lock: str) -> dict[str, set[str]]:
@@ -86,6 +87,21 @@ def test_nothing_of_ours_has_rights_or_takes_all_memory() -> None:
             assert service["mem_limit"], name
             assert service["pids_limit"], name
     assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE)[-1] == "preble"
+
+
+def test_each_service_sees_the_secrets_that_it_needs_and_no_others() -> None:
+    seen: dict[str, set[str]] = {}
+    for name, service in compose()["services"].items():
+        for volume in map(with_defaults, service.get("volumes", [])):
+            if volume.startswith(SECRETS):
+                assert volume.endswith(":ro")
+                seen.setdefault(volume.removeprefix(SECRETS).split(":")[0], set()).add(name)
+    on_gpus = {*in_profile("gpu")}
+    assert seen == {
+        "/api": {"api", "api-gpu", "api-emulated"},
+        "/api/api_key": {"prometheus"},
+        "/hub": on_gpus,
+    }
 
 
 def test_no_secret_is_in_the_environment() -> None:

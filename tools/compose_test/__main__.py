@@ -91,7 +91,9 @@ def secrets_folder() -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="preble-secrets-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        (folder / "api_key").write_text(f"{API_KEY}\n")
+        for part in ("api", "hub"):
+            (folder / part).mkdir(mode=0o755)
+        (folder / "api/api_key").write_text(f"{API_KEY}\n")
         yield folder
 
 

@@ -94,12 +94,15 @@ class Compose:
 
         `docker kill` would not do: what was stopped by hand is not started again.
         """
-        # As the user that it runs as, for nobody else may, where capabilities are dropped.
+        # As the user that it runs as, for nobody else may, where capabilities are dropped; root is
+        # the init of some, and whoever asks for their health.
         listed = execute(
             ["docker", "top", self._identifier(service), "-eo", "pid,uid"], self._environ
         )
-        user = listed.split()[-1]
-        command = (*self._command, "exec", "-T", "--user", user, service, "sh", "-c", "kill -9 -1")
+        user = max(int(line.split()[1]) for line in listed.splitlines()[1:])
+        command = (
+            *self._command, "exec", "-T", "--user", str(user), service, "sh", "-c", "kill -9 -1",
+        )  # fmt: skip
         subprocess.run(  # noqa: S603 - our own command; its status is that of a container that dies
             command, cwd=FOLDER, env=self._environ, timeout=COMMAND_TIMEOUT_S, check=False,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

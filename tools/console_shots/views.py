@@ -77,8 +77,10 @@ def _in(
 
 def _complaint(message: ConsoleMessage, url: str) -> list[str]:
     """Not that the view itself is an error, which may be what it shows."""
-    is_of_view = message.location["url"] == url
-    return [message.text] if message.type in {"error", "warning"} and not is_of_view else []
+    is_status = message.text.startswith("Failed to load resource")
+    if message.type not in {"error", "warning"} or (is_status and message.location["url"] == url):
+        return []
+    return [message.text]
 
 
 def _judged(page: Page) -> list[str]:

@@ -59,9 +59,8 @@ class LineRules:
 
         Raises:
             InvalidJob: If a field is wrong, naming it.
-            HttpError: If the body asks for what is not offered, or the line has too many values.
+            HttpError: If the body asks for what is not offered.
         """
-        require_few_values(line, "line")
         try:
             parsed = parse_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -144,6 +143,7 @@ class Validation:
 
     def _look_at(self, line: bytes, offset: int) -> None:
         try:
+            require_few_values(line, "line")
             parsed, asked = self._rules.parse(line)
             _refuse_fields_of_batch(parsed.body)
             key = prefix_key(asked.job)

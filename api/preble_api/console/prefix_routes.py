@@ -24,7 +24,7 @@ MOST_CELLS: Final = 1_200
 _FEWEST_CELLS: Final = 12
 _MOST_CELLS_OF_ONE: Final = 200
 _MOST_PANELS: Final = 16
-"""Kept, of some 300 kB at most."""
+"""Kept, of some 600 kB at most: text and bytes."""
 
 
 class PrefixRoutes:

@@ -1,4 +1,4 @@
-#!lua flags=allow-oom
+#!lua flags=no-writes
 -- ROSTER: each instance as an operator may see it: those that are registered or drained.
 --
 -- Keys:  instances, drained, instance, queue, started, worker, events, snapshot, job

@@ -1,4 +1,4 @@
-#!lua flags=allow-oom
+#!lua flags=no-writes
 -- VIEW: one job as a client may see it.
 --
 -- Keys:  job, queue, decision, results, webhook
