@@ -19,8 +19,13 @@ NEEDS: Final = "openssl"
 HOST: Final = "localhost"
 
 
-def make_certificates(folder: Path) -> None:
-    """`ca.pem`, and `server` and `client` (`.pem` with `.key`) that it signed; needs openssl."""
+def make_certificates(folder: Path, names: str = f"DNS:{HOST}") -> None:
+    """`ca.pem`, and `server` and `client` (`.pem` with `.key`) that it signed; needs openssl.
+
+    Args:
+        folder: Where they go.
+        names: Whom they prove, as openssl writes it.
+    """
     _openssl(
         folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=ours",
         "-keyout", "ca.key", "-out", "ca.pem", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
@@ -30,7 +35,7 @@ def make_certificates(folder: Path) -> None:
             folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
             "-keyout", f"{name}.key", "-out", f"{name}.csr",
         )  # fmt: skip
-        (folder / "names").write_text(f"subjectAltName=DNS:{HOST}\n")
+        (folder / "names").write_text(f"subjectAltName={names}\n")
         _openssl(
             folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
             "-CAcreateserial", "-days", "1", "-extfile", "names", "-out", f"{name}.pem",
