@@ -13,6 +13,9 @@ from tools.compose_test.waiting import CheckFailed, last_lines, require, say, wa
 
 FOLDER: Final = Path(__file__).resolve().parents[2]
 
+PROFILES: Final = ("emulated", "observability")
+"""From which services may be started, by their names."""
+
 BUILD_TIMEOUT_S: Final = 3600.0
 COMMAND_TIMEOUT_S: Final = 600.0
 READY_TIMEOUT_S: Final = 600.0
@@ -43,7 +46,9 @@ class Compose:
     ) -> None:
         self.project = project
         self._pool = pool
-        self._command = [*command, "--ansi", "never", "--project-name", project]
+        # Else `down` leaves what belongs to a profile.
+        profiles = [argument for name in PROFILES for argument in ("--profile", name)]
+        self._command = [*command, "--ansi", "never", "--project-name", project, *profiles]
         self._environ = dict(environ)
 
     def run(self, *arguments: str) -> str:
