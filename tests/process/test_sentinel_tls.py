@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -108,7 +109,8 @@ def knows_replica(sentinel: Server) -> bool:
     """Whether it could make one the primary."""
     with sentinel.look() as client:
         try:
-            return bool(client.sentinel_master(SERVICE)["num-slaves"] == 1)
+            known: Any = client.sentinel_master(SERVICE)
+            return bool(known["num-slaves"] == 1)
         except RedisError:
             return False
 
