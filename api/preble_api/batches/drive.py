@@ -106,7 +106,11 @@ class Drive:
     async def _run_lines(self) -> None:
         plan = await in_thread(Plan.load, self._shift.folder.plan)
         stopped = await LineRun(self._tools, self._record, self._work, plan, self._shift).run()
-        await self._finish(_ENDS[stopped.code] if stopped else "completed", total=len(plan))
+        ends_as = _ENDS[stopped.code] if stopped else "completed"
+        told = self._shift.tally.errors()
+        if stopped is None and any(each.code == EXPIRED.code for each in told):
+            ends_as = "expired"  # its last jobs heard of it before this driver did
+        await self._finish(ends_as, total=len(plan))
 
     async def _finish(
         self, ends_as: Status, *, total: int, errors: tuple[BatchError, ...] = ()
